@@ -1,0 +1,61 @@
+# `make lab` takes the course; `make test` proves it. `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+# The CPU build of PyTorch: on Linux the default one brings gigabytes of GPU libraries.
+TORCH_INDEX := $(if $(filter Linux,$(shell uname -s)),--extra-index-url https://download.pytorch.org/whl/cpu --retries 0)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Learners' laptops have few cores, and so has CI: more threads than that only get in each other's way.
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test build nbval format
+
+help:            ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## */  make \1\t/p' Makefile
+
+lab: .venv/.lab  ## lay the lessons out in work/ and open JupyterLab on the first
+	@$(BIN)/python -m llm_memory.workspace
+	@echo "Opening JupyterLab; stop it with Ctrl-C. Without a display, open the address it prints."
+	@$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/work/attention/attention.ipynb
+
+test: .venv/.test  ## everything that CI runs: lint, nbval, tests, browser journeys
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -q -p no:cacheprovider --nbval source
+	$(BIN)/python -m pytest -q
+
+nbval: .venv/.test  ## run the solved lessons against their stored outputs
+	$(BIN)/python -m pytest -q -p no:cacheprovider --nbval source
+
+build: .venv/.test  ## notebooks/ to source/ and release/
+	$(BIN)/python -m llm_memory.build
+
+format: .venv/.test  ## lay the code out
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "The course needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Making the environment in .venv (once) …"
+	@$(PYTHON) -m venv .venv || \
+	  { echo "Python's venv module is missing; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+
+.venv/.torch: constraints.txt | .venv/bin/python
+	@echo "Installing PyTorch for the CPU …"
+	@$(BIN)/python -m pip install $(TORCH_INDEX) -r constraints.txt || \
+	  { echo "PyTorch could not be installed: is the network up? Run the same command again to go on."; exit 1; }
+	@touch $@
+
+.venv/.lab: pyproject.toml .venv/.torch
+	@echo "Installing the course with JupyterLab and nbgrader …"
+	@$(BIN)/python -m pip install -c constraints.txt -e '.[instructor]' || \
+	  { echo "The course could not be installed: is the network up? Run the same command again to go on."; exit 1; }
+	@touch $@
+
+.venv/.test: pyproject.toml .venv/.lab
+	@echo "Installing what the tests need …"
+	@$(BIN)/python -m pip install -c constraints.txt -e '.[dev]' || \
+	  { echo "The test dependencies could not be installed: is the network up? Run the same command again to go on."; exit 1; }
+	@sh tests/browser/install_chromium.sh
+	@touch $@

@@ -1,0 +1,1 @@
+"""Text notebooks to nbgrader's source assignments and release versions, and the fingerprints."""
