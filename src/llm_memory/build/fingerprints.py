@@ -12,7 +12,15 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from llm_memory.build.lesson import LessonError, grade_id, is_exercise
+from llm_memory.build.lesson import (
+    LessonError,
+    grade_id,
+    is_exercise,
+    is_quiz,
+    is_test,
+    quiz_name,
+    tested_exercise,
+)
 from llm_memory.check import outcome_difference, scenario
 from llm_memory.check.given import make
 
@@ -63,9 +71,19 @@ def compute(notebook: NotebookNode, lesson: str, bank: Any) -> dict:
     names = [grade_id(cell) for cell in notebook.cells if is_exercise(cell)]
     if unknown := set(bank.exercises) - set(names):
         raise LessonError(f"{lesson}: the bank names exercises that are not there: {unknown}")
+    points = dict.fromkeys(names, 0)
+    for cell in filter(is_test, notebook.cells):
+        points[tested_exercise(grade_id(cell), names)] += cell.metadata.nbgrader.points
     return {
         "lesson": lesson,
-        "exercises": {name: _of_exercise(name, space, bank, lesson) for name in names},
+        "quizzes": {
+            quiz_name(cell): cell.metadata.get("nbgrader", {}).get("points", 0)
+            for cell in filter(is_quiz, notebook.cells)
+        },
+        "exercises": {
+            name: {"points": points[name], **_of_exercise(name, space, bank, lesson)}
+            for name in names
+        },
     }
 
 
@@ -102,12 +120,14 @@ def write(fingerprints: dict, path: Path) -> None:
     for name, stored in fingerprints["exercises"].items():
         mistakes = ",\n   ".join(json.dumps(m, ensure_ascii=False) for m in stored["mistakes"])
         lines.append(
-            f' {json.dumps(name)}: {{\n  "steps": {json.dumps(stored["steps"])},\n'
+            f' {json.dumps(name)}: {{\n  "points": {stored["points"]},\n'
+            f'  "steps": {json.dumps(stored["steps"])},\n'
             f'  "right": {json.dumps(stored["right"], ensure_ascii=False)},\n'
             f'  "mistakes": [\n   {mistakes}\n  ]\n }}'
         )
     body = ",\n".join(lines)
     path.write_text(
-        f'{{"lesson": {json.dumps(fingerprints["lesson"])}, "exercises": {{\n{body}\n}}}}\n',
+        f'{{"lesson": {json.dumps(fingerprints["lesson"])},\n'
+        f'"quizzes": {json.dumps(fingerprints["quizzes"])},\n"exercises": {{\n{body}\n}}}}\n',
         encoding="utf-8",
     )

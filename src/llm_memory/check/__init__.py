@@ -13,7 +13,7 @@ from llm_memory.check import scenario
 from llm_memory.check.given import make
 from llm_memory.check.values import describe, difference
 
-__all__ = ["CheckFailed", "check", "exercises"]
+__all__ = ["CheckFailed", "check", "exercises", "lessons", "results"]
 
 #: What the checks of this session said, by exercise: True, or the sentence.
 results: dict[str, bool | str] = {}
@@ -33,13 +33,21 @@ class CheckFailed(AssertionError):
 
 
 @functools.cache
-def exercises() -> dict[str, dict]:
-    """Return the fingerprints of all lessons, by exercise: steps, right outcomes, mistakes."""
-    found: dict[str, dict] = {}
+def lessons() -> dict[str, dict]:
+    """Return what `build` stored of each lesson: its quizzes' points and its exercises."""
+    found = {}
     for path in sorted(files(__package__).joinpath("fingerprints").iterdir(), key=str):
         if path.name.endswith(".json"):
-            found.update(json.loads(path.read_text(encoding="utf-8"))["exercises"])
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            found[stored["lesson"]] = stored
     return found
+
+
+def exercises() -> dict[str, dict]:
+    """Return the fingerprints of all lessons, by exercise: steps, right outcomes, mistakes."""
+    return {
+        name: item for stored in lessons().values() for name, item in stored["exercises"].items()
+    }
 
 
 def check(work: Callable, name: str | None = None) -> None:
