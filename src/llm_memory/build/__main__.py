@@ -102,7 +102,7 @@ def digest(folder: Path, name: str) -> dict[str, str]:
     inputs = hashlib.sha256()
     for path in files:
         if path.is_file() and path.suffix != ".pyc" and path.parent.name != "fingerprints":
-            inputs.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+            inputs.update(path.name.encode() + b"\0" + path.read_bytes())
     outputs = hashlib.sha256()
     for place in ("source", "release"):
         path = folder / place / name / f"{name}.ipynb"

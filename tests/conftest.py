@@ -1,0 +1,47 @@
+"""What tests share: a course of their own in a temporary folder, and nbgrader's commands in it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llm_memory.build import course as clone
+
+ROOT = clone.root()
+
+
+class Course:
+    """A copy of the course, with a gradebook and an exchange of its own."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def nbgrader(self, *arguments: str, code: int | None = 0, **env: str) -> str:
+        """Run an nbgrader command as an instructor would, and return what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "nbgrader", *arguments],
+            cwd=self.folder,
+            env=os.environ | env,
+            capture_output=True,
+            text=True,
+            timeout=500,
+        )
+        text = done.stdout + done.stderr
+        assert code is None or done.returncode == code, text
+        return text
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    """Return a copy of the course in which every nbgrader command works."""
+    folder = tmp_path / "course"
+    folder.mkdir()
+    for name in ("nbgrader_config.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "source", folder / "source")
+    # What nbgrader keeps for a user stays out of the home folder.
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
+    return Course(folder)

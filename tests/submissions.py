@@ -1,0 +1,57 @@
+"""Submissions for tests: a released lesson with some exercises filled in."""
+
+import json
+from pathlib import Path
+
+import nbformat
+
+from llm_memory.build import course as clone
+from llm_memory.build.lesson import grade_id, is_exercise
+
+ROOT = clone.root()
+
+
+def released(lesson):
+    """Return the lesson that learners get."""
+    return nbformat.read(ROOT / "release" / lesson / f"{lesson}.ipynb", as_version=4)
+
+
+def solutions(lesson):
+    """Return the source of every solved exercise, by its grade_id."""
+    source = nbformat.read(ROOT / "source" / lesson / f"{lesson}.ipynb", as_version=4)
+    return {grade_id(cell): cell.source for cell in source.cells if is_exercise(cell)}
+
+
+def solved(lesson, exercises=None, own=None):
+    """Return the released lesson with `exercises` (default: all) solved, and `own` code put in."""
+    answers = solutions(lesson)
+    if exercises is not None:
+        answers = {name: answers[name] for name in exercises}
+    answers |= own or {}
+    notebook = released(lesson)
+    for cell in notebook.cells:
+        if grade_id(cell) in answers and is_exercise(cell):
+            cell.source = answers[grade_id(cell)]
+    return notebook
+
+
+def hand_in(folder: Path, student, lesson, notebook, answers=None, name=None):
+    """Write a submission as `nbgrader collect` leaves it, quiz answers included."""
+    place = folder / "submitted" / student / lesson
+    place.mkdir(parents=True)
+    nbformat.write(notebook, place / (name or f"{lesson}.ipynb"))
+    (place / "timestamp.txt").write_text("2026-01-05 12:00:00.000000 UTC")
+    if answers is not None:
+        (place / "quiz_answers.json").write_text(json.dumps(record(answers)))
+    return place
+
+
+def record(answers):
+    """Return the answers file of a learner who chose `answers` at the first try."""
+    return {
+        "schema": 1,
+        "answers": {
+            quiz: {"choice": option, "first": option, "tries": 1, "time": "2026-01-05T11:00:00Z"}
+            for quiz, option in answers.items()
+        },
+    }

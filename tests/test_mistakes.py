@@ -1,0 +1,93 @@
+"""The bank of mistakes proves the hidden tests: each mistake fails, each variant passes."""
+
+import warnings
+
+import pytest
+
+from llm_memory.build import course, fingerprints
+from llm_memory.build import lesson as reading
+from llm_memory.build.lesson import grade_id, is_exercise, is_test, read
+from llm_memory.check import check, exercises
+
+ROOT = course.root()
+LESSONS = {
+    name: read(ROOT / "notebooks" / f"{name}.md", ROOT)
+    for name in course.LESSONS
+    if (ROOT / "notebooks" / f"{name}.md").is_file()
+}
+BANKS = {name: fingerprints.load_bank(ROOT, name) for name in LESSONS}
+
+
+def cells_that_test(lesson, exercise):
+    """Return the exercise's test cells as code to run."""
+    cells = LESSONS[lesson].cells
+    names = [grade_id(cell) for cell in cells if is_exercise(cell)]
+    return [
+        compile(cell.source, grade_id(cell), "exec")
+        for cell in cells
+        if is_test(cell) and reading.tested_exercise(grade_id(cell), names) == exercise
+    ]
+
+
+def run(code, exercise, work, check):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(code, {exercise: work, "check": check})
+
+
+def every(kind):
+    return [
+        pytest.param(lesson, exercise, item, id=f"{exercise}-{getattr(item, '__name__', '')}")
+        for lesson, bank in BANKS.items()
+        for exercise, known in bank.exercises.items()
+        for item in kind(known)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lesson", "exercise", "mistake"), every(lambda known: [m.work for m in known.mistakes])
+)
+def test_a_mistake_fails_the_hidden_tests_with_a_message(lesson, exercise, mistake):
+    messages = []
+    for code in cells_that_test(lesson, exercise):
+        try:
+            # Without the visible check: the hidden tests must find the mistake on their own.
+            run(code, exercise, mistake, lambda *_, **__: None)
+        except Exception as error:
+            messages.append(str(error))
+    assert messages, "no hidden test found it"
+    assert all(messages), "a hidden test failed without saying why"
+
+
+@pytest.mark.parametrize(("lesson", "exercise", "variant"), every(lambda known: known.variants))
+def test_a_variant_passes(lesson, exercise, variant):
+    for code in cells_that_test(lesson, exercise):
+        run(code, exercise, variant, lambda work: check(work, exercise))
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_the_solutions_pass(lesson):
+    space = fingerprints.solved_namespace(LESSONS[lesson], lesson)
+    for exercise in BANKS[lesson].exercises:
+        for code in cells_that_test(lesson, exercise):
+            run(code, exercise, space[exercise], check)
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_stored_fingerprints_are_those_of_the_lesson(lesson):
+    computed = fingerprints.compute(LESSONS[lesson], lesson, BANKS[lesson])
+    for name, stored in computed["exercises"].items():
+        there = exercises()[name]
+        assert there["steps"] == stored["steps"], f"{name}: run `make build`"
+        assert [m["sentence"] for m in there["mistakes"]] == [
+            m["sentence"] for m in stored["mistakes"]
+        ], f"{name}: run `make build`"
+
+
+@pytest.mark.parametrize(
+    ("lesson", "exercise"),
+    [(lesson, exercise) for lesson, bank in BANKS.items() for exercise in bank.exercises],
+)
+def test_the_check_names_three_mistakes_or_more(lesson, exercise):
+    known = BANKS[lesson].exercises[exercise]
+    assert len({m.sentence for m in known.mistakes if m.visible}) >= 3
