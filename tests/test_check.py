@@ -9,7 +9,7 @@ import torch
 
 import llm_memory.check as checking
 from llm_memory.check import CheckFailed, check, scenario
-from llm_memory.check.scenario import call, get, method
+from llm_memory.check.scenario import call, get, hard, method
 from llm_memory.check.values import decode, difference, encode
 
 
@@ -150,6 +150,20 @@ def test_an_open_exercise_is_not_a_wrong_one(doubling):
 
     with pytest.raises(NotImplementedError, match="double is not solved yet"):
         check(double)
+
+
+def test_hard_steps_count_when_they_are_asked_for(monkeypatch):
+    steps = scenario.encode_steps([call(2.0), hard(call(-2.0))])
+    outcomes = {sign: scenario.run(lambda x, s=sign: s(x), steps) for sign in (abs, float)}
+    known = {"name": "signed", "sentence": "the sign is kept", "outcomes": outcomes[float]}
+    stored = {"steps": steps, "right": outcomes[abs], "mistakes": [known]}
+    monkeypatch.setattr(checking, "exercises", lambda: {"size": stored})
+    monkeypatch.setattr(checking, "results", {})
+    check(float, "size")
+    with pytest.raises(CheckFailed, match="the sign is kept") as failed:
+        check(float, "size", hard=True)
+    assert failed.value.mistake == "signed"
+    check(abs, "size", hard=True)
 
 
 def test_an_unknown_exercise_lists_those_there_are(doubling):

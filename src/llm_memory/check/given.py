@@ -12,7 +12,30 @@ def _model() -> Any:
     return load_model()[0]
 
 
-MAKERS: dict[str, Callable[[], Any]] = {"model": _model}
+def _small_model() -> Any:
+    from llm_memory.counted import Counted, small_model
+
+    return Counted(small_model())
+
+
+def _layer() -> Any:
+    from llm_memory.counted import small_model
+
+    return small_model().layers[1].self_attn
+
+
+def _cache() -> Any:
+    from llm_memory.streaming import ModelCache
+
+    return ModelCache()
+
+
+MAKERS: dict[str, Callable[[], Any]] = {
+    "model": _model,
+    "small_model": _small_model,  # random weights, two layers, counts what passes
+    "layer": _layer,  # the projections of its layer 1
+    "cache": _cache,
+}
 
 
 def make(name: str) -> Any:

@@ -28,6 +28,11 @@ def get(name: str) -> dict:
     return {"step": "get", "name": name, "args": [], "kwargs": {}}
 
 
+def hard(step: dict) -> dict:
+    """Mark a step as one that only a check of the hard cases runs; such steps come last."""
+    return {**step, "hard": True}
+
+
 class Given:
     """An argument that is an object of the package (the shipped model, a cache), by its name."""
 
