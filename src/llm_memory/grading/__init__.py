@@ -1,0 +1,76 @@
+"""Grading: what `nbgrader autograde` and Formgrader do with a submission of this course."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from traitlets.config import Config
+
+__all__ = ["configure"]
+
+
+def configure(c: Config) -> None:
+    """Set all that grading needs in nbgrader's configuration; for `nbgrader_config.py`.
+
+    Everything is a setting of nbgrader's but one: the converter that it runs has its name in
+    nbgrader's code, and is replaced there (`llm_memory.grading.converter`).
+    """
+    from llm_memory.grading.converter import install
+
+    install()
+    _put_own_commands_on_path()
+    here = "llm_memory.grading"
+    nbgrader, nbconvert = "nbgrader.preprocessors", "nbconvert.preprocessors"
+
+    c.GenerateAssignment.preprocessors = [
+        f"{nbgrader}.IncludeHeaderFooter",
+        f"{nbgrader}.InstantiateTests",
+        f"{nbgrader}.LockCells",
+        f"{nbgrader}.ClearSolutions",
+        f"{here}.clear.ClearOutput",
+        f"{nbgrader}.CheckCellMetadata",
+        f"{nbgrader}.ComputeChecksums",
+        f"{nbgrader}.SaveCells",
+        f"{nbgrader}.ClearHiddenTests",
+        f"{nbgrader}.ClearMarkScheme",
+        f"{nbgrader}.ComputeChecksums",
+        f"{nbgrader}.CheckCellMetadata",
+    ]
+
+    c.Autograde.exporter_class = f"{here}.converter.SubmissionExporter"
+    c.Autograde.sanitize_preprocessors = [
+        f"{here}.rebuild.Rebuild",
+        f"{nbgrader}.ClearOutput",
+        f"{nbgrader}.DeduplicateIds",
+        f"{nbgrader}.OverwriteKernelspec",
+        f"{nbgrader}.OverwriteCells",
+        f"{nbgrader}.CheckCellMetadata",
+    ]
+    c.Autograde.autograde_preprocessors = [
+        f"{nbgrader}.Execute",
+        f"{nbgrader}.IgnorePattern",
+        f"{nbconvert}.ClearMetadataPreprocessor",
+        f"{here}.clear.DropWidgetState",
+        f"{here}.outputs.SafeOutputs",
+        f"{nbgrader}.LimitOutput",
+        f"{here}.quiz_scores.ScoreQuizzes",
+        f"{nbgrader}.SaveAutoGrades",
+        f"{nbgrader}.AssignLatePenalties",
+        f"{here}.flags.SaveFlags",
+        f"{nbgrader}.CheckCellMetadata",
+    ]
+    c.GenerateFeedback.preprocessors = [
+        f"{nbgrader}.GetGrades",
+        f"{here}.feedback.WithoutHiddenTests",
+        f"{nbconvert}.CSSHTMLHeaderPreprocessor",
+    ]
+
+
+def _put_own_commands_on_path() -> None:
+    """Nbgrader calls `alembic` by its bare name, which an environment not activated lacks."""
+    here = str(Path(sys.executable).parent)
+    path = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    if here not in path:
+        os.environ["PATH"] = os.pathsep.join([here, *path])

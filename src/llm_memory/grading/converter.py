@@ -1,0 +1,248 @@
+"""nbgrader's Autograde, made safe for what learners hand in.
+
+nbgrader chooses its converter by name in the code of its two entry points, the command and
+Formgrader's button, and offers no setting for it; `install` puts ours in that place. All that can
+be set by configuration is (see `llm_memory.grading.configure`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from fnmatch import fnmatch
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+import nbgrader.apps.api
+import nbgrader.apps.autogradeapp
+from nbconvert.exporters import NotebookExporter
+from nbformat.v4 import new_notebook
+from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.converters import Autograde
+from nbgrader.converters.base import NbGraderException
+from nbgrader.utils import find_all_files, rmtree
+from traitlets import Dict, Instance, List
+
+from llm_memory.grading import flags, intake, rebuild
+from llm_memory.grading.flags import KEY, Flag
+from llm_memory.grading.submission import Submission, Unreadable, read_notebook
+
+
+def install() -> None:
+    """Let `nbgrader autograde` and Formgrader use `ClassAutograde`."""
+    nbgrader.apps.autogradeapp.Autograde = ClassAutograde
+    nbgrader.apps.api.Autograde = ClassAutograde
+
+
+class SubmissionExporter(NotebookExporter):
+    """Reads a submitted notebook as hostile; what cannot be read becomes an empty one."""
+
+    def from_filename(
+        self, filename: str, resources: dict | None = None, **kw: Any
+    ) -> tuple[str, dict]:
+        """As nbconvert's. In the first of nbgrader's two passes the usable part of the notebook
+        goes to `Rebuild` in `resources["submission"]`.
+        """
+        converter = self.parent
+        if not converter.sanitizing:
+            return super().from_filename(filename, resources=resources, **kw)
+        found = converter.flags_of(filename)
+        submission = Submission()
+        if not any(flag.code in ("missing-notebook", "unreadable") for flag in found):
+            try:
+                submission = read_notebook(filename)
+            except Unreadable as error:
+                found = [*found, Flag("unreadable", detail=str(error))]
+        submission.flags = [*found, *submission.flags]
+        path, name = os.path.split(filename)
+        resources = {
+            **(resources or {}),
+            "metadata": {"name": os.path.splitext(name)[0], "path": path},
+            "submission": submission,
+        }
+        return self.from_notebook_node(new_notebook(), resources=resources, **kw)
+
+
+class ClassAutograde(Autograde):
+    """Autograde that takes every submission in first, and always reaches the last student.
+
+    It reads each submission from a safe copy (`llm_memory.grading.intake`), grades what is there
+    of a broken one, goes on where a run was cut off, says what to do where nothing can be graded,
+    and ends with a summary of scores and flags.
+    """
+
+    staging = Instance(Path, allow_none=True)
+    expected = List(help="The lesson's notebooks, without suffix.")
+    staged_flags = Dict(help="The flags of each staged notebook, by path.")
+
+    @property
+    def sanitizing(self) -> bool:
+        """Whether this is the first of nbgrader's two passes over a notebook."""
+        return self._sanitizing
+
+    @property
+    def _input_directory(self) -> str:
+        # format_path joins it to the root, which an absolute path replaces.
+        return str(self.staging) if self._sanitizing else self.coursedir.autograded_directory
+
+    def start(self) -> None:
+        """Grade the class; `NbGraderException` where that cannot be or somebody was left out."""
+        with tempfile.TemporaryDirectory(prefix="grading-") as folder:
+            self.staging = Path(folder).resolve()
+            super().start()
+
+    def init_notebooks(self) -> None:
+        """List every submission there is, whatever is in it."""
+        assignment = self.coursedir.assignment_id
+        self.expected = self._expected(assignment)
+        if not self.expected:
+            self._fail(f"No notebook of {assignment} matches {self.coursedir.notebook_id!r}.")
+        pattern = self._submitted(self.coursedir.student_id, assignment)
+        self.assignments = {}
+        for path in sorted(glob(pattern)):
+            student = self._student_of(path)
+            if "\n" in student:
+                self.log.error("The name of the folder %r cannot be a student's; rename it.", path)
+                continue
+            staged = Path(self._format_source(assignment, student))
+            self.assignments[str(staged)] = [
+                str(staged / f"{name}.ipynb") for name in self.expected
+            ]
+        if not self.assignments:
+            self._fail(
+                f"There is nothing to grade: no folder matches {pattern}. Run `nbgrader collect "
+                f"{assignment}`, or put each learner's notebook there yourself."
+            )
+
+    def _submitted(self, student: str, assignment: str) -> str:
+        return self.coursedir.format_path(self.coursedir.submitted_directory, student, assignment)
+
+    def _student_of(self, path: str) -> str:
+        marker = "\0"
+        before, after = self._submitted(marker, self.coursedir.assignment_id).split(marker)
+        return path[len(before) : len(path) - len(after)]
+
+    def _fail(self, message: str) -> None:
+        self.log.error(message)
+        raise NbGraderException(message)
+
+    def _expected(self, assignment: str) -> list[str]:
+        """Return the names of the lesson's notebooks that this run is for."""
+        course = self.coursedir
+        with Gradebook(course.db_url, course.course_id) as gradebook:
+            try:
+                names = sorted(nb.name for nb in gradebook.find_assignment(assignment).notebooks)
+            except MissingEntry:
+                names = []
+        folder = Path(course.format_path(course.source_directory, ".", assignment))
+        if not names:
+            self._fail(self._not_ready(assignment, folder))
+        for name in names:
+            try:
+                rebuild.load_lesson(
+                    folder / f"{name}.ipynb", name, assignment, course.db_url, self.config
+                )
+            except rebuild.CourseError as error:
+                self._fail(str(error))
+        return [name for name in names if fnmatch(name, course.notebook_id)]
+
+    def _not_ready(self, assignment: str, folder: Path) -> str:
+        if folder.is_dir() and any(folder.glob("*.ipynb")):
+            return (
+                f"{assignment} was never released. Run `nbgrader generate_assignment "
+                f"{assignment}`, then autograde again."
+            )
+        lesson = Path(self.coursedir.root) / "notebooks" / f"{assignment}.md"
+        if lesson.is_file():
+            return (
+                f"{assignment} was never built. Run `make build`, then `nbgrader "
+                f"generate_assignment {assignment}`."
+            )
+        there = sorted(
+            path.parent.name
+            for path in folder.parent.glob("*/*.ipynb")
+            if path.stem == path.parent.name
+        )
+        return f"There is no assignment {assignment!r}. There are: {', '.join(there) or 'none'}."
+
+    def init_destination(self, assignment_id: str, student_id: str) -> bool:
+        """Take the submission in; grade it unless it has been graded to the end."""
+        submitted = Path(self._submitted(student_id, assignment_id))
+        staged = Path(self._format_source(assignment_id, student_id))
+        course = self.coursedir
+        source = course.format_path(course.source_directory, ".", assignment_id)
+        ours = {
+            os.path.relpath(path, source)
+            for path in find_all_files(source, [*course.ignore, "*.ipynb"])
+        }
+        found = intake.take_in(submitted, staged, self.expected, ours, course.ignore)
+        self.staged_flags.update(
+            {str(staged / f"{name}.ipynb"): those for name, those in found.items()}
+        )
+        graded = Path(self._format_dest(assignment_id, student_id))
+        if graded.exists() and not all(_finished(graded / f"{n}.ipynb") for n in self.expected):
+            self.log.warning("Grading %s again: the last run was cut off.", student_id)
+            rmtree(graded)
+        return super().init_destination(assignment_id, student_id)
+
+    def init_assignment(self, assignment_id: str, student_id: str) -> None:
+        """As nbgrader's, with every notebook of the lesson to be graded."""
+        expected = self.notebooks
+        super().init_assignment(assignment_id, student_id)
+        self.notebooks = expected
+
+    def flags_of(self, filename: str) -> list[Flag]:
+        """Return what stood out when a staged notebook was taken in."""
+        return self.staged_flags.get(filename, [])
+
+    def convert_notebooks(self) -> None:
+        """Grade all, then say what came of it."""
+        try:
+            super().convert_notebooks()
+        finally:
+            self._summarize()
+
+    def _summarize(self) -> None:
+        course = self.coursedir
+        lines = []
+        with Gradebook(course.db_url, course.course_id) as gradebook:
+            for staged in sorted(self.assignments):
+                student = os.path.relpath(staged, self.staging).split(os.sep)[0]
+                try:
+                    graded = gradebook.find_submission(course.assignment_id, student)
+                except MissingEntry:
+                    lines.append(f"{student}: not graded, see the error above")
+                    continue
+                found = []
+                for name in self.expected:
+                    notebook = Path(self._graded(student), f"{name}.ipynb")
+                    found += [
+                        f"{flag['code']} {flag['cell']}".strip() for flag in _flags_in(notebook)
+                    ]
+                score = f"{graded.score:g} of {graded.max_score:g}"
+                lines.append(f"{student}: {score}" + (f"; {', '.join(found)}" if found else ""))
+        self.log.info(
+            "Summary of %s:\n  %s", course.assignment_id, "\n  ".join(lines) or "nothing graded"
+        )
+
+    def _graded(self, student: str) -> str:
+        course = self.coursedir
+        return course.format_path(course.autograded_directory, student, course.assignment_id)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _finished(path: Path) -> bool:
+    return bool(_read(path).get("metadata", {}).get(KEY, {}).get("graded"))
+
+
+def _flags_in(path: Path) -> list[dict[str, str]]:
+    notebook = _read(path)
+    return flags.all_flags(notebook) if notebook else []

@@ -1,0 +1,166 @@
+"""Take a submitted folder in: a copy with plain files only, and the notebooks under their names.
+
+nbgrader reads and copies what it finds in `submitted/`, wherever a link in it points. Here a
+submission is first copied to a folder of the grader's own, by these rules:
+
+- Regular files only, of at most `MAX_FILE` bytes each and `MAX_TOTAL` and `MAX_FILES` in all;
+  no links, pipes or devices, no names with control characters, and nothing in the place of one of
+  the course's own files. What is left out is flagged (`files-skipped`).
+- A notebook handed in under another name counts if its name is the lesson's with something
+  behind it (`attention (1).ipynb`, `attention-Copy1.ipynb`; the last of several in sorted
+  order), or if it is the only notebook there and the lesson has only one (`renamed`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+from nbgrader.utils import parse_utc
+
+from llm_memory.grading.flags import Flag, shown
+from llm_memory.grading.submission import MAX_NOTEBOOK, Unreadable, read_bytes
+
+MAX_FILE, MAX_TOTAL, MAX_FILES, MAX_DEPTH = 20_000_000, 50_000_000, 1_000, 8
+
+
+def take_in(
+    submitted: Path, staged: Path, notebooks: list[str], ours: set[str], ignore: list[str]
+) -> dict[str, list[Flag]]:
+    """Copy a submission and return the flags of each notebook.
+
+    `notebooks` are the lesson's notebook names without suffix, `ours` the relative paths of the
+    files that the course brings along, `ignore` patterns of names to pass over. A notebook that
+    was not handed in, or cannot be copied, is flagged and not in `staged` afterwards.
+    """
+    staged.mkdir(parents=True)
+    flags: dict[str, list[Flag]] = {name: [] for name in notebooks}
+    if submitted.is_symlink() or not submitted.is_dir():
+        what = "it is a link" if submitted.is_symlink() else "it is no folder"
+        for name in notebooks:
+            flags[name].append(Flag("unreadable", detail=f"{what} where a folder belongs"))
+        return flags
+    general = _copy_files(submitted, staged, ours, ignore) + _check_timestamp(staged)
+    there = _notebooks_in(submitted)
+    choice = _choose(there, notebooks)
+    extra = [shown(name) for name in there if name not in choice.values()]
+    if extra:
+        general.append(Flag("extra-notebooks", detail=", ".join(extra[:5])))
+    for name, chosen in choice.items():
+        flags[name].extend(general)
+        if chosen is None:
+            flags[name].append(Flag("missing-notebook", detail=f"{name}.ipynb"))
+            continue
+        if chosen != f"{name}.ipynb":
+            flags[name].append(Flag("renamed", detail=shown(chosen)))
+        try:
+            (staged / f"{name}.ipynb").write_bytes(read_bytes(submitted / chosen, MAX_NOTEBOOK))
+        except Unreadable as error:
+            flags[name].append(Flag("unreadable", detail=str(error)))
+    return flags
+
+
+def _copy_files(submitted: Path, staged: Path, ours: set[str], ignore: list[str]) -> list[Flag]:
+    total = count = 0
+    skipped: list[str] = []
+    for relative in _walk(submitted, "", ignore, skipped):
+        room = min(MAX_FILE, MAX_TOTAL - total)
+        if count >= MAX_FILES or _in_the_way(relative, ours):
+            skipped.append(relative)
+            continue
+        try:
+            data = read_bytes(submitted / relative, room)
+        except Unreadable:
+            skipped.append(relative)
+            continue
+        target = staged / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+        count, total = count + 1, total + len(data)
+    if not skipped:
+        return []
+    names = ", ".join(shown(name) for name in sorted(skipped)[:5])
+    more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
+    return [Flag("files-skipped", detail=names + more)]
+
+
+def _walk(root: Path, folder: str, ignore: list[str], skipped: list[str]) -> Iterator[str]:
+    """Yield the relative paths of what is no folder and no notebook, in sorted order."""
+    try:
+        entries = sorted(os.scandir(root / folder), key=lambda entry: entry.name)
+    except OSError:
+        skipped.append(folder)
+        return
+    for entry in entries:
+        relative = os.path.join(folder, entry.name)
+        if any(fnmatch(entry.name, pattern) for pattern in ignore):
+            continue
+        if not _plain_name(entry.name) or relative.count(os.sep) >= MAX_DEPTH:
+            skipped.append(relative)
+        elif entry.is_dir(follow_symlinks=False):
+            if entry.name.endswith(".ipynb"):
+                skipped.append(relative)
+            else:
+                yield from _walk(root, relative, ignore, skipped)
+        elif not entry.name.endswith(".ipynb") or folder:
+            yield relative
+
+
+def _plain_name(name: str) -> bool:
+    return name.isprintable()  # neither control characters nor bytes that are no text
+
+
+def _in_the_way(relative: str, ours: set[str]) -> bool:
+    """Whether a path is, lies below or holds a path of the course's own files."""
+    return any(
+        path == relative or path.startswith(relative + os.sep) or relative.startswith(path + os.sep)
+        for path in ours
+    )
+
+
+def _check_timestamp(staged: Path) -> list[Flag]:
+    path = staged / "timestamp.txt"
+    if not path.is_file():
+        return []
+    try:
+        text = path.read_text(encoding="utf-8")
+        if text.strip():
+            parse_utc(text.strip())
+        return []
+    except (ValueError, OverflowError, TypeError, AttributeError):
+        path.unlink()
+        return [Flag("timestamp")]
+
+
+def _notebooks_in(submitted: Path) -> list[str]:
+    return sorted(
+        name
+        for name in os.listdir(submitted)
+        if name.endswith(".ipynb") and not name.startswith(".")
+    )
+
+
+def _choose(there: list[str], notebooks: list[str]) -> dict[str, str | None]:
+    """Return the file that counts for each notebook of the lesson."""
+    chosen: dict[str, str | None] = {
+        name: f"{name}.ipynb" if f"{name}.ipynb" in there else None for name in notebooks
+    }
+    spare = [name for name in there if name not in chosen.values()]
+    for name in notebooks:
+        if chosen[name] is None:
+            alike = [other for other in spare if _variant(other, name)]
+            if alike:
+                chosen[name] = alike[-1]
+                spare.remove(alike[-1])
+    if len(notebooks) == len(there) == 1:
+        chosen[notebooks[0]] = there[0]
+    return chosen
+
+
+def _variant(file: str, name: str) -> bool:
+    """Whether a file's name is a notebook's name with something behind it, or in other case."""
+    pattern = re.escape(name) + r"([\W_].*|copy.*|\d+)?"
+    return re.fullmatch(pattern, file.removesuffix(".ipynb"), re.IGNORECASE | re.DOTALL) is not None
