@@ -1,0 +1,46 @@
+"""Clear words for what reaches the model in the wrong shape."""
+
+import warnings
+
+import torch
+from torch import Tensor
+
+
+def expect(shape: torch.Size, got: object, what: str) -> Tensor:
+    """Return `got`, or say who was asked for a tensor of which shape and what came instead."""
+    if not isinstance(got, Tensor):
+        raise TypeError(f"{what} must be a tensor {tuple(shape)}, not {type(got).__name__}")
+    if got.shape != shape:
+        raise ValueError(f"{what} must have shape {tuple(shape)}, but came with {tuple(got.shape)}")
+    return got
+
+
+def expect_pair(got: object, what: str) -> tuple | list:
+    """Return `got`, or say that two things were asked for: (output, weights)."""
+    if not isinstance(got, tuple | list) or len(got) != 2:
+        raise TypeError(f"{what} must return (output, weights), not {type(got).__name__}")
+    return got
+
+
+def as_ids(ids: object, vocab_size: int) -> Tensor:
+    """Return token ids as a tensor (B, L), or raise ValueError with what is wrong with them."""
+    ids = torch.as_tensor(ids, dtype=torch.long)
+    ids = ids[None] if ids.dim() == 1 else ids
+    if ids.dim() != 2 or ids.numel() == 0:
+        raise ValueError(f"token ids must be (L,) or (B, L) with L ≥ 1, not {tuple(ids.shape)}")
+    if ids.min() < 0 or ids.max() >= vocab_size:
+        raise ValueError(
+            f"token ids must be 0 to {vocab_size - 1}, not {int(ids.min())} to {int(ids.max())}: "
+            "were they made by this model's own tokenizer?"
+        )
+    return ids
+
+
+def warn_past_window(n_tokens: int, window: int) -> None:
+    """Warn, without stopping, if a text is longer than what the model was trained on."""
+    if n_tokens > window:
+        warnings.warn(
+            f"The text is longer than the window of {window} tokens that this model was trained "
+            "on: it has never seen such positions, expect worse predictions.",
+            stacklevel=5,
+        )

@@ -1,0 +1,198 @@
+"""A Llama-architecture language model to be read in one sitting.
+
+RMSNorm, rotary positions (RoPE), grouped-query attention, SwiGLU: the parts of Llama 2 and 3,
+SmolLM2 and (with a bias on q, k and v) Qwen2.5, under Hugging Face's weight names. Shapes are
+written with B batch, E width, H query heads, H_kv key/value heads, L new tokens (queries),
+S tokens attended to (keys), D head size, V vocabulary.
+
+Two parts are exercises in this course, so they are written here in another way than the
+exercises ask for: rotary positions as a product of complex numbers, and grouped attention by
+PyTorch's own `scaled_dot_product_attention`. Your functions take their place as arguments:
+
+    model(tokenizer.encode("the red code is"), attention=grouped_query_attention)
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from llm_memory.checkpoint import LlamaConfig, fill, read_checkpoint
+from llm_memory.guards import as_ids, expect, expect_pair, warn_past_window
+from llm_memory.tokenizer import load_tokenizer
+
+SHIPPED = Path(__file__).parent / "data"
+
+
+def rotate(x: Tensor, positions: Tensor, base: float = 10_000.0, scale: float = 1.0) -> Tensor:
+    """Turn each query or key by angles that grow with its position (RoPE, arXiv 2104.09864).
+
+    Numbers i and i + D/2 of x (B, heads, L, D) are the real and the imaginary part of one complex
+    number (Hugging Face's layout); a product with a number of length 1 turns it. `positions` (L,)
+    is divided by `scale` first (position interpolation, arXiv 2306.15595). Returns x's shape.
+    """
+    half = x.shape[-1] // 2
+    speeds = float(base) ** (-torch.arange(half, device=x.device).double() / half)
+    angles = torch.outer(positions.double() / scale, speeds).float()
+    pairs = torch.complex(x[..., :half].float(), x[..., half:].float())
+    turned = pairs * torch.polar(torch.ones_like(angles), angles)
+    return torch.cat([turned.real, turned.imag], dim=-1).to(x.dtype)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """PyTorch's grouped attention, with the weights that it normally keeps to itself.
+
+    q (B, H, L, D), k and v (B, H_kv, S, D), mask (L, S) with True = may attend. Returns the output
+    (B, H, L, D) and the weights (B, H, L, S): what comes out when the values are the identity.
+    """
+    identity = torch.eye(k.shape[2]).to(v).expand(*k.shape[:2], -1, -1)
+    attend_to = F.scaled_dot_product_attention
+    return tuple(attend_to(q, k, values, mask, enable_gqa=True) for values in (v, identity))
+
+
+class Attention(nn.Module):
+    """The projections of one layer's attention; `attention_layer=` gets this as its `weights`."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads
+        self.head_dim, self.rope_theta = config.head_dim, config.rope_theta
+        n_query, n_shared = self.n_heads * self.head_dim, self.n_kv_heads * self.head_dim
+        self.q_proj = nn.Linear(config.width, n_query, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(config.width, n_shared, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(config.width, n_shared, bias=config.qkv_bias)
+        self.o_proj = nn.Linear(n_query, config.width, bias=config.o_bias)
+
+    # Matrices (out, in) as in nn.Linear, biases (out,) or None.
+    w_q, b_q = property(lambda self: self.q_proj.weight), property(lambda self: self.q_proj.bias)
+    w_k, b_k = property(lambda self: self.k_proj.weight), property(lambda self: self.k_proj.bias)
+    w_v, b_v = property(lambda self: self.v_proj.weight), property(lambda self: self.v_proj.bias)
+    w_o, b_o = property(lambda self: self.o_proj.weight), property(lambda self: self.o_proj.bias)
+
+    def forward(self, x: Tensor, layer: int, mask, cache, attention, rope) -> Tensor:
+        """Project x (B, L, E), rotate, remember, attend, project back: (B, L, E)."""
+        heads = (-1, self.head_dim)
+        q = self.q_proj(x).unflatten(-1, heads).movedim(1, 2)  # (B, H, L, D)
+        k = self.k_proj(x).unflatten(-1, heads).movedim(1, 2)  # (B, H_kv, L, D)
+        v = self.v_proj(x).unflatten(-1, heads).movedim(1, 2)
+        q = expect(q.shape, rope(q), f"layer {layer}: rope's queries")
+        k = expect(k.shape, rope(k), f"layer {layer}: rope's keys")
+        if cache is not None:
+            k, v, mask = cache.append(layer, k, v)
+        if attention is None:
+            how = {"attn_mask": mask, "is_causal": mask is None, "enable_gqa": True}
+            y = F.scaled_dot_product_attention(q, k, v, **how)
+        else:
+            y, _ = expect_pair(attention(q, k, v, mask), f"layer {layer}: attention")
+        y = expect(q.shape, y, f"layer {layer}: attention's output")
+        return self.o_proj(y.movedim(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """SwiGLU (arXiv 2002.05202): each token on its own, (B, L, E) → (B, L, E)."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.width, config.hidden, bias=False)
+        self.up_proj = nn.Linear(config.width, config.hidden, bias=False)
+        self.down_proj = nn.Linear(config.hidden, config.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Open a gate for each hidden number, and pass what goes through."""
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Block(nn.Module):
+    """One layer: attention, then the feed-forward network; each adds to what came in."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.input_layernorm = nn.RMSNorm(config.width, eps=config.norm_eps)
+        self.self_attn = Attention(config)
+        self.post_attention_layernorm = nn.RMSNorm(config.width, eps=config.norm_eps)
+        self.mlp = FeedForward(config)
+
+
+class Llama(nn.Module):
+    """The model: token ids in, a score for every possible next token out."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = nn.ModuleDict()
+        self.model["embed_tokens"] = nn.Embedding(config.vocab_size, config.width)
+        self.model["layers"] = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.model["norm"] = nn.RMSNorm(config.width, eps=config.norm_eps)
+        if not config.tied:
+            self.lm_head = nn.Linear(config.width, config.vocab_size, bias=False)
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The layers: `layers[i].self_attn` has layer i's w_q, w_k, w_v and w_o."""
+        return self.model["layers"]
+
+    def forward(self, ids, cache=None, attention=None, rope=None, attention_layer=None, hide=()):
+        """Scores (B, L, V) for the token after each of `ids`: a list, (L,) or (B, L).
+
+        cache: object with `n_seen` (tokens seen so far; read once, before layer 0) and
+            `append(layer, k, v) -> (keys, values, mask)`, with k already rotated.
+        attention: `attention(q, k, v, mask) -> (output, weights)`, shapes as in `attend`.
+        rope: `rope(x, positions, base=...) -> x turned`, shapes as in `rotate`.
+        attention_layer: `attention_layer(x, weights, cache, layer, start) -> (B, L, E)` in place
+            of a layer's whole attention; x (B, L, E) is normalised, weights is an `Attention`.
+        hide: positions that no other token may attend to (without a cache).
+        """
+        if len(hide) and not (cache is None and attention_layer is None):
+            raise ValueError("hide= works without cache= and attention_layer= only")
+        ids = as_ids(ids, self.config.vocab_size)
+        start = 0 if cache is None else cache.n_seen
+        warn_past_window(start + ids.shape[1], self.config.window)
+        positions = torch.arange(start, start + ids.shape[1], device=ids.device)
+        mask = None
+        if attention is not None or len(hide):
+            mask = positions <= positions[:, None]
+            mask[:, list(hide)] = False
+            mask |= positions == positions[:, None]
+
+        def turn(z: Tensor) -> Tensor:
+            return (rope or rotate)(z, positions, base=self.config.rope_theta)
+
+        x = self.model["embed_tokens"](ids)
+        for i, block in enumerate(self.layers):
+            normed = block.input_layernorm(x)
+            if attention_layer is None:
+                y = block.self_attn(normed, i, mask, cache, attention, turn)
+            else:
+                y = attention_layer(normed, block.self_attn, cache, i, start)
+            x = x + expect(x.shape, y, f"layer {i}: attention_layer")
+            x = x + block.mlp(block.post_attention_layernorm(x))
+        x = self.model["norm"](x)
+        table = self.model["embed_tokens"] if self.config.tied else self.lm_head
+        return F.linear(x, table.weight)
+
+
+def attention_weights(model: Llama, ids, attention=attend, hide=()) -> Tensor:
+    """Who looks at whom: weights (layers, H, L, L) for one text, rows are the looking tokens."""
+    seen = []
+
+    def watched(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append(attention(*tensors))
+        return seen[-1]
+
+    with torch.no_grad():
+        model(ids, attention=watched, hide=hide)
+    return torch.stack([weights[0] for _, weights in seen])
+
+
+def load_model(path: str | Path | None = None):
+    """Return (model, tokenizer): the model of this course, or one from a folder.
+
+    The folder holds `config.json`, safetensors weights of a Llama- or Qwen2-family model and its
+    `tokenizer.json`. Raises FileNotFoundError or ValueError naming the file and what is wrong.
+    """
+    folder = SHIPPED if path is None else Path(path)
+    config, tensors = read_checkpoint(folder)
+    model = Llama(config)
+    fill(model, tensors, folder)
+    return model.requires_grad_(False).eval(), load_tokenizer(folder)

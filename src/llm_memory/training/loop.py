@@ -1,0 +1,220 @@
+"""Train the small model: short sequences first, answers weighted, an early stop if recall fails.
+
+The recipe is a curriculum because recall of one fact among competing ones is learned in a jump or
+not at all: short, dense documents bring the jump early, longer ones then stretch its distance.
+"""
+
+import json
+import math
+import random
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from llm_memory.checkpoint import LlamaConfig
+from llm_memory.model import Llama
+from llm_memory.tokenizer import UNKNOWN, WordTokenizer
+from llm_memory.training.corpus import Corpus, vocabulary
+
+WEIGHT = {"text": 1.0, "answer": 3.0, "news": 0.25}  # what cannot be known is mostly noise
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What `train` does. Lengths and counts are in tokens."""
+
+    seed: int = 0
+    width: int = 96
+    hidden: int = 256
+    n_layers: int = 4
+    n_heads: int = 4
+    n_kv_heads: int = 2
+    head_dim: int = 24
+    stages: tuple[tuple[int, int, float], ...] = (  # sequence length, rows a step, millions
+        (64, 16, 2.5),
+        (128, 16, 3.5),
+        (256, 8, 6.0),
+    )
+    learning_rate: float = 2e-3
+    warm_up: int = 150
+    weight_decay: float = 0.05
+    embedding_std: float = 0.15
+    give_up_at: float = 4.0  # millions; recall must be above give_up_below by then
+    give_up_below: float = 0.6
+    unknown_rate: float = 0.004  # so that <unk> means "some word"
+
+
+def new_model(recipe: Recipe, window: int, vocab_size: int) -> Llama:
+    """Return a model with random weights: embeddings wide, projections back small."""
+    torch.manual_seed(recipe.seed)
+    config = LlamaConfig(
+        vocab_size=vocab_size,
+        width=recipe.width,
+        hidden=recipe.hidden,
+        n_layers=recipe.n_layers,
+        n_heads=recipe.n_heads,
+        n_kv_heads=recipe.n_kv_heads,
+        head_dim=recipe.head_dim,
+        window=window,
+    )
+    model = Llama(config)
+    for name, parameter in model.named_parameters():
+        if name.endswith("embed_tokens.weight"):
+            torch.nn.init.normal_(parameter, std=recipe.embedding_std)
+        elif parameter.dim() == 2:
+            back = name.endswith(("o_proj.weight", "down_proj.weight"))
+            std = parameter.shape[1] ** -0.5
+            torch.nn.init.normal_(
+                parameter, std=std / math.sqrt(2 * recipe.n_layers) if back else std
+            )
+    return model
+
+
+def fast_rope(length: int, head_dim: int, base: float):
+    """The rotation with its angles computed once, (x, positions, base) -> x turned."""
+    speeds = base ** (-torch.arange(head_dim // 2).double() / (head_dim // 2))
+    angles = torch.outer(torch.arange(length).double(), speeds)
+    cosine, sine = angles.cos().float().repeat(1, 2), angles.sin().float().repeat(1, 2)
+
+    def turn(x: Tensor, positions: Tensor, base: float) -> Tensor:
+        real, imaginary = x.chunk(2, dim=-1)
+        return x * cosine + torch.cat([-imaginary, real], dim=-1) * sine
+
+    return turn
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, made orthogonal, for the matrices inside the layers (Jordan et al. 2024).
+
+    In float32: `torch.optim.Muon` works in bfloat16, which an ordinary CPU only emulates.
+    """
+
+    def __init__(self, matrices: list[Tensor], lr: float, weight_decay: float) -> None:
+        super().__init__(matrices, {"lr": lr, "momentum": 0.95, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move every matrix by its lr, scaled so that AdamW's learning rates fit (2502.16982)."""
+        for group in self.param_groups:
+            for matrix in group["params"]:
+                moment = self.state[matrix].setdefault("moment", torch.zeros_like(matrix))
+                moment.lerp_(matrix.grad, 1 - group["momentum"])
+                update = orthogonal(matrix.grad.lerp(moment, group["momentum"]))
+                matrix.mul_(1 - group["lr"] * group["weight_decay"])
+                matrix.add_(update, alpha=-0.2 * group["lr"] * max(matrix.shape) ** 0.5)
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """Move the singular values of a matrix near 1 by five Newton-Schulz steps."""
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / (x.norm() + 1e-7)
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x.T if tall else x
+
+
+class Batches:
+    """Random training batches: ids (rows, length + 1) and weights (rows, length)."""
+
+    def __init__(self, seed: int, words: list[str], unknown_rate: float) -> None:
+        self.corpus = Corpus(seed)
+        self.random = random.Random(seed + 1)
+        self.ids = {word: i for i, word in enumerate(words)}
+        self.unknown_rate = unknown_rate
+
+    def next(self, rows: int, length: int) -> tuple[Tensor, Tensor]:
+        """Return one batch; half of the rows begin in the middle of a sentence."""
+        ids = np.empty((rows, length + 1), dtype=np.int64)
+        weights = np.empty((rows, length + 1), dtype=np.float32)
+        for row in range(rows):
+            skip = self.random.choice([0, self.random.randint(1, 16)])
+            tokens = self.corpus.document(length + 1 + skip)[skip:]
+            ids[row] = [self.ids[token.word] for token in tokens]
+            weights[row] = [WEIGHT[token.kind] for token in tokens]
+        lost = np.random.default_rng(self.random.getrandbits(32)).random(ids.shape)
+        lost = lost < self.unknown_rate
+        ids[lost], weights[lost] = self.ids[UNKNOWN], 0.0
+        return torch.from_numpy(ids), torch.from_numpy(weights[:, 1:])
+
+
+def save(folder: Path, model: Llama, words: list[str], history: dict) -> None:
+    """Write a model folder: float16 weights, config.json, vocabulary.txt, training.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    half = {
+        name: tensor.detach().half().contiguous() for name, tensor in model.state_dict().items()
+    }
+    save_file(half, folder / "model.safetensors", metadata={"format": "pt"})
+    for name, content in (("config", model.config.to_hf()), ("training", history)):
+        (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    (folder / "vocabulary.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+
+
+def train(recipe: Recipe, folder: Path, progress) -> bool:
+    """Train one model into `folder`. Returns False if it gave up because recall did not come.
+
+    `progress(tokens, total, figures)` is called about every 100 steps.
+    """
+    from llm_memory.training.abilities import quick_look
+
+    words = vocabulary()
+    tokenizer = WordTokenizer(words)
+    batches = Batches(recipe.seed + 1000, words, recipe.unknown_rate)
+    model = new_model(recipe, max(length for length, _, _ in recipe.stages), len(words))
+    inner = [p for p in model.layers.parameters() if p.dim() == 2]
+    other = [p for p in model.parameters() if not any(p is q for q in inner)]
+    optimizers = [
+        Muon(inner, recipe.learning_rate, recipe.weight_decay),
+        torch.optim.AdamW(
+            other, recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
+        ),
+    ]
+    steps = [
+        (length, rows)
+        for length, rows, millions in recipe.stages
+        for _ in range(round(millions * 1e6 / (length * rows)))
+    ]
+    total, done, losses, history = sum(a * b for a, b in steps), 0, [], []
+    began = time.time()
+    for step, (length, rows) in enumerate(steps):
+        if step == 0 or steps[step - 1][0] != length:
+            rope = fast_rope(length, recipe.head_dim, model.config.rope_theta)
+        rate = min(1.0, (step + 1) / recipe.warm_up) * (
+            0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * done / total))
+        )
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * rate
+        ids, weights = batches.next(rows, length)
+        logits = model(ids[:, :-1], rope=rope)
+        each = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+        loss = (each * weights.flatten()).sum() / weights.sum()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+        done += length * rows
+        losses.append(loss.item())
+        if step % 200 == 199 or step == len(steps) - 1:
+            figures = {
+                "tokens": done,
+                "length": length,
+                "loss": round(float(np.mean(losses)), 4),
+                **quick_look(model, tokenizer),
+                "seconds": round(time.time() - began),
+            }
+            history.append(figures)
+            losses.clear()
+            progress(done, total, figures)
+            save(folder, model, words, {"recipe": asdict(recipe), "history": history})
+            if done > recipe.give_up_at * 1e6 and figures["recall"] < recipe.give_up_below:
+                return False
+    return True

@@ -1,0 +1,377 @@
+"""The model equals transformers' on the same weights, takes the learner's parts, and refuses clearly."""
+
+import json
+import shutil
+import warnings
+from itertools import islice
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch.nn import functional as F
+
+from llm_memory.checkpoint import LlamaConfig
+from llm_memory.model import SHIPPED, Llama, attend, attention_weights, load_model, rotate
+from llm_memory.streaming import ModelCache, stream
+
+torch.set_num_threads(1)
+
+SMALL = {"vocab_size": 61, "width": 24, "hidden": 40, "n_layers": 2, "window": 64}
+SHAPES = {
+    "groups of three": {"n_heads": 6, "n_kv_heads": 2, "head_dim": 4},
+    "head size apart from width": {"n_heads": 3, "n_kv_heads": 3, "head_dim": 16},
+    "one shared head, untied": {"n_heads": 4, "n_kv_heads": 1, "head_dim": 6, "tied": False},
+    "other base and epsilon": {
+        "n_heads": 2,
+        "n_kv_heads": 2,
+        "head_dim": 12,
+        "rope_theta": 500_000.0,
+        "norm_eps": 1e-2,
+    },
+    "Llama's biases": {
+        "n_heads": 4,
+        "n_kv_heads": 2,
+        "head_dim": 6,
+        "qkv_bias": True,
+        "o_bias": True,
+    },
+    "Qwen2's biases": {"n_heads": 4, "n_kv_heads": 2, "head_dim": 6, "qkv_bias": True},
+}
+
+
+def random_model(**shape) -> Llama:
+    torch.manual_seed(0)
+    model = Llama(LlamaConfig(**{**SMALL, **shape}))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    return model.requires_grad_(False)
+
+
+def write_folder(folder, model: Llama, tokenizer: bool = True):
+    """A model folder as one downloads it, with a small byte-pair tokenizer of its own."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    folder.mkdir(exist_ok=True)
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(model.config.to_hf()), encoding="utf-8")
+    if tokenizer:
+        letters = {letter: i for i, letter in enumerate("abcdefghijklmnopqrstuvwxyz")}
+        inner = Tokenizer(
+            models.BPE(vocab={**letters, "th": 26, "the": 27}, merges=[("t", "h"), ("th", "e")])
+        )
+        inner.pre_tokenizer = pre_tokenizers.Whitespace()
+        inner.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return load_model()
+
+
+@pytest.fixture
+def ids():
+    return torch.randint(0, 61, (2, 9), generator=torch.Generator().manual_seed(3))
+
+
+# --- equal to transformers ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_equals_transformers_on_random_weights(name, ids, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    model = random_model(**SHAPES[name])
+    write_folder(tmp_path, model, tokenizer=False)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    with torch.no_grad():
+        assert torch.allclose(model(ids), theirs(ids).logits, atol=1e-4)
+
+
+def test_equals_transformers_on_the_shipped_weights(shipped):
+    from transformers import AutoModelForCausalLM
+
+    model, tokenizer = shipped
+    theirs = AutoModelForCausalLM.from_pretrained(SHIPPED, dtype=torch.float32)
+    prompt = tokenizer.encode("the red code is 4 7 2 . when the student finished the exam , they")
+    ours = list(islice(stream(model, prompt, ModelCache()), 60))
+    with torch.no_grad():
+        assert torch.allclose(model(prompt), theirs(torch.tensor([prompt])).logits, atol=1e-4)
+        generated = theirs.generate(
+            torch.tensor([prompt]), max_new_tokens=60, do_sample=False, pad_token_id=0
+        )
+    assert generated[0, len(prompt) :].tolist() == ours
+
+
+# --- a folder from elsewhere ----------------------------------------------------------------
+
+
+def test_loads_a_folder_with_its_own_tokenizer(tmp_path, ids):
+    model = random_model(**SHAPES["Qwen2's biases"])
+    loaded, tokenizer = load_model(write_folder(tmp_path, model))
+    assert torch.equal(loaded(ids), model(ids))
+    assert loaded.config == model.config
+    assert tokenizer.tokens("the cat") == ["the", "c", "a", "t"]
+    assert tokenizer.decode(tokenizer.encode("the"))[:3] == "the"
+    with pytest.raises(ValueError, match="empty"):
+        tokenizer.encode("")
+
+
+def test_loads_shards_and_an_old_style_config(tmp_path, ids):
+    model = random_model(**SHAPES["groups of three"])
+    write_folder(tmp_path, model)
+    tensors = {k: v.contiguous() for k, v in model.state_dict().items()}
+    names = sorted(tensors)
+    (tmp_path / "model.safetensors").unlink()
+    parts = {"a.safetensors": names[:5], "b.safetensors": names[5:]}
+    for file, part in parts.items():
+        save_file({name: tensors[name] for name in part}, tmp_path / file)
+    index = {"weight_map": {name: file for file, part in parts.items() for name in part}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert torch.equal(load_model(tmp_path)[0](ids), model(ids))
+    (tmp_path / "b.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="b.safetensors"):
+        load_model(tmp_path)
+
+
+def test_rope_theta_is_read_from_both_places_where_it_stands():
+    raw = random_model(**SHAPES["groups of three"]).config.to_hf()
+    raw["rope_theta"] = 7_000.0
+    assert LlamaConfig.from_hf(raw).rope_theta == 7_000.0
+    del raw["rope_theta"]
+    newer = raw | {"rope_parameters": {"rope_type": "default", "rope_theta": 9_000.0}}
+    assert LlamaConfig.from_hf(newer).rope_theta == 9_000.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "gpt2"}, "gpt2"),
+        ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "rope scaling"),
+        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "rope scaling"),
+        ({"use_sliding_window": True}, "use_sliding_window"),
+        ({"hidden_act": "gelu"}, "hidden_act"),
+        ({"hidden_size": None}, "hidden_size"),
+        ({"vocab_size": 60}, "embed_tokens"),
+    ],
+)
+def test_refuses_what_it_would_get_wrong(change, message, tmp_path):
+    write_folder(tmp_path, random_model(**SHAPES["groups of three"]))
+    raw = json.loads((tmp_path / "config.json").read_text())
+    raw = {key: value for key, value in (raw | change).items() if value is not None}
+    (tmp_path / "config.json").write_text(json.dumps(raw))
+    with pytest.raises(ValueError, match=message):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_missing_and_broken_files_are_named(name, tmp_path):
+    folder = write_folder(tmp_path / "model", random_model(**SHAPES["groups of three"]))
+    (folder / name).write_bytes((folder / name).read_bytes()[:20])
+    with pytest.raises(ValueError, match=name):
+        load_model(folder)
+    (folder / name).unlink()
+    with pytest.raises(FileNotFoundError, match=name):
+        load_model(folder)
+
+
+def test_missing_tensors_are_named(tmp_path):
+    model = random_model(**SHAPES["groups of three"])
+    write_folder(tmp_path, model)
+    tensors = {k: v for k, v in model.state_dict().items() if "layers.1.mlp.up" not in k}
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"layers\.1\.mlp\.up_proj"):
+        load_model(tmp_path)
+
+
+# --- the learner's parts --------------------------------------------------------------------
+
+
+def loop_attention(q, k, v, mask):
+    """Grouped attention one head at a time, written apart from the model's."""
+    group = q.shape[1] // k.shape[1]
+    outputs, weights = [], []
+    for head in range(q.shape[1]):
+        scores = q[:, head] @ k[:, head // group].transpose(1, 2) / q.shape[-1] ** 0.5
+        weights.append(scores.masked_fill(~mask, float("-inf")).softmax(-1))
+        outputs.append(weights[-1] @ v[:, head // group])
+    return torch.stack(outputs, 1), torch.stack(weights, 1)
+
+
+def halves_rope(x, positions, base=10_000.0, scale=1.0):
+    """RoPE in the form of the exercise, one pair of numbers at a time."""
+    half, out = x.shape[-1] // 2, torch.empty_like(x)
+    for i in range(half):
+        angle = positions / scale * base ** (-2 * i / x.shape[-1])
+        real, imaginary = x[..., i], x[..., i + half]
+        out[..., i] = real * angle.cos() - imaginary * angle.sin()
+        out[..., i + half] = imaginary * angle.cos() + real * angle.sin()
+    return out
+
+
+class ListCache:
+    """A cache of another make than the package's: a list of pieces."""
+
+    def __init__(self, n_layers):
+        self.pieces = [[] for _ in range(n_layers)]
+        self.reads = 0
+
+    @property
+    def n_seen(self):
+        self.reads += 1
+        return sum(k.shape[2] for k, _ in self.pieces[0])
+
+    def append(self, layer, k, v):
+        self.pieces[layer].append((k, v))
+        keys, values = (torch.cat(part, dim=2) for part in zip(*self.pieces[layer], strict=True))
+        n_keys, n_queries = keys.shape[2], k.shape[2]
+        mask = torch.ones(n_queries, n_keys, dtype=torch.bool).tril(n_keys - n_queries)
+        return keys, values, mask
+
+
+def whole_layer(x, weights, cache, layer, start):
+    """An attention layer on nothing but what the model hands over."""
+    b, length, _ = x.shape
+    q, k, v = (
+        F.linear(x, w, bias).view(b, length, -1, weights.head_dim).transpose(1, 2)
+        for w, bias in [
+            (weights.w_q, weights.b_q),
+            (weights.w_k, weights.b_k),
+            (weights.w_v, weights.b_v),
+        ]
+    )
+    positions = torch.arange(start, start + length)
+    q, k = (halves_rope(part, positions, weights.rope_theta) for part in (q, k))
+    assert (q.shape[1], k.shape[1]) == (weights.n_heads, weights.n_kv_heads)
+    keys, values, mask = cache.append(layer, k, v)
+    y, _ = loop_attention(q, keys, values, mask)
+    return F.linear(y.transpose(1, 2).reshape(b, length, -1), weights.w_o, weights.b_o)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_attention_rope_and_layer_of_another_make_give_the_same_logits(name, ids):
+    model = random_model(**SHAPES[name])
+    plain = model(ids)
+    assert torch.allclose(model(ids, attention=loop_attention), plain, atol=1e-4)
+    assert torch.allclose(model(ids, rope=halves_rope), plain, atol=1e-4)
+    cache = ListCache(2)
+    assert torch.allclose(model(ids, cache=cache, attention_layer=whole_layer), plain, atol=1e-4)
+
+
+@pytest.mark.parametrize("make_cache", [ModelCache, lambda: ListCache(2)])
+@pytest.mark.parametrize("chunks", [(9,), (5, 1, 1, 1, 1), (1,) * 9, (3, 4, 2)])
+def test_a_cache_in_any_chunks_gives_the_logits_of_one_pass(make_cache, chunks, ids):
+    model, cache = random_model(**SHAPES["groups of three"]), make_cache()
+    parts = [model(part, cache=cache) for part in ids.split(list(chunks), dim=1)]
+    assert torch.allclose(torch.cat(parts, dim=1), model(ids), atol=1e-4)
+    assert cache.n_seen == 9
+
+
+def test_n_seen_is_read_once_a_pass(ids):
+    cache = ListCache(2)
+    random_model(**SHAPES["groups of three"])(ids, cache=cache)
+    assert cache.reads == 1
+
+
+def test_model_cache_grows_without_losing_what_it_holds():
+    cache, pieces = ModelCache(), []
+    for length in (40, 30, 1, 100, 1):
+        k, v = torch.randn(2, 2, 3, length, 4).unbind(0)
+        pieces.append((k, v))
+        keys, values, mask = cache.append(0, k, v)
+    whole = [torch.cat(part, dim=2) for part in zip(*pieces, strict=True)]
+    assert torch.equal(keys, whole[0]) and torch.equal(values, whole[1])
+    assert mask.shape == (1, 172) and mask.all() and cache.n_seen == 172
+
+
+def test_streams_agree_and_the_cached_one_forwards_each_token_once(shipped):
+    model, tokenizer = shipped
+    prompt = tokenizer.encode("when the student finished the exam , they felt")
+    slow, fast = stream(model, prompt), stream(model, prompt, ModelCache())
+    assert list(islice(slow, 30)) == list(islice(fast, 30))
+    assert fast.forwarded == len(prompt) + 29
+    assert slow.forwarded == sum(len(prompt) + i for i in range(30))
+    with pytest.raises(ValueError, match="L ≥ 1"):
+        next(stream(model, []))
+
+
+def test_weights_are_those_of_the_loop_and_hide_hides(ids):
+    model = random_model(**SHAPES["groups of three"])
+    ours = attention_weights(model, ids[:1])
+    assert torch.allclose(ours, attention_weights(model, ids[:1], loop_attention), atol=1e-5)
+    assert ours.shape == (2, 6, 9, 9) and torch.allclose(ours.sum(-1), torch.ones(2, 6, 9))
+    hidden = attention_weights(model, ids[:1], hide=[2])
+    assert hidden[..., 3:, 2].abs().max() == 0 and hidden[..., 2, 2].min() > 0
+    with pytest.raises(ValueError, match="hide="):
+        model(ids, cache=ModelCache(), hide=[2])
+
+
+def test_rotate_reaches_the_known_formula_with_base_and_scale():
+    x, positions = torch.randn(2, 3, 5, 8), torch.tensor([0, 3, 7, 50, 300])
+    for base, scale in [(10_000.0, 1.0), (500.0, 2.0)]:
+        expected = halves_rope(x, positions, base, scale)
+        assert torch.allclose(rotate(x, positions, base, scale), expected, atol=1e-4)
+
+
+# --- bad input ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "message"),
+    [
+        (
+            {"attention": lambda q, k, v, m: (q[:, :1], q)},
+            ValueError,
+            r"layer 0: attention's output .*\(2, 6, 9, 4\).*\(2, 1, 9, 4\)",
+        ),
+        (
+            {"attention": lambda q, k, v, m: attend(q, k, v, m)[0]},
+            TypeError,
+            r"layer 0: attention must return \(output, weights\)",
+        ),
+        ({"attention": lambda q, k, v, m: (None, None)}, TypeError, "NoneType"),
+        ({"rope": lambda x, positions, base: x[..., :2]}, ValueError, "layer 0: rope"),
+        (
+            {
+                "attention_layer": lambda x, weights, cache, layer, start: (
+                    x if layer == 0 else x[:, 1:]
+                )
+            },
+            ValueError,
+            r"layer 1: attention_layer .*\(2, 9, 24\).*\(2, 8, 24\)",
+        ),
+    ],
+)
+def test_a_wrong_shape_says_which_layer_asked_for_what(parts, error, message, ids):
+    with pytest.raises(error, match=message):
+        random_model(**SHAPES["groups of three"])(ids, **parts)
+
+
+@pytest.mark.parametrize("bad", [[], [[]], [[[1]]], [61], [-1]])
+def test_bad_ids_are_refused(bad):
+    with pytest.raises(ValueError, match="token ids must be"):
+        random_model(**SHAPES["groups of three"])(bad)
+
+
+def test_a_text_past_the_window_warns_and_gives_a_result(shipped):
+    model, _ = shipped
+    window = model.config.window
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model([5] * window)
+    with pytest.warns(UserWarning, match=f"window of {window} tokens"):
+        logits = model([5] * (window + 1))
+    assert logits.shape == (1, window + 1, model.config.vocab_size) and logits.isfinite().all()
+    cache = ModelCache()
+    model([5] * window, cache=cache)
+    with pytest.warns(UserWarning, match=f"window of {window} tokens"):
+        model([5], cache=cache)
+
+
+def test_shipped_weights_are_small_and_whole(shipped, tmp_path):
+    assert (SHIPPED / "model.safetensors").stat().st_size <= 2_000_000
+    copy = shutil.copytree(SHIPPED, tmp_path / "copy")
+    again, tokenizer = load_model(copy)
+    assert len(tokenizer) == again.config.vocab_size
+    assert all(p.isfinite().all() and p.dtype == torch.float32 for p in again.parameters())
