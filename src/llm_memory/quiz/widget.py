@@ -1,0 +1,175 @@
+"""What a learner sees of a quiz: the question, the radio buttons, and what became of the answer."""
+
+import html
+import re
+from collections.abc import Mapping
+from string import ascii_uppercase
+from typing import Any
+
+import ipywidgets as widgets
+from IPython.display import display
+
+from llm_memory.quiz.bank import BANK, Quiz, find
+from llm_memory.quiz.ledger import Ledger, ledger_here
+from llm_memory.quiz.record import FILE_NAME, METADATA_KEY, Answer, record_of
+
+_VIEW = "application/vnd.jupyter.widget-view+json"
+_GREEN, _RED, _BLUE = "#2e7d32", "#c62828", "#1565c0"
+
+
+def quiz(name: str) -> None:
+    """Show a quiz, answer each choice at once, and keep the answer.
+
+    Three outputs, because each has its own life: the question (text that is there without a
+    kernel), the radio buttons with the feedback, and the record of the answer, which the
+    notebook carries in that output's metadata. The record must not share an output with the
+    buttons: rewriting that would draw them again, and the keyboard would lose its place.
+
+    Parameters
+    ----------
+    name
+        A quiz of the bank, such as ``"attention"``.
+
+    Raises
+    ------
+    UnknownQuizError
+        There is no such quiz; the message lists those there are.
+    """
+    item = find(name)
+    ledger = ledger_here()
+    notes = ledger.load()
+    display(_question(item), raw=True)
+
+    radio = widgets.RadioButtons(
+        options=[(letter, option.id) for letter, option in _lettered(item)],
+        index=_chosen_index(item, ledger.get(name)),
+        description="Your answer:",
+        style={"description_width": "initial"},
+        layout={"width": "max-content"},
+    )
+    feedback = widgets.HTML(_feedback(item, ledger.get(name)), layout={"width": "100%"})
+    _show(widgets.VBox([radio, feedback]))
+    state, metadata = _state(item, ledger, notes)
+    record = display(state, metadata=metadata, raw=True, display_id=True)
+
+    def on_choice(change: Mapping[str, Any]) -> None:
+        if change["new"] is None:
+            return
+        notes = ledger.choose(name, change["new"])
+        feedback.value = _feedback(item, ledger.get(name))
+        if record is not None:  # there is no handle outside IPython
+            state, metadata = _state(item, ledger, notes)
+            record.update(state, metadata=metadata, raw=True)
+
+    radio.observe(on_choice, names="value")
+
+
+def hand_in(topic: str) -> None:
+    """Write all answers of a lesson into the notebook once more, and say what is still open.
+
+    After the page was reloaded, an answer still reaches the file but no longer the output of its
+    quiz. This cell's own output is new, so it carries them all.
+
+    Raises
+    ------
+    ValueError
+        There is no lesson of this name; the message lists those there are.
+    """
+    topics = sorted({item.topic for item in BANK.values()})
+    if topic not in topics:
+        raise ValueError(f"There is no lesson {topic!r}. The lessons are: {', '.join(topics)}.")
+    ledger = ledger_here()
+    notes = ledger.load()
+    lines = []
+    for kind, label in (("quiz", "Quiz questions"), ("guess", "Guesses (no points)")):
+        items = [q for q in BANK.values() if q.topic == topic and q.kind == kind]
+        open_items = [q for q in items if ledger.get(q.name) is None]
+        lines.append(f"{label}: {len(items) - len(open_items)} of {len(items)} answered.")
+        lines += [f"⬜ Still open: {q.question}" for q in open_items]
+    lines.append("💾 Now save the notebook (Ctrl+S, or ⌘S), then hand it in.")
+    answers = {q: a for q, a in ledger.answers.items() if BANK[q].topic == topic}
+    display(
+        _lines([*map(_warning, notes), *lines]),
+        metadata={METADATA_KEY: record_of(answers)},
+        raw=True,
+    )
+
+
+def _lettered(item: Quiz):
+    return zip(ascii_uppercase, item.options, strict=False)
+
+
+def _chosen_index(item: Quiz, answer: Answer | None) -> int | None:
+    ids = [option.id for option in item.options]
+    return ids.index(answer["choice"]) if answer else None
+
+
+def _letter(item: Quiz, option_id: str) -> str:
+    return next(letter for letter, option in _lettered(item) if option.id == option_id)
+
+
+def _question(item: Quiz) -> dict[str, str]:
+    title = f"{item.heading}: {item.question}"
+    options = [(letter, option.text) for letter, option in _lettered(item)]
+    rows = "".join(
+        f'<div style="margin: 0.3em 0 0.3em 1em"><b>{letter}.</b> {_marked(text)}</div>'
+        for letter, text in options
+    )
+    return {
+        "text/plain": "\n".join([title, *(f"  {letter}. {text}" for letter, text in options)]),
+        "text/html": f"<div><p><b>{_marked(title)}</b></p>{rows}</div>",
+    }
+
+
+def _feedback(item: Quiz, answer: Answer | None) -> str:
+    if answer is None:
+        return ""
+    option = item.option(answer["choice"])
+    colour = _BLUE if not item.graded else _GREEN if option.correct else _RED
+    return (
+        f'<div role="status" style="border-left: 4px solid {colour}; padding: 0.3em 0.8em; '
+        'max-width: 46em; white-space: normal; line-height: 1.5">'
+        f"{_letter(item, option.id)}. {_marked(item.feedback(option.id))}</div>"
+    )
+
+
+def _state(item: Quiz, ledger: Ledger, notes: list[str]) -> tuple[dict[str, str], dict[str, Any]]:
+    """What the record's output shows, and the metadata that carries the record itself."""
+    answer = ledger.get(item.name)
+    if answer is None:
+        line = "No answer yet. Choose with the mouse, or with Tab and the space bar."
+    else:
+        tries = answer["tries"]
+        line = (
+            f"💾 Answer {_letter(item, answer['choice'])} is kept in {FILE_NAME} and in this "
+            f"notebook ({tries} {'choice' if tries == 1 else 'choices'} so far)."
+        )
+    own = {} if answer is None else {item.name: answer}
+    return _lines([line, *map(_warning, notes)]), {METADATA_KEY: record_of(own)}
+
+
+def _warning(note: str) -> str:
+    return f"⚠️ {note}"
+
+
+def _lines(lines: list[str]) -> dict[str, str]:
+    rows = "".join(f"<div>{html.escape(line)}</div>" for line in lines)
+    return {"text/plain": "\n".join(lines), "text/html": f'<div role="status">{rows}</div>'}
+
+
+def _show(widget: widgets.Widget) -> None:
+    """Display a widget with a text in its place that makes sense to whoever has no kernel."""
+    display(
+        {
+            "text/plain": "(Run this cell to choose an answer.)",
+            _VIEW: {"version_major": 2, "version_minor": 0, "model_id": widget.model_id},
+        },
+        raw=True,
+    )
+
+
+def _marked(text: str) -> str:
+    """Escaped HTML of a bank text, with its ``**bold**`` and `` `code` ``."""
+    escaped = html.escape(text, quote=False)
+    escaped = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", escaped)
+    return re.sub(r"`(.+?)`", r"<code>\1</code>", escaped)
