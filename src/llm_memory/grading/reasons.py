@@ -73,6 +73,35 @@ _ALL = (
         "This cell started more processes or threads than grading allows.",
         "started too many processes",
     ),
+    # Testing what the cells defined (judge.py).
+    Reason(
+        "no_answer",
+        "The test got no answer from your code's process: it had ended, or it sent more than is "
+        "accepted.",
+        "no answer to the test",
+    ),
+    Reason(
+        "late_answer",
+        "The test was given up: your code did not answer within {seconds:g} seconds. "
+        "Look for a loop that never ends.",
+        "no answer to the test within {seconds:g} seconds",
+    ),
+    Reason(
+        "answer_too_large",
+        "Your code returned far more than the test asks for: {what}.",
+        "an answer that is too large: {what}",
+    ),
+    Reason(
+        "malformed_answer",
+        "What your code's process sent to the test is no answer.",
+        "a malformed answer to the test: {what}",
+    ),
+    Reason(
+        "test_stopped",
+        "The test of this cell was stopped: with what your code returned, it went on beyond "
+        "{seconds:g} seconds or its memory.",
+        "the test went on beyond {seconds:g} seconds or its memory",
+    ),
 )
 
 REASONS = {reason.code: reason for reason in _ALL}
