@@ -28,6 +28,7 @@ def execute(notebook: NotebookNode, lesson: str) -> NotebookNode:
             record_timing=False,
             resources={"metadata": {"path": folder}},
             force_raise_errors=True,
+            extra_arguments=["--log-level=ERROR"],
             on_cell_execute=lambda cell, cell_index: running.append(cell),
         )
         try:

@@ -1,0 +1,68 @@
+"""One notebook to execute, as plain data: what a worker gets and what comes back.
+
+A worker needs neither the gradebook nor a shared folder: the job carries the sanitized notebook
+(with its hidden tests, for the judge) and the files that were handed in with it.
+"""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from traitlets.config import Config
+from traitlets.utils.importstring import import_item
+
+
+@dataclass(frozen=True)
+class Job:
+    """A sanitized notebook and what its execution needs.
+
+    `execute` names the preprocessor that runs it, `settings` its traits as configured, `where`
+    nbgrader's resources of it (student, assignment and notebook), `files` the bytes of the other
+    files of the submission by relative path.
+    """
+
+    notebook: str
+    files: dict[str, bytes]
+    where: dict[str, str]
+    execute: str
+    settings: dict[str, dict[str, Any]]
+
+
+def run(job: Job) -> str:
+    """Execute the notebook in a folder of its own and return it, executed, as JSON text.
+
+    What a learner's code does wrong is in the notebook; what is raised is the grader's trouble.
+    """
+    notebook = nbformat.reads(job.notebook, as_version=4)
+    with tempfile.TemporaryDirectory(prefix="grading-") as folder:
+        for name, data in job.files.items():
+            path = Path(folder, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        name = job.where["notebook"]
+        # As nbconvert's exporter gives it: the notebook stands in the folder that it runs in.
+        Path(folder, f"{name}.ipynb").write_text(job.notebook, encoding="utf-8")
+        resources = {
+            "unique_key": name,
+            "nbgrader": dict(job.where),
+            "metadata": {"name": name, "path": folder},
+        }
+        preprocessor = import_item(job.execute)(config=Config(job.settings))
+        notebook, _ = preprocessor.preprocess(notebook, resources)
+    return nbformat.writes(notebook)
+
+
+def settings_of(execute: str, config: Config) -> dict[str, dict[str, Any]]:
+    """Return the part of an nbgrader configuration that the preprocessor `execute` reads."""
+    names = [kind.__name__ for kind in import_item(execute).__mro__]
+    return {name: dict(config[name]) for name in names if name in config}
+
+
+def start_worker() -> None:
+    """Leave Ctrl-C to the process that owns the gradebook: what is in flight is finished."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
