@@ -62,7 +62,7 @@ def test_a_mistake_fails_the_hidden_tests_with_a_message(lesson, exercise, mista
 @pytest.mark.parametrize(("lesson", "exercise", "variant"), every(lambda known: known.variants))
 def test_a_variant_passes(lesson, exercise, variant):
     for code in cells_that_test(lesson, exercise):
-        run(code, exercise, variant, lambda work: check(work, exercise))
+        run(code, exercise, variant, lambda work, **kind: check(work, exercise, **kind))
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
