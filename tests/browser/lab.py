@@ -19,7 +19,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_play
 REPOSITORY = Path(__file__).resolve().parents[2]
 ARTEFACTS = REPOSITORY / "artefacts"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-PATIENCE = 40_000  # ms for whatever needs a kernel; a limit for the stuck, not a measure
+PATIENCE = 120_000  # ms for whatever needs a kernel; a limit for the stuck, not a measure
 
 # Each of these keeps Chromium off the network or out of what a container lacks.
 CHROMIUM_ARGUMENTS = [
@@ -136,10 +136,15 @@ class NotebookPage:
     def __init__(self, page: Page, address: str, folder: Path, path: str):
         self.page = page
         self.file = folder / path
+        self._arguments = (page, address, folder, path)
         page.goto(f"{address}/lab/tree/{path}?reset")
         self.notebook = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook")
         expect(self.notebook).to_be_visible(timeout=PATIENCE)
         self.wait_until_idle()
+
+    def reloaded(self) -> "NotebookPage":
+        """The same notebook after the page was loaded again, its kernel still running."""
+        return NotebookPage(*self._arguments)
 
     def menu(self, name: str, item: str | re.Pattern) -> None:
         """Choose an item of the menu bar."""
@@ -149,14 +154,22 @@ class NotebookPage:
 
     def run_all(self) -> None:
         """Run > Run All Cells, and wait until all of them are done."""
+        self._mark_outputs()
         self.menu("Run", "Run All Cells")
-        self.wait_until_done()
+        self._wait_until_all_ran()
 
     def restart_and_run_all(self) -> None:
         """Kernel > Restart Kernel and Run All Cells…, as learners are told before handing in."""
+        self._mark_outputs()
         self.menu("Kernel", re.compile("^Restart Kernel and Run All Cells"))
         self.page.locator(".jp-Dialog .jp-mod-accept").click()
-        self.wait_until_done()
+        self._wait_until_all_ran()
+
+    def run_cell(self, cell: Locator) -> None:
+        """Click into a cell and press Shift+Enter."""
+        cell.locator(".cm-content").click()
+        self.page.keyboard.press("Shift+Enter")
+        self.wait_until_idle()
 
     def wait_until_idle(self) -> None:
         """Wait until the kernel is there and has nothing to do."""
@@ -164,18 +177,18 @@ class NotebookPage:
         status = self.page.locator("#jp-main-statusbar")
         expect(status).to_contain_text(re.compile(r"Python 3.*\| Idle"), timeout=PATIENCE)
 
-    def wait_until_done(self) -> None:
-        """Wait until the last code cell has run and none is waiting."""
-        code_cells = self.notebook.locator(".jp-CodeCell:not(.jp-mod-noOutput)")
-        expect(self.notebook.locator(".jp-InputPrompt", has_text="[*]")).to_have_count(
-            0, timeout=PATIENCE
+    def _mark_outputs(self) -> None:
+        # What is seen after a run must not be what was there before it.
+        self.notebook.evaluate(
+            "notebook => notebook.querySelectorAll('.jp-OutputArea-child')"
+            ".forEach(output => output.setAttribute('data-from-before', ''))"
         )
-        expect(code_cells.last.locator(".jp-InputPrompt")).to_have_text(
-            re.compile(r"\[\d+\]"), timeout=PATIENCE
-        )
-        expect(self.notebook.locator(".jp-InputPrompt", has_text="[*]")).to_have_count(
-            0, timeout=PATIENCE
-        )
+
+    def _wait_until_all_ran(self) -> None:
+        expect(self.notebook.locator("[data-from-before]")).to_have_count(0, timeout=PATIENCE)
+        prompts = self.notebook.locator(".jp-CodeCell .jp-InputPrompt")
+        expect(prompts.last).to_have_text(re.compile(r"\[\d+\]"), timeout=PATIENCE)
+        expect(prompts.filter(has_text="[*]")).to_have_count(0, timeout=PATIENCE)
         self.wait_until_idle()
 
     def save(self) -> None:
@@ -228,3 +241,8 @@ class QuizOnPage:
             if self.radios.nth(i).evaluate("element => element === document.activeElement"):
                 return i
         return None
+
+    def focus_is_visible(self) -> bool:
+        """Whether a ring is drawn around the radio button that has the keyboard."""
+        ring = "element => getComputedStyle(element).outlineStyle"
+        return self.radios.nth(self.focused()).evaluate(ring) != "none"

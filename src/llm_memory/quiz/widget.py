@@ -48,7 +48,8 @@ def quiz(name: str) -> None:
         layout={"width": "max-content"},
     )
     feedback = widgets.HTML(_feedback(item, ledger.get(name)), layout={"width": "100%"})
-    _show(widgets.VBox([radio, feedback]))
+    # The padding leaves room for the ring around the button that has the keyboard.
+    _show(widgets.VBox([radio, feedback], layout={"padding": "0 0 4px 4px"}))
     state, metadata = _state(item, ledger, notes)
     record = display(state, metadata=metadata, raw=True, display_id=True)
 
