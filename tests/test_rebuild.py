@@ -249,7 +249,7 @@ def test_a_changed_source_cell_is_graded_as_it_was_released(room, the_lesson, tm
 
     changed = without(changed, "test_double_core")
     (tmp_path / "changed.ipynb").write_text(json.dumps(changed))
-    with pytest.raises(rebuilding.CourseError, match="test_double_core.*generate_assignment"):
+    with pytest.raises(rebuilding.CourseError, match=r"test_double_core.*generate_assignment"):
         rebuilding.load_lesson(tmp_path / "changed.ipynb", LESSON, LESSON, database)
     with pytest.raises(rebuilding.CourseError, match="make build"):
         rebuilding.load_lesson(tmp_path / "gone.ipynb", LESSON, LESSON, database)
