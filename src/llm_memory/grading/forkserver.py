@@ -37,8 +37,15 @@ from llm_memory.grading import sandbox
 _INSTRUCTOR_PARTS = {"build", "cli", "grading", "training"}
 _LIBRARIES = (
     *("numpy", "torch", "torch.nn.functional", "matplotlib", "matplotlib.pyplot", "ipywidgets"),
-    *("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.datapub", "IPython.core.pylabtools"),
-    *("matplotlib.backends.backend_agg", "llm_memory.grading.warmkernel", "pydoc", "debugpy"),
+    *("matplotlib.backends.backend_agg", "ipykernel.kernelapp", "ipykernel.debugger"),
+    *("IPython.core.magics.execution", "IPython.core.oinspect", "IPython.extensions.storemagic"),
+    *(
+        "matplotlib_inline.config",
+        "IPython.core.completerlib",
+        "IPython.core.pylabtools",
+        "llm_memory.grading.warmkernel",
+    ),
+    "llm_memory.grading.judge_process",
 )
 #: One thread for each library: a pool that exists before the fork is dead after it.
 _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
@@ -69,6 +76,10 @@ def warm_up() -> None:
         # What does not import here fails in the notebook, where the message belongs.
         with contextlib.suppress(Exception):
             importlib.import_module(name)
+    with contextlib.suppress(ImportError):
+        import landlockpy
+
+        landlockpy.supported()  # finds the C library, by programs that a box has no room for
     gc.collect()
     gc.freeze()  # a collection in a child must not copy the server's pages
 
@@ -96,11 +107,36 @@ def serve(requests: socket.socket) -> None:
                 return
             channel = socket.socket(fileno=descriptors[0])
             inherited = (requests, channel, lifeline, lifeline_held)
-            pid = _fork_init(json.loads(message), *inherited)
+            request = json.loads(message)
+            if request.get("judge"):
+                pid = _fork_judge(*inherited)
+                channel.close()  # its end is to be seen at the other end
+            else:
+                pid = _fork_init(request, *inherited)
             if pid is None:
                 channel.close()
             else:
                 running[os.pidfd_open(pid)] = (pid, channel)
+
+
+def _fork_judge(
+    requests: socket.socket, channel: socket.socket, lifeline: int, lifeline_held: int
+) -> int:
+    """Fork a trusted process, which judges: no sandbox, but its end is the server's too."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            sandbox.die_with_parent()
+            requests.close()
+            os.close(lifeline)
+            os.close(lifeline_held)
+            from llm_memory.grading import judge_process
+
+            socket.send_fds(channel, [b"\0"], [os.pidfd_open(os.getpid())])
+            judge_process.serve(channel)
+        finally:
+            os._exit(0)
+    return pid
 
 
 def _fork_init(
@@ -190,7 +226,7 @@ def _run_kernel(request: dict[str, Any], box: sandbox.Box) -> None:
         os.closerange(3, 1 << 16)
         sandbox.make_dumpable()
         os.environ.update(request["environment"])
-        os.environ.update(HOME=box.work, TMPDIR=box.work, MPLCONFIGDIR=box.work + "/.matplotlib")
+        os.environ.update(HOME=box.home, TMPDIR=box.home, MPLCONFIGDIR=box.home)
         tempfile.tempdir = None
         from llm_memory.grading.warmkernel import run_kernel
 
@@ -292,7 +328,7 @@ class ForkServer:
 
     @classmethod
     def instance(cls) -> "ForkServer":
-        """This process's server (a forked worker has its own)."""
+        """Return this process's server (a forked worker has its own)."""
         with cls._lock:
             if os.getpid() not in cls._instances:
                 cls._instances[os.getpid()] = cls()
@@ -368,10 +404,37 @@ class ForkServer:
             "connection": connection,
             "environment": environment,
         }
+        ours = self._ask(request, socket.SOCK_SEQPACKET)
+        try:
+            message, descriptors, _, _ = socket.recv_fds(ours, _MESSAGE, 2)
+            answer = json.loads(message or b"{}")
+        except OSError as error:
+            raise ForkServerError(f"the fork server did not answer: {error}") from error
+        if "missing" not in answer:
+            ours.close()
+            raise ForkServerError(f"no kernel could be forked:\n{answer.get('error', answer)}")
+        return SandboxedProcess(ours, *descriptors, answer["missing"])
+
+    def launch_judge(self) -> tuple[socket.socket, int]:
+        """Fork a judge (`judge_process.serve`) and return its stream and its pidfd.
+
+        Raises ForkServerError if it does not start.
+        """
+        ours = self._ask({"judge": True}, socket.SOCK_STREAM)
+        try:
+            _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
+            ours.settimeout(None)
+            return ours, descriptors[0]
+        except (OSError, IndexError) as error:
+            ours.close()
+            raise ForkServerError(f"no judge could be forked: {error!r}") from error
+
+    def _ask(self, request: dict[str, Any], kind: socket.SocketKind) -> socket.socket:
+        """Send the server a request and return the grader's end of the line to what it forks."""
         with self._busy:
             for attempt in (1, 2):
                 self.start()
-                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
                 with theirs:
                     try:
                         socket.send_fds(
@@ -385,15 +448,7 @@ class ForkServer:
                         if attempt == 2:
                             raise
         ours.settimeout(60)
-        try:
-            message, descriptors, _, _ = socket.recv_fds(ours, _MESSAGE, 2)
-            answer = json.loads(message or b"{}")
-        except OSError as error:
-            raise ForkServerError(f"the fork server did not answer: {error}") from error
-        if "missing" not in answer:
-            ours.close()
-            raise ForkServerError(f"no kernel could be forked:\n{answer.get('error', answer)}")
-        return SandboxedProcess(ours, *descriptors, answer["missing"])
+        return ours
 
     def close(self) -> None:
         """End the server, and with it every kernel that it forked."""

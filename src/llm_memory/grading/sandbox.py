@@ -15,6 +15,7 @@ import os
 import platform
 import resource
 import shutil
+import signal
 import stat
 import sys
 import sysconfig
@@ -25,7 +26,7 @@ from pathlib import Path
 #: What is not protected where a protection is missing, for the instructor.
 MISSING = {
     "fork": "submissions run as ordinary kernels, with all of your own rights",
-    "pid_namespace": "a submission sees other processes, and what it detaches is hunted, not contained",
+    "pid_namespace": "a submission sees other processes; what it detaches is hunted down, not contained",
     "network_namespace": "a submission may send UDP, and reach what Landlock does not cover",
     "private_root": "a submission may connect to Unix sockets in the file system",
     "disk_quota": "a submission may fill the disk with many files",
@@ -50,7 +51,7 @@ _ST_KEPT = 2 | 4 | 8 | 1024 | 2048  # nosuid, nodev, noexec, noatime, nodiratime
 _MNT_DETACH = 2
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
 
-_PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER = 4, 24, 36
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER = 1, 4, 24, 36
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 
 #: First of the user numbers for submissions, far from those that are given to people.
@@ -81,7 +82,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Box:
-    """The folder of one kernel: `ipc` for its sockets, `work` to write in, `root` to mount on."""
+    """The folder of one kernel: `ipc` for sockets, `space` to write in, `root` to mount on."""
 
     path: str
     submission: str | None = None  # its files, notebooks aside, are copied to `work`
@@ -92,9 +93,19 @@ class Box:
         return os.path.join(self.path, "ipc")
 
     @property
+    def space(self) -> str:
+        """The bounded space in which the kernel may write."""
+        return os.path.join(self.path, "space")
+
+    @property
     def work(self) -> str:
-        """The kernel's working folder and home."""
-        return os.path.join(self.path, "work")
+        """The kernel's working folder, with the submission's files."""
+        return os.path.join(self.space, "work")
+
+    @property
+    def home(self) -> str:
+        """The kernel's home, apart from the submission's files."""
+        return os.path.join(self.space, "home")
 
     @property
     def root(self) -> str:
@@ -104,7 +115,7 @@ class Box:
     def make(self) -> None:
         """Create the folders; every user may walk through, none may list."""
         os.chmod(self.path, 0o711)
-        for path in (self.ipc, self.work, self.root):
+        for path in (self.ipc, self.space, self.root):
             os.mkdir(path, 0o700)
 
 
@@ -152,6 +163,11 @@ def _prctl(option: int, *args: int) -> None:
     _check(_libc.prctl(option, *values), f"prctl {option}")
 
 
+def die_with_parent() -> None:
+    """Let this process be killed when the thread that forked it ends."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def become_subreaper() -> None:
     """Have orphans below this process become its children."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -193,25 +209,27 @@ def enter(box: Box, limits: Limits, missing: Iterable[str], user: int) -> set[st
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
     own_proc = own_shm = False
-    work = box.work
+    space = box.space
     if "private_root" not in missing:
         try:
             own_proc = _build_root(box, readable, limits)
-            work = box.root + box.work
+            space = box.root + box.space
             own_shm = True
         except OSError:
             missing |= {"private_root", "disk_quota"}
+    for path in (box.work, box.home):
+        os.mkdir(space + path.removeprefix(box.space))
     if box.submission:
         real = Path(os.path.realpath(box.submission))
         if any(real.is_relative_to(os.path.realpath(path)) for path in readable):
             missing.add("course_hidden")
-        copy_files(box.submission, work, limits.disk_bytes // 2)
+        copy_files(box.submission, os.path.join(space, "work"), limits.disk_bytes // 2)
     uid = None
     if os.geteuid() == 0:
         uid = _UID_BASE + user if _others_can_read(readable, "private_root" in missing) else None
     if uid is not None:
         try:
-            for path in (box.ipc, work):
+            for path in (box.ipc, space):
                 _give(path, uid)
         except OSError:  # a user namespace without this user
             uid = None
@@ -246,9 +264,9 @@ def _build_root(box: Box, readable: list[str], limits: Limits) -> bool:
     os.makedirs(shared)
     _mount("tmpfs", shared, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=1777,size=64m,nr_inodes=1k")
     _bind(box.ipc, root + box.ipc, _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
-    os.makedirs(root + box.work)
+    os.makedirs(root + box.space)
     options = f"mode=700,size={limits.disk_bytes},nr_inodes=20k"
-    _mount("tmpfs", root + box.work, "tmpfs", _MS_NOSUID | _MS_NODEV, options)
+    _mount("tmpfs", root + box.space, "tmpfs", _MS_NOSUID | _MS_NODEV, options)
     os.mkdir(root + "/proc")
     try:
         _mount("proc", root + "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
@@ -289,16 +307,19 @@ def copy_files(source: str, target: str, most_bytes: int) -> None:
     left = most_bytes
     for folder, _, names in os.walk(source):
         inside = os.path.join(target, os.path.relpath(folder, source))
-        os.makedirs(inside, exist_ok=True)
+        with contextlib.suppress(OSError):
+            os.makedirs(inside, exist_ok=True)
         for name in sorted(names):
             path = os.path.join(folder, name)
             held = os.lstat(path)
             if name.endswith(".ipynb") or not stat.S_ISREG(held.st_mode) or held.st_size > left:
                 continue
             left -= held.st_size
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            with open(descriptor, "rb") as read, open(os.path.join(inside, name), "wb") as write:
-                shutil.copyfileobj(read, write)
+            # A name that is too long here, a full disk: the file is left out, the rest goes on.
+            with contextlib.suppress(OSError):
+                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+                with open(descriptor, "rb") as read, open(os.path.join(inside, name), "wb") as to:
+                    shutil.copyfileobj(read, to)
 
 
 def _others_can_read(readable: list[str], through_parents: bool) -> bool:
@@ -398,7 +419,7 @@ def _landlock(readable: list[str], box: Box, own: list[str]) -> bool:
                 rules.allow_path(device, AccessFS.READ_FILE | AccessFS.WRITE_FILE)
         for path in own:
             rules.allow_path(path, read if path == "/proc" else everything)
-        rules.allow_path(box.work, everything)
+        rules.allow_path(box.space, everything)
         # Sockets can be made there but not removed: nobody puts a link in a socket's place.
         rules.allow_path(box.ipc, AccessFS.MAKE_SOCK | AccessFS.RESOLVE_UNIX)
         rules.restrict()
