@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+import warnings
+
 from traitlets.config import Config
 
 __all__ = ["configure"]
@@ -17,9 +19,13 @@ def configure(c: Config) -> None:
     Everything is a setting of nbgrader's but one: the converter that it runs has its name in
     nbgrader's code, and is replaced there (`llm_memory.grading.converter`).
     """
+    from sqlalchemy.exc import SAWarning
+
     from llm_memory.grading.converter import install
 
     install()
+    # nbgrader 0.9.6 makes rows in an order that newer versions of SQLAlchemy remark on.
+    warnings.filterwarnings("ignore", "Object of type", SAWarning)
     _put_own_commands_on_path()
     here = "llm_memory.grading"
     nbgrader, nbconvert = "nbgrader.preprocessors", "nbconvert.preprocessors"

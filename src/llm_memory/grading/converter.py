@@ -200,9 +200,13 @@ class ClassAutograde(Autograde):
     def convert_notebooks(self) -> None:
         """Grade all, then say what came of it."""
         try:
-            super().convert_notebooks()
+            self.convert_all()
         finally:
             self._summarize()
+
+    def convert_all(self) -> None:
+        """Grade one submission after the other."""
+        super().convert_notebooks()
 
     def _summarize(self) -> None:
         course = self.coursedir
