@@ -358,7 +358,6 @@ class ForkServer:
         environment |= _ONE_THREAD
         environment |= {
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-            "PYTHONWARNINGS": "ignore",
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         }
         with tempfile.TemporaryFile() as log, theirs:

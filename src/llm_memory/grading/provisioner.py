@@ -19,7 +19,7 @@ from jupyter_client.provisioning import LocalProvisioner
 from traitlets import Bool, Integer
 
 from llm_memory.grading import sandbox
-from llm_memory.grading.forkserver import ForkServer
+from llm_memory.grading.forkserver import ForkServer, SandboxedProcess
 
 KERNEL_NAME = "llm-memory-sandbox"
 
@@ -63,7 +63,7 @@ class SandboxProvisioner(LocalProvisioner):
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """Prepare the box and point the connection at sockets in it."""
-        if not _can_fork():
+        if not can_fork():
             self._note_missing({"fork", *sandbox.MISSING} - {"course_hidden"}, only="fork")
             return await super().pre_launch(**kwargs)
         self._discard_box()
@@ -122,18 +122,30 @@ class SandboxProvisioner(LocalProvisioner):
                 self._warned.add(name)
                 self.log.warning("Sandbox: no %s here: %s.", name, sandbox.MISSING[name])
 
-    async def wait(self) -> int | None:
-        """Wait for the kernel to end, without polling."""
-        if self.box is None or self.process is None:
-            return await super().wait()
-        if self.process.poll() is None:
-            ended = asyncio.Event()
+    async def ended(self) -> int | None:
+        """Wait for the kernel to end and leave it to others to clean up; its exit status."""
+        process = self.process
+        if not isinstance(process, SandboxedProcess):
+            while (status := await self.poll()) is None:
+                await asyncio.sleep(0.1)
+            return status
+        if process.poll() is None:
+            # A descriptor of its own: a loop knows one reader for each.
+            watched, ended = os.dup(process.pidfd), asyncio.Event()
             loop = asyncio.get_running_loop()
-            loop.add_reader(self.process.pidfd, ended.set)
+            loop.add_reader(watched, ended.set)
             try:
                 await ended.wait()
             finally:
-                loop.remove_reader(self.process.pidfd)
+                loop.remove_reader(watched)
+                os.close(watched)
+        return process.poll()
+
+    async def wait(self) -> int | None:
+        """Wait for the kernel to end, without polling."""
+        if not isinstance(self.process, SandboxedProcess):
+            return await super().wait()
+        await self.ended()
         self.exit_code = self.process.poll()
         self.process.close()
         self.process = None
@@ -157,7 +169,7 @@ class SandboxProvisioner(LocalProvisioner):
             self.box = None
 
 
-def _can_fork() -> bool:
+def can_fork() -> bool:
     return sys.platform == "linux" and hasattr(os, "pidfd_open") and os.path.isdir("/proc/self")
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 #: What is not protected where a protection is missing, for the instructor.
 MISSING = {
     "fork": "submissions run as ordinary kernels, with all of your own rights",
-    "pid_namespace": "a submission sees other processes; what it detaches is hunted down, not contained",
+    "pid_namespace": "a submission sees other processes; what it detaches is hunted, not contained",
     "network_namespace": "a submission may send UDP, and reach what Landlock does not cover",
     "private_root": "a submission may connect to Unix sockets in the file system",
     "disk_quota": "a submission may fill the disk with many files",

@@ -6,6 +6,7 @@ saves an honest learner's cell from its own prints; the grader counts for itself
 """
 
 import os
+import sys
 from typing import Any
 
 from ipykernel.kernelapp import IPKernelApp
@@ -23,22 +24,40 @@ class BoundedSession(Session):
     _sent = 0
 
     def send(self, stream: Any, msg_or_type: Any, content: Any = None, *args: Any, **kw: Any):
-        """Send as usual, cut or drop output beyond the bound."""
-        if msg_or_type in _BOUNDED and content:
-            parent = kw.get("parent") or (args[0] if args else None) or {}
-            request = (parent.get("header") or parent).get("msg_id")
-            if request != self._request:
-                self._request, self._sent = request, 0
-            left = self.most_bytes - self._sent
-            if left <= 0:
+        """Send as usual; output beyond the bound is cut or dropped."""
+        msg = msg_or_type if isinstance(msg_or_type, dict) else None
+        kind = msg["header"]["msg_type"] if msg else msg_or_type
+        if kind in _BOUNDED:
+            held = msg["content"] if msg else content
+            parent = msg["parent_header"] if msg else kw.get("parent") or (args or [None])[0] or {}
+            held = self._within_bound(held, (parent.get("header") or parent).get("msg_id"))
+            if held is None:
                 return None
-            if msg_or_type == "stream":
-                # One byte too many is sent on purpose: that is how the grader sees the cut.
-                content = {**content, "text": content["text"][: left + 1]}
-                self._sent += len(content["text"])
+            if msg:
+                msg["content"] = held
             else:
-                self._sent += sum(len(v) for v in content["data"].values() if isinstance(v, str))
+                content = held
         return super().send(stream, msg_or_type, content, *args, **kw)
+
+    def _within_bound(self, content: dict[str, Any], request: str | None) -> dict[str, Any] | None:
+        if request != self._request:
+            self._request, self._sent = request, 0
+        left = self.most_bytes - self._sent
+        if left <= 0:
+            return None
+        if "text" in content:
+            # One byte too many is sent on purpose: that is how the grader sees the cut.
+            content = {**content, "text": content["text"][: left + 1]}
+            self._sent += len(content["text"])
+        else:
+            size = sum(len(v) for v in content["data"].values() if isinstance(v, str))
+            if size > left:
+                content = {
+                    **content,
+                    "data": {"text/plain": "[left out: too large]".ljust(left + 1)},
+                }
+            self._sent += size
+        return content
 
 
 class WarmKernelApp(IPKernelApp):
@@ -70,6 +89,9 @@ def run_kernel(connection: dict[str, Any]) -> None:
     config.IPKernelApp.capture_fd_output = False
     config.ProfileDir.location = os.path.join(os.environ["HOME"], ".ipython")
     os.makedirs(config.ProfileDir.location, exist_ok=True)
+    # The submission's files come into view when the kernel is complete, not while it starts.
+    config.IPKernelApp.ignore_cwd = True
     app = WarmKernelApp.instance(config=config)
     app.initialize([])
+    sys.path.insert(0, "")
     app.start()
