@@ -105,11 +105,12 @@ class JudgePeer(Peer):
     def __init__(self, channel: Channel, limits: Limits, call_seconds: float, deadline: float):
         super().__init__(channel, limits)
         self.call_seconds, self.cell_deadline = call_seconds, deadline
-        self.deadline = deadline
+        self.deadline, self.allowed = deadline, call_seconds
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
-        outer = self.deadline
-        self.deadline = min(self.cell_deadline, time.monotonic() + self.call_seconds)
+        outer, now = self.deadline, time.monotonic()
+        self.deadline = min(self.cell_deadline, now + self.call_seconds)
+        self.allowed = round(max(self.deadline - now, 0), 1)
         try:
             return super().call(*args, **kwargs)
         finally:
@@ -118,7 +119,7 @@ class JudgePeer(Peer):
     def wait(self) -> list[bytes] | None:
         left = self.deadline - time.monotonic()
         if left <= 0:
-            raise Unanswered("late_answer", seconds=self.call_seconds)
+            raise Unanswered("late_answer", seconds=self.allowed)
         frames = self.channel.receive(left * 1000)
         if frames and sum(map(len, frames)) > self.limits.tree + self.limits.buffers:
             raise Unanswered("answer_too_large", what="too many bytes")
@@ -216,7 +217,8 @@ class Judge:
         self._install()
 
     def _install(self) -> None:
-        code = "from llm_memory.grading import answering as _a; _a.install(); del _a"
+        # An expression: it leaves no name behind among the learner's.
+        code = "__import__('llm_memory.grading.answering', fromlist=['install']).install()"
         content = {"code": code, "silent": True, "store_history": False, "allow_stdin": False}
         self._session.send(self._shell, "execute_request", content)
 
@@ -249,7 +251,7 @@ class Judge:
                 peer._send(END, session, None, [])
 
     def _await_ready(self, peer: JudgePeer, session: bytes, seconds: float) -> None:
-        peer.deadline = time.monotonic() + seconds
+        peer.deadline, peer.allowed = time.monotonic() + seconds, seconds
         while True:
             kind, identifier, *_ = peer._next()
             if kind == READY and identifier == session:

@@ -14,7 +14,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import Any
@@ -23,6 +23,7 @@ import nbformat
 
 from llm_memory.grading.forkserver import ForkServer
 from llm_memory.grading.judge import Judge, Outcome, unfinished
+from llm_memory.grading.provisioner import can_fork
 
 #: Bytes that the judge may take, beyond what it has when it starts.
 MEMORY_BYTES = 2 << 30
@@ -56,7 +57,7 @@ class JudgeProcess:
         }
         self._seconds = bounds.get("cell_seconds", 60.0)
         self._line: Connection | None = None
-        self._process = -1
+        self._process, self._busy = -1, False
         self._start()
 
     def _start(self) -> None:
@@ -64,33 +65,35 @@ class JudgeProcess:
         self._line = Connection(channel.detach())
         self._line.send_bytes(json.dumps(self._order).encode())
 
-    def run(
-        self, source: str, seconds: float | None = None, alive: Callable[[], bool] = lambda: True
-    ) -> Outcome:
-        """Run a test cell as `Judge.run`; `alive` tells whether the student's kernel still runs."""
+    def run(self, source: str, seconds: float | None = None) -> Outcome:
+        """Run a test cell as `Judge.run`."""
         seconds = self._seconds if seconds is None else seconds
+        self._busy = True
         try:
             if self._line is None:
                 self._start()
             self._line.send_bytes(json.dumps({"source": source, "seconds": seconds}).encode())
-            while not self._line.poll(0.2):
-                if not alive():
-                    self.close()
-                    return unfinished("no_answer")
             answer = json.loads(self._line.recv_bytes(_MESSAGE))
         except (EOFError, OSError):
-            self.close()
+            self._forget()
             return unfinished("test_stopped", seconds=seconds)
+        finally:
+            self._busy = False
         answer["outputs"] = [nbformat.from_dict(output) for output in answer["outputs"]]
         return Outcome(**answer)
 
     def close(self) -> None:
-        """End the process, whatever it is at."""
+        """End the process, whatever it is at; a `run` in another thread returns."""
+        if self._line is not None:
+            with contextlib.suppress(ProcessLookupError, OSError):
+                signal.pidfd_send_signal(self._process, signal.SIGKILL)
+            if not self._busy:
+                self._forget()
+
+    def _forget(self) -> None:
         if self._line is not None:
             self._line.close()
             self._line = None
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._process, signal.SIGKILL)
             os.close(self._process)
 
     def __enter__(self) -> JudgeProcess:
@@ -102,9 +105,8 @@ class JudgeProcess:
 
 def open_judge(connection: dict[str, Any], imports: Iterable[str] = (), **bounds: float) -> Any:
     """Return a judge for the kernel at `connection`: a process where there can be one."""
-    if hasattr(os, "pidfd_open"):
-        return JudgeProcess(connection, imports, **bounds)
-    return Judge(connection, imports, **bounds)
+    kind = JudgeProcess if can_fork() else Judge
+    return kind(connection, imports, **bounds)
 
 
 def serve(channel: socket.socket) -> None:
