@@ -193,6 +193,7 @@ class NotebookPage:
 
     def save(self) -> None:
         """File > Save Notebook, and wait until the file is written."""
+        self.wait_until_idle()
         before = self.file.stat().st_mtime_ns
         self.menu("File", "Save Notebook")
         for _ in range(100):

@@ -16,6 +16,16 @@ from llm_memory.quiz.record import FILE_NAME, METADATA_KEY, Answer, record_of
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _GREEN, _RED, _BLUE = "#2e7d32", "#c62828", "#1565c0"
 
+# Says nothing that could become stale: after a page reload this output is no longer updated.
+_KEPT_TEXT = (
+    f"Choices are kept at once, in {FILE_NAME} and here in the notebook. "
+    "After reloading the page, run this cell again."
+)
+_KEPT = {
+    "text/plain": _KEPT_TEXT,
+    "text/html": f'<div style="opacity: 0.75; font-size: 90%">{_KEPT_TEXT}</div>',
+}
+
 
 def quiz(name: str) -> None:
     """Show a quiz, answer each choice at once, and keep the answer.
@@ -47,20 +57,18 @@ def quiz(name: str) -> None:
         style={"description_width": "initial"},
         layout={"width": "max-content"},
     )
-    feedback = widgets.HTML(_feedback(item, ledger.get(name)), layout={"width": "100%"})
+    feedback = widgets.HTML(_feedback(item, ledger.get(name), notes), layout={"width": "100%"})
     # The padding leaves room for the ring around the button that has the keyboard.
     _show(widgets.VBox([radio, feedback], layout={"padding": "0 0 4px 4px"}))
-    state, metadata = _state(item, ledger, notes)
-    record = display(state, metadata=metadata, raw=True, display_id=True)
+    record = display(_KEPT, metadata=_metadata(ledger, [name]), raw=True, display_id=True)
 
     def on_choice(change: Mapping[str, Any]) -> None:
         if change["new"] is None:
             return
         notes = ledger.choose(name, change["new"])
-        feedback.value = _feedback(item, ledger.get(name))
+        feedback.value = _feedback(item, ledger.get(name), notes)
         if record is not None:  # there is no handle outside IPython
-            state, metadata = _state(item, ledger, notes)
-            record.update(state, metadata=metadata, raw=True)
+            record.update(_KEPT, metadata=_metadata(ledger, [name]), raw=True)
 
     radio.observe(on_choice, names="value")
 
@@ -81,17 +89,17 @@ def hand_in(topic: str) -> None:
         raise ValueError(f"There is no lesson {topic!r}. The lessons are: {', '.join(topics)}.")
     ledger = ledger_here()
     notes = ledger.load()
-    lines = []
+    lines = [_warning(note) for note in notes]
     for kind, label in (("quiz", "Quiz questions"), ("guess", "Guesses (no points)")):
-        items = [q for q in BANK.values() if q.topic == topic and q.kind == kind]
-        open_items = [q for q in items if ledger.get(q.name) is None]
+        items = [item for item in BANK.values() if item.topic == topic and item.kind == kind]
+        open_items = [item for item in items if ledger.get(item.name) is None]
         lines.append(f"{label}: {len(items) - len(open_items)} of {len(items)} answered.")
-        lines += [f"⬜ Still open: {q.question}" for q in open_items]
+        lines += [f"⬜ Still open: {item.question}" for item in open_items]
     lines.append("💾 Now save the notebook (Ctrl+S, or ⌘S), then hand it in.")
-    answers = {q: a for q, a in ledger.answers.items() if BANK[q].topic == topic}
+    names = [item.name for item in BANK.values() if item.topic == topic]
     display(
-        _lines([*map(_warning, notes), *lines]),
-        metadata={METADATA_KEY: record_of(answers)},
+        {"text/plain": "\n".join(lines), "text/html": _rows(lines)},
+        metadata=_metadata(ledger, names),
         raw=True,
     )
 
@@ -122,40 +130,35 @@ def _question(item: Quiz) -> dict[str, str]:
     }
 
 
-def _feedback(item: Quiz, answer: Answer | None) -> str:
+def _feedback(item: Quiz, answer: Answer | None, notes: list[str]) -> str:
+    """HTML of what follows the buttons: the answer's feedback, and whatever must be told."""
     if answer is None:
-        return ""
+        lines = ["No answer yet. Choose with the mouse, or with Tab and the space bar."]
+        return _rows(lines + [_warning(note) for note in notes])
     option = item.option(answer["choice"])
     colour = _BLUE if not item.graded else _GREEN if option.correct else _RED
+    tries = answer["tries"]
+    counted = "1 choice so far" if tries == 1 else f"{tries} choices so far"
     return (
         f'<div role="status" style="border-left: 4px solid {colour}; padding: 0.3em 0.8em; '
         'max-width: 46em; white-space: normal; line-height: 1.5">'
-        f"{_letter(item, option.id)}. {_marked(item.feedback(option.id))}</div>"
+        f"<div>{_letter(item, option.id)}. {_marked(item.feedback(option.id))}</div>"
+        f"{_rows([f'💾 Kept ({counted}).', *map(_warning, notes)])}</div>"
     )
 
 
-def _state(item: Quiz, ledger: Ledger, notes: list[str]) -> tuple[dict[str, str], dict[str, Any]]:
-    """What the record's output shows, and the metadata that carries the record itself."""
-    answer = ledger.get(item.name)
-    if answer is None:
-        line = "No answer yet. Choose with the mouse, or with Tab and the space bar."
-    else:
-        tries = answer["tries"]
-        line = (
-            f"💾 Answer {_letter(item, answer['choice'])} is kept in {FILE_NAME} and in this "
-            f"notebook ({tries} {'choice' if tries == 1 else 'choices'} so far)."
-        )
-    own = {} if answer is None else {item.name: answer}
-    return _lines([line, *map(_warning, notes)]), {METADATA_KEY: record_of(own)}
+def _metadata(ledger: Ledger, names: list[str]) -> dict[str, Any]:
+    """Metadata of an output that carries the record of these quizzes."""
+    answers = {name: answer for name in names if (answer := ledger.get(name))}
+    return {METADATA_KEY: record_of(answers)}
 
 
 def _warning(note: str) -> str:
     return f"⚠️ {note}"
 
 
-def _lines(lines: list[str]) -> dict[str, str]:
-    rows = "".join(f"<div>{html.escape(line)}</div>" for line in lines)
-    return {"text/plain": "\n".join(lines), "text/html": f'<div role="status">{rows}</div>'}
+def _rows(lines: list[str]) -> str:
+    return "".join(f"<div>{html.escape(line)}</div>" for line in lines)
 
 
 def _show(widget: widgets.Widget) -> None:
