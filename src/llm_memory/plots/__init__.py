@@ -13,13 +13,14 @@ from llm_memory.plots.attention import (
 )
 from llm_memory.plots.charts import bars, histograms, predictions, sharpness
 from llm_memory.plots.diagrams import grouped_heads, layer_shapes
-from llm_memory.plots.picture import MovingPicture, Picture
+from llm_memory.plots.picture import MovingPicture, Picture, choice, slider
 
 __all__ = [
     "MovingPicture",
     "Picture",
     "arcs",
     "bars",
+    "choice",
     "explore",
     "grouped_heads",
     "heat_maps",
@@ -29,4 +30,5 @@ __all__ = [
     "scores_mask_weights",
     "sharpness",
     "shuffled_rows",
+    "slider",
 ]
