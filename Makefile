@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test build nbval format
+.PHONY: help lab test build nbval bench-grading format
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */  make \1\t/p' Makefile
@@ -31,6 +31,9 @@ nbval: .venv/.test  ## run the solved lessons against their stored outputs
 
 build: .venv/.test  ## notebooks/ to source/ and release/
 	$(BIN)/python -m llm_memory.build
+
+bench-grading: .venv/.test  ## stock nbgrader, Otter and ours on one class; writes docs/benchmarks.md
+	$(BIN)/python benchmarks/grading.py
 
 format: .venv/.test  ## lay the code out
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,326 @@
+"""How fast a class is graded: stock nbgrader, Otter and ours, on the same submissions, in one run.
+
+`make bench-grading` simulates a class on the real lesson (solved, partly solved, unsolved and
+mistaken work, quizzes at random), grades it each way, compares the scores, and writes the table
+into `docs/benchmarks.md`. Only ratios from one run mean something: the machine decides the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import platform
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+import venv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import psutil
+from nbgrader.api import Gradebook
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from llm_memory.build import fingerprints  # noqa: E402
+from llm_memory.build.lesson import grade_id, is_quiz, is_test  # noqa: E402
+from llm_memory.quiz import BANK  # noqa: E402
+from tests.submissions import hand_in, released, solutions, solved  # noqa: E402
+
+OTTER = "otter-grader==7.0.0"
+SEED = 20261124
+STOCK_CONFIG = """c = get_config()
+c.CourseDirectory.course_id = "llm-memory"
+"""
+
+
+@dataclass
+class Measurement:
+    """One way of grading: how many submissions, seconds, CPU seconds, peak bytes, scores."""
+
+    name: str
+    submissions: int
+    seconds: float
+    cpu: float
+    memory: int
+    scores: dict[str, dict[str, float]]
+
+    @property
+    def throughput(self) -> float:
+        """Submissions per second."""
+        return self.submissions / self.seconds
+
+
+def mistaken(lesson: str, dice: random.Random) -> dict[str, str]:
+    """Return code for two exercises that makes a known mistake each, as a learner would write it.
+
+    Only mistakes that call no other function of the bank are taken.
+    """
+    bank = fingerprints.load_bank(ROOT, lesson)
+    own = {}
+    for name in dice.sample(sorted(bank.exercises), k=2):
+        alone = [m.work for m in bank.exercises[name].mistakes if _stands_alone(m.work)]
+        if alone:
+            work = dice.choice(alone)
+            code = textwrap.dedent(inspect.getsource(work))
+            code = code[code.index("def ") :]
+            own[name] = code.replace(f"def {work.__name__}(", f"def {name}(")
+    return own
+
+
+def _stands_alone(work: Callable) -> bool:
+    if not inspect.isfunction(work):
+        return False
+    others = {name for name, item in work.__globals__.items() if inspect.isfunction(item)}
+    return not others & set(work.__code__.co_names)
+
+
+def simulate(folder: Path, lesson: str, students: int) -> None:
+    """Write a class's submissions: a quarter each solved, partly, unsolved and mistaken."""
+    dice = random.Random(SEED)
+    quizzes = [quiz for quiz in BANK.values() if quiz.topic == lesson]
+    names = list(solutions(lesson))
+    for number in range(students):
+        kind = ("solved", "partly", "unsolved", "mistaken")[number % 4]
+        if kind == "solved":
+            notebook = solved(lesson)
+        elif kind == "partly":
+            notebook = solved(lesson, dice.sample(names, k=len(names) // 2))
+        elif kind == "unsolved":
+            notebook = released(lesson)
+        else:
+            notebook = solved(lesson, own=mistaken(lesson, dice))
+        answers = {quiz.name: dice.choice(quiz.options).id for quiz in quizzes}
+        hand_in(folder, f"{kind}-{number:03d}", lesson, notebook, answers)
+
+
+def make_course(folder: Path, lesson: str, students: int, stock: bool) -> Path:
+    """Return a course with a released lesson and a class's submissions."""
+    folder.mkdir(parents=True)
+    shutil.copytree(ROOT / "source" / lesson, folder / "source" / lesson)
+    if stock:
+        (folder / "nbgrader_config.py").write_text(STOCK_CONFIG)
+    else:
+        shutil.copy(ROOT / "nbgrader_config.py", folder)
+        shutil.copy(ROOT / "pyproject.toml", folder)
+    command = [sys.executable, "-m", "nbgrader", "generate_assignment", lesson]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    simulate(folder, lesson, students)
+    return folder
+
+
+def measure(name: str, command: list[str], folder: Path, lesson: str, n: int) -> Measurement:
+    """Run a command in a course and return what it took, its descendants included."""
+    print(f"{name}: {n} submissions …", flush=True)
+    before = os.times()
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    peak = [0]
+    watcher = threading.Thread(target=_watch, args=(process.pid, peak), daemon=True)
+    watcher.start()
+    printed, _ = process.communicate()
+    seconds = time.perf_counter() - start
+    after = os.times()
+    if process.returncode:
+        raise SystemExit(f"{name} failed:\n{printed[-3000:]}")
+    cpu = (after.children_user + after.children_system) - (
+        before.children_user + before.children_system
+    )
+    return Measurement(name, n, seconds, cpu, peak[0], scores_of(folder, lesson))
+
+
+def _watch(pid: int, peak: list[int]) -> None:
+    # PSS counts a page that forked kernels share once.
+    while True:
+        try:
+            root = psutil.Process(pid)
+            total = 0
+            for process in [root, *root.children(recursive=True)]:
+                try:
+                    total += process.memory_full_info().pss
+                except (psutil.Error, OSError):
+                    continue
+            peak[0] = max(peak[0], total)
+        except psutil.Error:
+            return
+        time.sleep(0.5)
+
+
+def scores_of(folder: Path, lesson: str) -> dict[str, dict[str, float]]:
+    """Return each learner's scores by cell, from the course's gradebook, if it has one."""
+    if not (folder / "gradebook.db").is_file():
+        return {}
+    with Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as gradebook:
+        return {
+            submission.student.id: {
+                grade.name: grade.score
+                for notebook in submission.notebooks
+                for grade in notebook.grades
+            }
+            for submission in gradebook.assignment_submissions(lesson)
+        }
+
+
+def compare(stock: Measurement, ours: Measurement) -> list[str]:
+    """Return where ours gives another score than stock nbgrader, quizzes aside.
+
+    Stock nbgrader gives a quiz full points for running without an error.
+    """
+    return [
+        f"{student} {cell}: stock {score:g}, ours {ours.scores[student][cell]:g}"
+        for student, cells in stock.scores.items()
+        if student in ours.scores
+        for cell, score in cells.items()
+        if not cell.startswith("quiz_") and score != ours.scores[student][cell]
+    ]
+
+
+def otter_environment(folder: Path) -> Path:
+    """Make an environment with Otter and the lesson's package; return its Python."""
+    print("installing Otter in an environment of its own …", flush=True)
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    subprocess.run(
+        [python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", OTTER, ROOT],
+        check=True,
+    )
+    return python
+
+
+def run_otter(folder: Path, lesson: str, n: int) -> Measurement:
+    """Grade `n` submissions with `otter run`, on a notebook with the same cells and tests."""
+    python = otter_environment(folder / "env")
+    course = folder / "course"
+    course.mkdir()
+    tests = course / "tests"
+    tests.mkdir()
+    source = nbformat.read(ROOT / "source" / lesson / f"{lesson}.ipynb", as_version=4)
+    checks = [cell for cell in source.cells if is_test(cell)]
+    for cell in checks:
+        (tests / f"{grade_id(cell)}.py").write_text(otter_test(cell))
+    command = [python, "-m", "otter", "generate", "-t", tests, "-o", course / "autograder.zip"]
+    subprocess.run([*map(str, command), "--no-environment"], cwd=course, check=True)
+    simulate(course, lesson, n)
+    notebooks = sorted((course / "submitted").glob(f"*/{lesson}/{lesson}.ipynb"))
+    for path in notebooks:
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells = [
+            cell for cell in notebook.cells if not is_test(cell) and not is_quiz(cell)
+        ]
+        nbformat.write(notebook, path)
+    script = course / "run.sh"
+    lines = [
+        f"{python} -m otter run -a autograder.zip -o results/{path.parts[-3]} {path}"
+        for path in notebooks
+    ]
+    script.write_text("set -e\n" + "\n".join(lines) + "\n")
+    return measure("Otter, `otter run`", ["bash", str(script)], course, lesson, n)
+
+
+def otter_test(cell: nbformat.NotebookNode) -> str:
+    """Return the test cell as an Otter test file."""
+    body = cell.source.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    points = cell.metadata.nbgrader.points
+    return (
+        "from otter.test_files import test_case\n\nOK_FORMAT = False\n"
+        f'name = "{grade_id(cell)}"\npoints = {points}\n\n'
+        f'CODE = """{body}"""\n\n'
+        f"@test_case(points={points}, hidden=True)\ndef test_it(env):\n    exec(CODE, dict(env))\n"
+    )
+
+
+def table(rows: list[Measurement], base: Measurement) -> str:
+    """Return the measurements as a Markdown table, with ratios to `base`."""
+    lines = [
+        "| graded with | submissions | s per submission | CPU s per submission | peak memory | "
+        "throughput against stock |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row.name} | {row.submissions} | {row.seconds / row.submissions:.2f} | "
+            f"{row.cpu / row.submissions:.2f} | {row.memory / 2**20:,.0f} MiB | "
+            f"{row.throughput / base.throughput:.1f} × |"
+        )
+    return "\n".join(lines)
+
+
+def write_table(text: str, path: Path) -> None:
+    """Put `text` between the page's markers."""
+    page = path.read_text(encoding="utf-8")
+    head, rest = page.split("<!-- grading: begin -->")
+    _, tail = rest.split("<!-- grading: end -->")
+    path.write_text(
+        f"{head}<!-- grading: begin -->\n{text}\n<!-- grading: end -->{tail}", encoding="utf-8"
+    )
+
+
+def main() -> int:
+    """Measure, compare, write; return 1 where scores differ."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lesson", default="attention")
+    parser.add_argument("--stock", type=int, default=12, help="submissions for stock nbgrader")
+    parser.add_argument("--small", type=int, default=30, help="submissions for ours")
+    parser.add_argument("--large", type=int, default=300, help="submissions for ours, at scale")
+    parser.add_argument("--otter", type=int, default=4, help="submissions for Otter; 0: leave out")
+    parser.add_argument("--dry", action="store_true", help="do not write docs/benchmarks.md")
+    options = parser.parse_args()
+    lesson, cores = options.lesson, os.cpu_count() or 1
+    python = sys.executable
+    autograde = [python, "-m", "nbgrader", "autograde", lesson]
+    grade = [python, "-m", "llm_memory.cli", "grade", lesson]
+
+    with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
+        folder = Path(temporary)
+
+        def ours(name: str, command: list[str], n: int) -> Measurement:
+            course = make_course(folder / name.replace(" ", "-")[:40] / str(n), lesson, n, False)
+            return measure(name, command, course, lesson, n)
+
+        course = make_course(folder / "stock", lesson, options.stock, True)
+        stock = measure("stock `nbgrader autograde`", autograde, course, lesson, options.stock)
+        rows = [stock]
+        if options.otter:
+            rows.append(run_otter(folder / "otter", lesson, options.otter))
+        one = ours("ours, `nbgrader autograde`", autograde, options.small)
+        rows.append(one)
+        rows.append(ours("ours, 1 worker", [*grade, "--workers=1"], options.small))
+        small = ours(f"ours, {cores} workers", [*grade, f"--workers={cores}"], options.small)
+        rows.append(small)
+        if options.large:
+            rows.append(
+                ours(
+                    f"ours, {cores} workers, at scale",
+                    [*grade, f"--workers={cores}"],
+                    options.large,
+                )
+            )
+    differing = [line for row in rows[1:] if row.scores for line in compare(stock, row)]
+    text = table(rows, stock)
+    text += (
+        f"\n\n{platform.machine()}, {cores} cores, Python {platform.python_version()}, lesson "
+        f"`{lesson}`. Scores compared cell by cell with stock nbgrader on the submissions that "
+        f"both graded, quizzes aside (stock nbgrader cannot grade them): "
+        f"{'no difference' if not differing else f'{len(differing)} differences'}."
+    )
+    print(text)
+    for line in differing:
+        print("differs:", line)
+    if not options.dry:
+        write_table(text, ROOT / "docs" / "benchmarks.md")
+    return 1 if differing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
