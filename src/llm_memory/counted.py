@@ -1,0 +1,75 @@
+"""Count what passes through a model: work that is the same on every machine, unlike seconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from llm_memory.model import Llama, LlamaConfig
+
+__all__ = ["Counted", "small_model"]
+
+
+class Counted:
+    """A model that counts: `per_pass` holds the number of tokens of each call so far.
+
+    Called like the model itself. The counts start again with `restart()`.
+    """
+
+    def __init__(self, model: Llama) -> None:
+        """Wrap `model`; nothing in it changes."""
+        self.model = model
+        self.per_pass: list[int] = []
+
+    @property
+    def tokens(self) -> int:
+        """Tokens forwarded so far, over all calls (of one text: batches count once)."""
+        return sum(self.per_pass)
+
+    @property
+    def config(self) -> LlamaConfig:
+        """The wrapped model's shape."""
+        return self.model.config
+
+    def restart(self) -> None:
+        """Forget what was counted."""
+        self.per_pass = []
+
+    def __call__(self, ids: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Count `ids` and hand them on."""
+        logits = self.model(ids, *args, **kwargs)
+        self.per_pass.append(int(torch.as_tensor(ids).shape[-1]))
+        return logits
+
+
+def small_model(window: int = 512) -> Llama:
+    """Return a model of 2 layers with fixed random weights in float64, for checks and tests.
+
+    Its sizes are pairwise different (E 24, H 6, H_kv 2, D 8: H·D is not E) and its RoPE base is not
+    the usual one, so that mistakes cannot hide behind sizes that happen to be equal.
+    """
+    config = LlamaConfig(
+        vocab_size=29,
+        width=24,
+        hidden=36,
+        n_layers=2,
+        n_heads=6,
+        n_kv_heads=2,
+        head_dim=8,
+        window=window,
+        rope_theta=100.0,
+    )
+    model = Llama(config).double()
+    # The legacy generator: its stream is frozen, in every version of NumPy.
+    random = np.random.RandomState(7)
+    for name, weight in model.named_parameters():
+        numbers = random.standard_normal(tuple(weight.shape))
+        if weight.dim() == 1:
+            weight.data = torch.from_numpy(1 + 0.1 * numbers)
+        elif "embed" in name:
+            weight.data = torch.from_numpy(0.6 * numbers)
+        else:
+            weight.data = torch.from_numpy(1.6 * numbers / weight.shape[1] ** 0.5)
+    return model.requires_grad_(False).eval()
