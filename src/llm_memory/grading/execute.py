@@ -30,6 +30,7 @@ from nbgrader.preprocessors import Execute
 from traitlets import Any as AnyTrait
 from traitlets import Float, Integer, List, Unicode
 
+from llm_memory.grading.forkserver import SandboxedProcess
 from llm_memory.grading.provisioner import (
     KERNEL_NAME,
     SandboxKernelSpecManager,
@@ -396,12 +397,16 @@ class SandboxedExecute(Execute):
 
         tally = OutputTally(self.output_limit, keep)
         work = asyncio.ensure_future(self._cell_work(kernel, cell, tally))
+        watch = asyncio.ensure_future(self._watch_memory(kernel))
         alive = by_itself = True
         try:
             await kernel.finish(work, timeout)
         except KernelEnded as error:
             alive = by_itself = False
-            self._fail(cell, "kernel_died", how=error.how)
+            if watch.done():
+                self._fail(cell, "memory", megabytes=self._limits.memory_limit / _MB)
+            else:
+                self._fail(cell, "kernel_died", how=error.how)
         except TimeoutError:
             by_itself = False
             alive = await self._interrupt(kernel, work)
@@ -411,6 +416,7 @@ class SandboxedExecute(Execute):
             self._fail(cell, "output_flood", megabytes=self.output_limit / _MB)
         finally:
             work.cancel()
+            watch.cancel()
         if tally.cut:
             mark(cell, "output_limit", megabytes=self.output_limit / _MB)
         if _is_test(cell):
@@ -434,6 +440,21 @@ class SandboxedExecute(Execute):
         cell.execution_count = self._count
         if reply.get("status") != "ok":
             self._record_error(cell, reply)
+
+    @property
+    def _limits(self) -> SandboxProvisioner:
+        """The limits as configured."""
+        return SandboxProvisioner(config=self.config)
+
+    async def _watch_memory(self, kernel: StudentKernel) -> None:
+        """End a kernel whose processes together take more memory than one may."""
+        process = kernel.km.provisioner.process
+        while isinstance(process, SandboxedProcess):
+            await asyncio.sleep(0.25)
+            if process.memory_of_children() > self._limits.memory_limit:
+                process.kill()
+                return
+        await asyncio.Event().wait()
 
     async def _interrupt(self, kernel: StudentKernel, work: asyncio.Future) -> bool:
         """Interrupt the running cell; whether the kernel can be used on."""
@@ -464,13 +485,12 @@ class SandboxedExecute(Execute):
             traceback = reply.get("traceback")
             lines = [_text(line) for line in traceback] if isinstance(traceback, list) else []
             cell.outputs.append(_error(name, value, lines[:100] or [f"{name}: {value}"]))
-        limits = SandboxProvisioner(config=self.config)
         if name == "StdinNotImplementedError":
             mark(cell, "input")
         elif "MemoryError" in name or "can't allocate memory" in value:
-            mark(cell, "memory", megabytes=limits.memory_limit / _MB)
+            mark(cell, "memory", megabytes=self._limits.memory_limit / _MB)
         elif name == "OSError" and ("[Errno 28]" in value or "[Errno 27]" in value):
-            mark(cell, "disk", megabytes=limits.disk_limit / _MB)
+            mark(cell, "disk", megabytes=self._limits.disk_limit / _MB)
         elif "[Errno 11]" in value or "can't start new thread" in value:
             mark(cell, "processes")
 

@@ -176,21 +176,31 @@ def become_subreaper() -> None:
 # -- the steps, in the order in which `forkserver` takes them -------------------------------
 
 
-def unshare_namespaces() -> set[str]:
+def unshare_namespaces(without: Iterable[str] = ()) -> set[str]:
     """Give the processes forked from here namespaces of their own; returns what is missing.
 
     Called in a throw-away process: `CLONE_NEWPID` holds for children only. Without the right
     to do it directly, a user namespace is tried, which keeps the user's own number.
     """
+    missing = set(without)
+    flags = _CLONE_NEWIPC | _CLONE_NEWUTS
+    for name, flag in (
+        ("pid_namespace", _CLONE_NEWPID),
+        ("network_namespace", _CLONE_NEWNET),
+        ("private_root", _CLONE_NEWNS),
+    ):
+        flags |= 0 if name in missing else flag
     uid, gid = os.geteuid(), os.getegid()
-    if _libc.unshare(_NAMESPACES) == 0:
-        return set()
-    if _libc.unshare(_CLONE_NEWUSER | _NAMESPACES) != 0:
-        return {"pid_namespace", "network_namespace", "private_root", "disk_quota"}
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
-    Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
-    return set()
+    if _libc.unshare(flags) != 0:
+        if _libc.unshare(_CLONE_NEWUSER | flags) != 0:
+            missing |= {"pid_namespace", "network_namespace", "private_root"}
+        else:
+            Path("/proc/self/setgroups").write_text("deny")
+            Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+            Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+    if "private_root" in missing:
+        missing.add("disk_quota")
+    return missing
 
 
 def enter(box: Box, limits: Limits, missing: Iterable[str], user: int) -> set[str]:
@@ -225,7 +235,7 @@ def enter(box: Box, limits: Limits, missing: Iterable[str], user: int) -> set[st
             missing.add("course_hidden")
         copy_files(box.submission, os.path.join(space, "work"), limits.disk_bytes // 2)
     uid = None
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and "unprivileged_user" not in missing:
         uid = _UID_BASE + user if _others_can_read(readable, "private_root" in missing) else None
     if uid is not None:
         try:
@@ -240,7 +250,7 @@ def enter(box: Box, limits: Limits, missing: Iterable[str], user: int) -> set[st
         missing |= {"unprivileged_user", "process_limit"}
     _limit_resources(limits, mapped, 0 if uid is not None else tasks)
     own = [path for path, held in (("/proc", own_proc), ("/dev/shm", own_shm)) if held]
-    if not _landlock(readable, box, own):
+    if "landlock" not in missing and not _landlock(readable, box, own):
         missing.add("landlock")
     return missing
 
