@@ -55,7 +55,7 @@ def configure(c: Config) -> None:
         f"{nbgrader}.CheckCellMetadata",
     ]
     c.Autograde.autograde_preprocessors = [
-        f"{nbgrader}.Execute",
+        f"{here}.judged.JudgedExecute",
         f"{nbgrader}.IgnorePattern",
         f"{nbconvert}.ClearMetadataPreprocessor",
         f"{here}.clear.DropWidgetState",
