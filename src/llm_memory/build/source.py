@@ -26,6 +26,7 @@ def execute(notebook: NotebookNode, lesson: str) -> NotebookNode:
             notebook,
             timeout=CELL_TIMEOUT,
             record_timing=False,
+            coalesce_streams=True,  # else a print may come in one piece or two, by chance
             resources={"metadata": {"path": folder}},
             force_raise_errors=True,
             extra_arguments=["--log-level=ERROR"],
