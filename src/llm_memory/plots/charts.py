@@ -23,7 +23,7 @@ from llm_memory.plots.picture import (
 @styled
 def bars(labels: Sequence[str], panels: Mapping[str, Sequence[float]]) -> Picture:
     """Draw one panel of bars for each named series, the numbers on the bars."""
-    figure, planes = axes(1, len(panels), size=(4.2 * len(panels), 2.8))
+    figure, planes = axes(1, len(panels), size=(max(4.2, 0.8 * len(labels)) * len(panels), 2.8))
     says = []
     for index, (plane, (name, numbers)) in enumerate(zip(planes, panels.items(), strict=True)):
         _draw_bars(plane, labels, numbers, PALETTE[index], HATCHES[index])
@@ -97,7 +97,7 @@ def sharpness(scores: Sequence[float], factors: Sequence[float]) -> MovingPictur
 def predictions(panels: Mapping[str, Mapping[str, float]], watch: str | None = None) -> Picture:
     """Draw the probabilities of next words as bars, one panel a case; mark the word to watch."""
     longest = max(len(words) for words in panels.values())
-    size = (4.4 * len(panels), 0.34 * longest + 0.9)
+    size = (4.4 * max(len(panels), 1.5), 0.34 * longest + 0.9)
     figure, planes = axes(1, len(panels), size=size)
     says = []
     for plane, (title, words) in zip(planes, panels.items(), strict=True):

@@ -74,26 +74,30 @@ class Picture:
         return buffer.getvalue()
 
     def html(self) -> str:
-        """Return an `<img>` with its alternative, and the same words to open below it."""
+        """Return an `<img>` with its alternative."""
         data = base64.b64encode(self.png()).decode()
         image = f'<img src="data:image/png;base64,{data}" alt="{escape(self.alt)}"'
-        return f'{image} style="max-width: 100%">{in_words(self.alt)}'
+        return f'{image} style="max-width: 100%">'
 
-    def bundle(self) -> tuple[dict[str, str], dict[str, Any]]:
-        """Return the data and the metadata of one output: the picture, or the words instead."""
-        data = {
-            "image/png": base64.b64encode(self.png()).decode(),
-            "text/plain": self.alt,
-        }
-        return data, {"image/png": {"alt": self.alt}}
+    def words(self) -> str:
+        """Return the description as HTML that opens on request."""
+        return (
+            '<details style="font-size: 85%; opacity: 0.85"><summary>The picture in words'
+            f"</summary>{escape(self.alt)}</details>"
+        )
 
-    def show(self) -> None:
-        """Display the picture, and its words below: JupyterLab gives a PNG no alternative."""
+    def show(self, sheet: Any = None, words: Any = None) -> None:
+        """Display the picture and its words below: JupyterLab gives a PNG no alternative.
+
+        Widgets given as `sheet` and `words` take their places where a kernel runs.
+        """
         from IPython.display import display
 
-        data, metadata = self.bundle()
-        display(data, metadata=metadata, raw=True)
-        display({"text/html": in_words(self.alt), "text/plain": "(in words: see above)"}, raw=True)
+        picture = {"image/png": base64.b64encode(self.png()).decode(), "text/plain": self.alt}
+        alternative = {"image/png": {"alt": self.alt}}
+        display(picture | _view(sheet), metadata=alternative, raw=True)
+        below = {"text/html": self.words(), "text/plain": "The words above describe the picture."}
+        display(below | _view(words), raw=True)
 
 
 class MovingPicture:
@@ -110,32 +114,25 @@ class MovingPicture:
     def show(self) -> None:
         """Display controls and picture, and the still picture for where no kernel runs."""
         import ipywidgets as widgets
-        from IPython.display import display
 
         first = self.picture()
-        sheet = widgets.HTML(first.html())
+        sheet, words = widgets.HTML(first.html()), widgets.HTML(first.words())
 
         def redraw(_change: Any) -> None:
-            sheet.value = self.picture().html()
+            now = self.picture()
+            sheet.value, words.value = now.html(), now.words()
 
         for control in self.controls.values():
             control.observe(redraw, names="value")
-        box = widgets.VBox([*self.controls.values(), sheet])
-        data, metadata = first.bundle()
-        data["application/vnd.jupyter.widget-view+json"] = {
-            "version_major": 2,
-            "version_minor": 0,
-            "model_id": box.model_id,
-        }
-        display(data, metadata=metadata, raw=True)
+        first.show(widgets.VBox([*self.controls.values(), sheet]), words)
 
 
-def in_words(alt: str) -> str:
-    """Return the HTML of a description that opens on request."""
-    return (
-        '<details style="font-size: 85%; opacity: 0.85"><summary>The picture in words</summary>'
-        f"{escape(alt)}</details>"
-    )
+def _view(widget: Any) -> dict[str, Any]:
+    """Return what makes an output show `widget`, in ipywidgets 7 and 8 alike."""
+    if widget is None:
+        return {}
+    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    return {"application/vnd.jupyter.widget-view+json": view}
 
 
 def axes(
