@@ -154,7 +154,7 @@ class Classroom:
         self.nbgrader("generate_assignment", LESSON)
         self.released = nbformat.read(folder / "release" / LESSON / f"{LESSON}.ipynb", 4)
 
-    def nbgrader(self, *arguments: str, code: int = 0) -> str:
+    def nbgrader(self, *arguments: str, code: int | None = 0) -> str:
         """Run an nbgrader command in the course and return what it printed."""
         done = subprocess.run(
             [sys.executable, "-m", "nbgrader", *arguments],
@@ -165,7 +165,7 @@ class Classroom:
             timeout=500,
         )
         printed = done.stdout + done.stderr
-        assert done.returncode == code, printed
+        assert code is None or done.returncode == code, printed
         return printed
 
     def solved(self) -> NotebookNode:

@@ -75,18 +75,11 @@ def record(nb: NotebookNode, flags: list[Flag]) -> None:
 
 
 def all_flags(nb: NotebookNode | dict[str, Any]) -> list[dict[str, str]]:
-    """Return the flags of a graded notebook: dicts with `code`, `cell` and `sentence`.
+    """Return the flags that a notebook carries: dicts with `code`, `cell` and `sentence`.
 
-    First those of the whole notebook, then the reasons of its cells (`grading.reasons`), in
-    order. A cell without a grade_id is named by its id.
+    The execution adds the reasons of the cells to those of the rebuild.
     """
-    found = list(nb["metadata"].get(KEY, {}).get("flags", []))
-    for cell in nb["cells"]:
-        note = cell["metadata"].get(KEY, {})
-        if "reason" in note:
-            name = cell["metadata"].get("nbgrader", {}).get("grade_id") or cell.get("id", "")
-            found.append({"code": note["reason"], "cell": name, "sentence": note["detail"]})
-    return found
+    return nb["metadata"].get(KEY, {}).get("flags", [])
 
 
 class SaveFlags(NbGraderPreprocessor):

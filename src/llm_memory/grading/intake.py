@@ -23,6 +23,7 @@ from nbgrader.utils import parse_utc
 
 from llm_memory.grading.flags import Flag, shown
 from llm_memory.grading.submission import MAX_NOTEBOOK, Unreadable, read_bytes
+from llm_memory.quiz.record import FILE_NAME
 
 MAX_FILE, MAX_TOTAL, MAX_FILES, MAX_DEPTH = 20_000_000, 50_000_000, 1_000, 8
 
@@ -66,7 +67,9 @@ def take_in(
 def _copy_files(submitted: Path, staged: Path, ours: set[str], ignore: list[str]) -> list[Flag]:
     total = count = 0
     skipped: list[str] = []
-    for relative in _walk(submitted, "", ignore, skipped):
+    # However many files there are: what grading itself reads is among those taken.
+    needed = (FILE_NAME, "timestamp.txt")
+    for relative in sorted(_walk(submitted, "", ignore, skipped), key=lambda p: p not in needed):
         room = min(MAX_FILE, MAX_TOTAL - total)
         if count >= MAX_FILES or _in_the_way(relative, ours):
             skipped.append(relative)

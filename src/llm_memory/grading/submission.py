@@ -51,9 +51,10 @@ def read_bytes(path: str | Path, limit: int) -> bytes:
         handle = os.open(path, flags | getattr(os, "O_BINARY", 0))
     except OSError as error:
         raise Unreadable("it cannot be opened") from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise Unreadable("it is not a file")
     with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise Unreadable("it is not a file")
         data = file.read(limit + 1)
     if len(data) > limit:
         raise Unreadable(f"it is larger than {limit // 1000:,} kB")
