@@ -1,4 +1,4 @@
-"""The model equals transformers' on the same weights, takes the learner's parts, and refuses clearly."""
+"""The model equals transformers', takes the learner's parts, and refuses clearly."""
 
 import json
 import shutil
@@ -131,7 +131,7 @@ def test_loads_shards_and_an_old_style_config(tmp_path, ids):
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     assert torch.equal(load_model(tmp_path)[0](ids), model(ids))
     (tmp_path / "b.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match="b.safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"b\.safetensors"):
         load_model(tmp_path)
 
 

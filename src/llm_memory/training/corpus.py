@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 from typing import NamedTuple
 
-SLOT = re.compile(r"\{(\w+)\}")
+SLOT = re.compile(r"\{([a-z_]+)(\d?)\}")
 
 
 class Token(NamedTuple):
@@ -81,6 +81,7 @@ class Corpus:
         self.held_out = held_out
         self.words = dict(grammar()["words"])
         self.words["name"] = self.words["woman"] + self.words["man"]
+        self.all_words = vocabulary()[1:]
         self.song_words = [
             *self.words["object"],
             *self.words["animal"],
@@ -90,18 +91,16 @@ class Corpus:
 
     def fill(self, template: str, kind: str, **given: str) -> list[Token]:
         """Fill the slots of a template; words in [ ] get `kind`, the others "text"."""
+        numbered: dict[str, str] = {}
 
         def choose(match: re.Match) -> str:
-            slot = match[1]
-            if slot in given:
-                return given[slot]
-            if slot == "filler":
-                return self.fill_text(self.random.choice(grammar()["sentences"]["filler"]))
-            if slot == "role":
-                return self.random.choice(list(grammar()["roles"]))
-            if slot == "word":
-                return self.random.choice(self.song_words)
-            return self.random.choice(self.words[slot])
+            slot, number = match.groups()
+            if match[0] in numbered:
+                return numbered[match[0]]
+            word = given.get(slot) or self.choose(slot)
+            while number and word in numbered.values():
+                word = self.choose(slot)
+            return numbered.setdefault(match[0], word) if number else word
 
         inside, tokens = False, []
         for word in SLOT.sub(choose, template).split():
@@ -111,24 +110,29 @@ class Corpus:
                 tokens.append(Token(word, kind if inside else "text"))
         return tokens
 
-    def fill_text(self, template: str) -> str:
-        """Fill the slots of a template that has no answer."""
-        return " ".join(token.word for token in self.fill(template, "text"))
+    def choose(self, slot: str) -> str:
+        """Choose what a slot may hold."""
+        if slot == "filler":
+            sentence = self.random.choice(grammar()["sentences"]["filler"])
+            return " ".join(token.word for token in self.fill(sentence, "text"))
+        if slot == "role":
+            return self.random.choice(list(grammar()["roles"]))
+        return self.random.choice(self.song_words if slot == "word" else self.words[slot])
 
-    def coreference(
-        self, kind: str, role: str | None = None, event: str | None = None
-    ) -> list[Token]:
-        """A sentence of one kind of "coreference" in the grammar, about a pair that is allowed."""
-        rules, roles = grammar(), list(grammar()["roles"])
-        template = self.random.choice(rules["coreference"][kind])
-        deed = "{deed}" in template
-        choices = dict(events("deeds" if deed else "events"))
-        while role is None or event is None:
-            role, event = self.random.choice(roles), self.random.choice(list(choices))
-            if is_held_out(role, event) != self.held_out:
-                role = None
+    def coreference(self, kind: str) -> list[Token]:
+        """A sentence of one kind of "coreference" in the grammar."""
+        return self.feelings(self.random.choice(grammar()["coreference"][kind]))
+
+    def feelings(self, template: str) -> list[Token]:
+        """Fill a template about a role and an event: a pair that training may, or may not, have."""
+        kind, roles = "deeds" if "{deed}" in template else "events", grammar()["roles"]
+        is_good = dict(events(kind))
+        role, event = self.random.choice(list(roles)), self.random.choice(list(is_good))
+        while is_held_out(role, event) != self.held_out:
+            role, event = self.random.choice(list(roles)), self.random.choice(list(is_good))
         other = self.random.choice([name for name in roles if name != role])
-        good, bad, reaction = rules["roles"][role]
+        good, bad, reaction = roles[role]
+        feeling = good if is_good[event] else bad
         return self.fill(
             template,
             "answer",
@@ -136,9 +140,9 @@ class Corpus:
             event=event,
             deed=event,
             other=other,
-            feeling=good if choices[event] else bad,
+            feeling=feeling,
             reaction=reaction,
-            other_reaction=rules["roles"][other][2],
+            other_reaction=roles[other][2],
         )
 
     def fact(self, kind: str, known: set[str]) -> tuple[list[Token], list[Token]] | None:
@@ -205,16 +209,26 @@ class Corpus:
             else:
                 yield self.filler()
 
-    def document(self, length: int, dense: bool | None = None) -> list[Token]:
-        """One document of exactly `length` tokens (its last sentence may be cut)."""
-        if dense is None:
-            dense = self.random.random() < 0.5
-        tokens: list[Token] = []
-        sentences = self.dense() if dense else self.story()
+    def echo(self) -> Iterator[list[Token]]:
+        """Random words, said again and again: the purest form of what recall needs."""
+        while True:
+            words = self.random.choices(self.all_words, k=self.random.randint(3, 20))
+            yield [Token(word, "news") for word in words]
+            for _ in range(self.random.randint(1, 2)):
+                yield [Token(words[0], "news"), *(Token(word, "answer") for word in words[1:])]
+
+    def document(self, length: int, shares: tuple[float, float] = (0.5, 0.45)) -> list[Token]:
+        """One document of exactly `length` tokens (its last sentence may be cut).
+
+        `shares` are the chances of a dense document and of a story; the rest are echoes.
+        """
+        chances = [*shares, max(0.0, 1 - sum(shares))]
+        kind = self.random.choices([self.dense, self.story, self.echo], chances)[0]
+        sentences, tokens = kind(), []
         while len(tokens) < length:
             tokens += next(sentences)
         return tokens[:length]
 
     def text(self, length: int) -> str:
-        """One document as text."""
-        return " ".join(token.word for token in self.document(length))
+        """One document as text, dense or a story."""
+        return " ".join(token.word for token in self.document(length, (0.5, 0.5)))

@@ -8,6 +8,7 @@ import json
 import math
 import random
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from torch.nn import functional as F
 from llm_memory.checkpoint import LlamaConfig
 from llm_memory.model import Llama
 from llm_memory.tokenizer import UNKNOWN, WordTokenizer
+from llm_memory.training.abilities import quick_look
 from llm_memory.training.corpus import Corpus, vocabulary
 
 WEIGHT = {"text": 1.0, "answer": 3.0, "news": 0.25}  # what cannot be known is mostly noise
@@ -36,10 +38,12 @@ class Recipe:
     n_heads: int = 4
     n_kv_heads: int = 2
     head_dim: int = 24
-    stages: tuple[tuple[int, int, float], ...] = (  # sequence length, rows a step, millions
-        (64, 16, 2.5),
-        (128, 16, 3.5),
-        (256, 8, 6.0),
+    # Sequence length, rows a step, millions, shares of dense documents and stories.
+    stages: tuple[tuple[int, int, float, tuple[float, float]], ...] = (
+        (64, 8, 0.6, (0.50, 0.20)),
+        (64, 16, 1.5, (0.60, 0.35)),
+        (128, 16, 2.5, (0.50, 0.45)),
+        (256, 8, 4.0, (0.50, 0.45)),
     )
     learning_rate: float = 2e-3
     warm_up: int = 150
@@ -73,7 +77,35 @@ def new_model(recipe: Recipe, window: int, vocab_size: int) -> Llama:
             torch.nn.init.normal_(
                 parameter, std=std / math.sqrt(2 * recipe.n_layers) if back else std
             )
+    look_back(model)
     return model
+
+
+@torch.no_grad()
+def look_back(model: Llama) -> None:
+    """Start the heads of the first layer as heads that look 1, 2, 3 and 4 tokens back.
+
+    Recall needs such heads before anything else; left to chance they took millions of tokens, or
+    did not come. All embeddings get one direction in common (it adds the same to every logit, so
+    it says nothing), and the queries and keys of these heads see mostly that direction, turned as
+    RoPE turns, so that the product is largest so many tokens back. Training changes them freely.
+    """
+    config = model.config
+    common = torch.randn(config.width)
+    common /= common.norm()
+    model.model["embed_tokens"].weight += common
+    half = config.head_dim // 2
+    speeds = config.rope_theta ** (-torch.arange(3).double() / half)  # the fastest three pairs
+    attention = model.layers[0].self_attn
+    turns = [("q", head, -head) for head in range(config.n_heads)]
+    turns += [("k", head, 1) for head in range(config.n_kv_heads)]
+    for matrix, head, turn in turns:
+        rows = torch.zeros(config.head_dim)
+        rows[:3] = (turn * speeds).cos()
+        rows[half : half + 3] = (turn * speeds).sin()
+        part = slice(head * config.head_dim, (head + 1) * config.head_dim)
+        weight = getattr(attention, f"{matrix}_proj").weight
+        weight[part] = 0.2 * weight[part] + torch.outer(rows, common)
 
 
 def fast_rope(length: int, head_dim: int, base: float):
@@ -130,13 +162,13 @@ class Batches:
         self.ids = {word: i for i, word in enumerate(words)}
         self.unknown_rate = unknown_rate
 
-    def next(self, rows: int, length: int) -> tuple[Tensor, Tensor]:
+    def next(self, rows: int, length: int, shares: tuple[float, float]) -> tuple[Tensor, Tensor]:
         """Return one batch; half of the rows begin in the middle of a sentence."""
         ids = np.empty((rows, length + 1), dtype=np.int64)
         weights = np.empty((rows, length + 1), dtype=np.float32)
         for row in range(rows):
             skip = self.random.choice([0, self.random.randint(1, 16)])
-            tokens = self.corpus.document(length + 1 + skip)[skip:]
+            tokens = self.corpus.document(length + 1 + skip, shares)[skip:]
             ids[row] = [self.ids[token.word] for token in tokens]
             weights[row] = [WEIGHT[token.kind] for token in tokens]
         lost = np.random.default_rng(self.random.getrandbits(32)).random(ids.shape)
@@ -157,17 +189,16 @@ def save(folder: Path, model: Llama, words: list[str], history: dict) -> None:
     (folder / "vocabulary.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
 
 
-def train(recipe: Recipe, folder: Path, progress) -> bool:
-    """Train one model into `folder`. Returns False if it gave up because recall did not come.
+def train(recipe: Recipe, folder: Path, progress: Callable[[int, int, dict], None]) -> list[dict]:
+    """Train one model into `folder`, and return the history of its figures.
 
-    `progress(tokens, total, figures)` is called about every 100 steps.
+    Every 200 steps the folder is written, so that it can be used while training goes on, and
+    `progress(tokens, total, figures)` is called. Stops early if recall has not come in time.
     """
-    from llm_memory.training.abilities import quick_look
-
     words = vocabulary()
     tokenizer = WordTokenizer(words)
     batches = Batches(recipe.seed + 1000, words, recipe.unknown_rate)
-    model = new_model(recipe, max(length for length, _, _ in recipe.stages), len(words))
+    model = new_model(recipe, max(length for length, *_ in recipe.stages), len(words))
     inner = [p for p in model.layers.parameters() if p.dim() == 2]
     other = [p for p in model.parameters() if not any(p is q for q in inner)]
     optimizers = [
@@ -177,13 +208,14 @@ def train(recipe: Recipe, folder: Path, progress) -> bool:
         ),
     ]
     steps = [
-        (length, rows)
-        for length, rows, millions in recipe.stages
+        (length, rows, shares)
+        for length, rows, millions, shares in recipe.stages
         for _ in range(round(millions * 1e6 / (length * rows)))
     ]
-    total, done, losses, history = sum(a * b for a, b in steps), 0, [], []
+    total = sum(length * rows for length, rows, _ in steps)
+    done, losses, history = 0, [], []
     began = time.time()
-    for step, (length, rows) in enumerate(steps):
+    for step, (length, rows, shares) in enumerate(steps):
         if step == 0 or steps[step - 1][0] != length:
             rope = fast_rope(length, recipe.head_dim, model.config.rope_theta)
         rate = min(1.0, (step + 1) / recipe.warm_up) * (
@@ -193,7 +225,7 @@ def train(recipe: Recipe, folder: Path, progress) -> bool:
             optimizer.zero_grad(set_to_none=True)
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * rate
-        ids, weights = batches.next(rows, length)
+        ids, weights = batches.next(rows, length, shares)
         logits = model(ids[:, :-1], rope=rope)
         each = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
         loss = (each * weights.flatten()).sum() / weights.sum()
@@ -216,5 +248,5 @@ def train(recipe: Recipe, folder: Path, progress) -> bool:
             progress(done, total, figures)
             save(folder, model, words, {"recipe": asdict(recipe), "history": history})
             if done > recipe.give_up_at * 1e6 and figures["recall"] < recipe.give_up_below:
-                return False
-    return True
+                break
+    return history
