@@ -179,7 +179,7 @@ BROKEN_FILES = {
     "endless digits": b'{"schema": ' + b"9" * 10_000 + b"}",
     "NaN": b'{"schema": NaN, "answers": {}}',
     "infinity": b'{"schema": 1, "answers": {"attention": {"tries": Infinity}}}',
-    "too large": b" " * (MAX_FILE_BYTES + 1),
+    "too large": b'{"schema": 1, "answers": {}}' + b" " * MAX_FILE_BYTES,
     "a list": b"[]",
     "a string": b'"schema"',
     "another schema": b'{"schema": 2, "answers": {}}',
@@ -215,6 +215,8 @@ def test_what_is_not_an_ordinary_file_is_not_read(tmp_path, kind):
     answers, problems = read_answers(path)
     assert answers == {}
     assert len(problems) == 1
+    if kind == "pipe":
+        assert "not an ordinary file" in problems[0]
 
 
 BAD_ANSWERS = {
@@ -236,10 +238,11 @@ BAD_ANSWERS = {
     "a number for a time": answer(time=1e300),
     "words for a time": answer(time="yesterday"),
     "no zone": answer(time="2026-03-01T09:30:00"),
-    "another zone": answer(time="9999-12-31T23:59:59-12:00"),
+    "another zone": answer(time="2026-03-01T09:30:00-12:00"),
+    "the end of time, elsewhere": answer(time="9999-12-31T23:59:59-12:00"),
     "before there was a course": answer(time="0001-01-01T00:00:00+00:00"),
     "the last moment": answer(time="9999-12-31T23:59:59+00:00"),
-    "a long time": answer(time="2026-03-01T09:30:00+00:00" + "0" * 1_000_000),
+    "a long time": answer(time=f"2026-03-01T09:30:00.{'0' * 1_000_000}+00:00"),
 }
 
 
@@ -295,6 +298,17 @@ def test_a_saved_notebook_is_read_as_it_stands_on_disk(tmp_path):
 )
 def test_a_notebook_of_any_shape_can_be_asked(notebook):
     assert answers_in_notebook(notebook) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [10**5_000, float("nan"), [], {"a": 1}, "1", None],
+    ids=["digits", "nan", "list", "dict", "text", "none"],
+)
+def test_a_schema_of_any_type_is_named_shortly(schema):
+    answers, problems = answers_in_notebook(notebook_with({"schema": schema, "answers": {}}))
+    assert answers == {}
+    assert len(problems) == 1 and len(problems[0]) < 80
 
 
 def test_a_thousand_bad_records_are_not_a_thousand_messages():
