@@ -121,12 +121,12 @@ def _question(item: Quiz) -> dict[str, str]:
     title = f"{item.heading}: {item.question}"
     options = [(letter, option.text) for letter, option in _lettered(item)]
     rows = "".join(
-        f'<div style="margin: 0.3em 0 0.3em 1em"><b>{letter}.</b> {_marked(text)}</div>'
+        f'<div style="margin: 0.3em 0 0.3em 1em"><b>{letter}.</b> {marked(text)}</div>'
         for letter, text in options
     )
     return {
         "text/plain": "\n".join([title, *(f"  {letter}. {text}" for letter, text in options)]),
-        "text/html": f"<div><p><b>{_marked(title)}</b></p>{rows}</div>",
+        "text/html": f"<div><p><b>{marked(title)}</b></p>{rows}</div>",
     }
 
 
@@ -142,7 +142,7 @@ def _feedback(item: Quiz, answer: Answer | None, notes: list[str]) -> str:
     return (
         f'<div role="status" style="border-left: 4px solid {colour}; padding: 0.3em 0.8em; '
         'max-width: 46em; white-space: normal; line-height: 1.5">'
-        f"<div>{_letter(item, option.id)}. {_marked(item.feedback(option.id))}</div>"
+        f"<div>{_letter(item, option.id)}. {marked(item.feedback(option.id))}</div>"
         f"{_rows([f'💾 Kept ({counted}).', *map(_warning, notes)])}</div>"
     )
 
@@ -172,7 +172,7 @@ def _show(widget: widgets.Widget) -> None:
     )
 
 
-def _marked(text: str) -> str:
+def marked(text: str) -> str:
     """Escaped HTML of a bank text, with its ``**bold**`` and `` `code` ``."""
     escaped = html.escape(text, quote=False)
     escaped = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", escaped)
