@@ -33,9 +33,13 @@ SMALL = 0.05
 def arcs(words: Sequence[str], weights: Sequence[float], query: int, title: str = "") -> Picture:
     """Draw how `query` (a position) shares its weight among the words: arcs, numbers below.
 
-    `weights` (S,) belong to the first S words; words beyond them are drawn faint.
+    `weights` (S,) belong to the first S words; words beyond them are drawn faint. `ValueError`
+    if there are more weights than words, or no such position.
     """
     weights = np.asarray(weights, dtype=float)
+    if weights.ndim != 1 or not 0 < len(weights) <= len(words):
+        raise ValueError(f"{len(words)} words take one weight each, not an array {weights.shape}")
+    _check_query(query, words)
     places, width = _places(words)
     figure, plane = canvas((max(6.0, width * 0.1 + 0.4), 2.9), width, 29)
     _draw_arcs(plane, words, places, weights, query)
@@ -48,7 +52,11 @@ def arcs(words: Sequence[str], weights: Sequence[float], query: int, title: str 
 def heat_maps(
     words: Sequence[str], maps: Mapping[str, np.ndarray], query: int | None = None
 ) -> Picture:
-    """Draw matrices (L, L) of weights side by side, by name; `query` frames one row."""
+    """Draw matrices (L, L) of weights side by side, by name; `query` frames one row.
+
+    `ValueError` if a matrix does not have a row and a column for each word.
+    """
+    maps = {name: _square(weights, words, name) for name, weights in maps.items()}
     columns = min(len(maps), 2)
     rows = -(-len(maps) // columns)
     side = max(3.2, 0.34 * len(words) + 0.9)
@@ -70,13 +78,18 @@ def explore(
 ) -> MovingPicture:
     """Arcs and a heat map for one head, chosen by name, and one query, chosen by a slider.
 
-    `heads` are weights (L, L) by name, rows are the looking tokens.
+    `heads` are weights (L, L) by name, rows are the looking tokens. `ValueError` for another shape
+    or a query or a head that is not there.
     """
+    heads = {name: _square(weights, words, name) for name, weights in heads.items()}
+    _check_query(query, words)
+    if head is not None and head not in heads:
+        raise ValueError(f"no head {head!r}; there are: {', '.join(heads)}")
     places, width = _places(words)
     side = max(3.6, 0.33 * len(words) + 0.8)
 
     def draw(query: int, head: str) -> Picture:
-        weights = np.asarray(heads[head], dtype=float)
+        weights = heads[head]
         figure, (top, below) = axes(
             2, 1, size=(max(6.5, width * 0.1), side + 2.8), height_ratios=(2.6, side)
         )
@@ -101,10 +114,11 @@ def scores_mask_weights(
 ) -> MovingPicture:
     """Scores (L, L), what a mask lets through, and the weights of what is left; slider over rows.
 
-    The mask is the causal staircase if none is given.
+    The mask is the causal staircase if none is given. `ValueError` for another shape.
     """
-    scores = np.asarray(scores, dtype=float)
+    scores = _square(scores, words, "scores")
     mask = np.tri(len(words), dtype=bool) if mask is None else np.asarray(mask)
+    _check_query(query, words)
     kept = np.where(mask, scores, -np.inf)
     weights = np.exp(kept - kept.max(axis=1, keepdims=True))
     weights /= weights.sum(axis=1, keepdims=True)
@@ -165,6 +179,21 @@ def shuffled_rows(
         f"Two tables of outputs, one row a word, and lines from old to new places: {moves}. "
         f"The numbers in the rows that a line connects are {'the same' if same else 'different'}.",
     )
+
+
+def _square(matrix: np.ndarray, words: Sequence[str], name: str) -> np.ndarray:
+    matrix = np.asarray(matrix, dtype=float)
+    if matrix.shape != (len(words), len(words)):
+        raise ValueError(
+            f"{name}: {len(words)} words need a matrix {(len(words), len(words))}, "
+            f"not {matrix.shape}"
+        )
+    return matrix
+
+
+def _check_query(query: int, words: Sequence[str]) -> None:
+    if not 0 <= query < len(words):
+        raise ValueError(f"query must be a position from 0 to {len(words) - 1}, not {query}")
 
 
 def _places(words: Sequence[str]) -> tuple[np.ndarray, float]:
@@ -241,7 +270,6 @@ def _draw_matrix(
     signed: bool = False,
 ) -> None:
     """Draw numbers as colours, and as numbers where they fit; hatch what is masked."""
-    matrix = np.asarray(matrix, dtype=float)
     n = len(matrix)
     if future:
         mask = np.tri(*matrix.shape, dtype=bool)

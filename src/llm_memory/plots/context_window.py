@@ -101,7 +101,7 @@ def _boxes(rows: Mapping[str, Sequence[str]], title: str = "") -> Picture:
     }
     right = margin + max(lengths.values()) + 5
     height = 2.2 * len(rows) + (1.6 if title else 0)
-    figure, plane = canvas((9.5, 0.42 * height + 0.1), right, height)
+    figure, plane = canvas((9.5, 0.28 * height), right, height)
     if title:
         plane.text(margin, height - 0.9, title, va="center", fontsize=10)
     for row, (name, tokens) in enumerate(rows.items()):
@@ -312,7 +312,9 @@ def rope_dials(distance: int, head_dim: int = 24, base: float = 10000.0) -> Movi
             for spine in plane.spines.values():
                 spine.set_visible(False)
             plane.set_title(f"pair {pair}: {math.degrees(speed):.1f}° a token", fontsize=10)
-            plane.text(0, -1.35, f"between: {between:.0f}°", ha="center", fontsize=10)
+            plane.text(
+                0, -1.35, f"between: {between:.0f}°".replace("-", "−"), ha="center", fontsize=10
+            )
             says.append(
                 f"pair {pair} has turned {math.degrees(position * speed):.0f}°, angle between "
                 f"{between:.0f}°"
@@ -477,17 +479,28 @@ def memory_lines(
             marker=MARKERS[index % len(MARKERS)],
             color=color,
             markersize=7,
+            clip_on=False,
+            zorder=4,
         )
         ends.append([used[-1], used[-1], f"{shape['name']} ", color, MARKERS[index % len(MARKERS)]])
         says.append(
             f"{shape['name']}: {used[0]:.1f} GiB of weights, {used[-1]:.1f} GiB with {longest:,} "
             f"tokens{'' if shape['max_tokens'] >= longest else ', more than it is made for'}."
         )
-    for card in cards.values():
-        level = card["memory_bytes"] / GIB
+    levels = [(card["memory_bytes"] / GIB, card["name"]) for card in cards.values()]
+    for index, (level, name) in enumerate(levels):
         if level < top:
             plane.axhline(level, color=FAINT, linewidth=1, linestyle=(0, (1, 2)))
-            plane.text(longest * 0.006, level + 0.5, f"{card['name']}, {level:.0f} GiB", fontsize=8)
+            crowded = index + 1 < len(levels) and levels[index + 1][0] - level < 6
+            plane.annotate(
+                f"{name}, {level:.0f} GiB",
+                (longest * 0.985, level),
+                xytext=(0, -3 if crowded else 3),
+                textcoords="offset points",
+                ha="right",
+                va="top" if crowded else "bottom",
+                fontsize=8,
+            )
     ends.sort()
     for lower, upper in itertools.pairwise(ends):
         upper[0] = max(upper[0], lower[0] + 3.6)
@@ -527,8 +540,16 @@ def does_it_fit(models: Mapping[str, ModelShape], cards: Mapping[str, Card]) -> 
             )  # fmt: skip
             start += size
         plane.axvline(memory / GIB, color=GREEN if fits else RED, linewidth=3)
-        plane.text(memory / GIB, 0.62, f" {card}: {memory / GIB:.0f} GiB", ha="center", fontsize=9)
-        plane.set(xlim=(0, max(total, memory) / GIB * 1.08), ylim=(-0.5, 0.95), yticks=[])
+        plane.annotate(
+            f"{card}: {memory / GIB:.0f} GiB",
+            (memory / GIB, 1),
+            xytext=(0, 3),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+        )
+        plane.set(xlim=(0, max(total, memory) / GIB * 1.08), ylim=(-0.5, 0.5), yticks=[])
         plane.set_xlabel("GiB")
         over = abs(memory - total) / GIB
         verdict = (
@@ -536,7 +557,7 @@ def does_it_fit(models: Mapping[str, ModelShape], cards: Mapping[str, Card]) -> 
         )
         if tokens > shape["max_tokens"]:
             verdict += f" (and {model} is made for {shape['max_tokens']:,} tokens only)"
-        plane.set_title(verdict, loc="left", fontweight="bold")
+        plane.set_title(verdict, loc="left", fontweight="bold", pad=18)
         plane.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         return Picture(
             figure,

@@ -27,7 +27,7 @@ HATCHES = ("", "//", "..", "xx", "\\\\", "oo")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 # An opaque, nearly white sheet reads well in a light theme and in a dark one.
-PAPER, INK, FAINT = "#FCFBF8", "#1F2430", "#8A8F99"
+PAPER, INK, FAINT = "#FCFBF8", "#1F2430", "#666B75"
 STYLE = {
     "figure.facecolor": PAPER,
     "axes.facecolor": PAPER,
@@ -42,6 +42,7 @@ STYLE = {
     "hatch.linewidth": 0.7,
     "legend.frameon": False,
     "text.color": INK,
+    "text.parse_math": False,  # a token may be a dollar sign
     "xtick.color": INK,
     "ytick.color": INK,
 }
@@ -66,16 +67,17 @@ class Picture:
     figure: Figure
     alt: str
 
+    @functools.cached_property
     @styled
     def png(self) -> bytes:
-        """Return the figure as PNG, the same bytes for the same figure."""
+        """The figure as PNG. Drawn once: laying a figure out again may move it by a pixel."""
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
         return buffer.getvalue()
 
     def html(self) -> str:
         """Return an `<img>` with its alternative."""
-        data = base64.b64encode(self.png()).decode()
+        data = base64.b64encode(self.png).decode()
         image = f'<img src="data:image/png;base64,{data}" alt="{escape(self.alt)}"'
         return f'{image} style="max-width: 100%">'
 
@@ -93,7 +95,7 @@ class Picture:
         """
         from IPython.display import display
 
-        picture = {"image/png": base64.b64encode(self.png()).decode(), "text/plain": self.alt}
+        picture = {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alt}
         alternative = {"image/png": {"alt": self.alt}}
         display(picture | _view(sheet), metadata=alternative, raw=True)
         below = {"text/html": self.words(), "text/plain": "The words above describe the picture."}
