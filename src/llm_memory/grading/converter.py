@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from fnmatch import fnmatch
 from glob import glob
@@ -101,7 +102,8 @@ class ClassAutograde(Autograde):
             self._fail(f"No notebook of {assignment} matches {self.coursedir.notebook_id!r}.")
         pattern = self._submitted(self.coursedir.student_id, assignment)
         self.assignments = {}
-        for path in sorted(glob(pattern)):
+        # A student's name may hold what glob takes for a pattern.
+        for path in [pattern] if os.path.lexists(pattern) else sorted(glob(pattern)):
             student = self._student_of(path)
             if "\n" in student:
                 self.log.error("The name of the folder %r cannot be a student's; rename it.", path)
@@ -185,13 +187,21 @@ class ClassAutograde(Autograde):
         if graded.exists() and not all(_finished(graded / f"{n}.ipynb") for n in self.expected):
             self.log.warning("Grading %s again: the last run was cut off.", student_id)
             rmtree(graded)
-        return super().init_destination(assignment_id, student_id)
+        to_do = super().init_destination(assignment_id, student_id)
+        if not to_do:
+            shutil.rmtree(staged)
+        return to_do
 
     def init_assignment(self, assignment_id: str, student_id: str) -> None:
         """As nbgrader's, with every notebook of the lesson to be graded."""
         expected = self.notebooks
         super().init_assignment(assignment_id, student_id)
         self.notebooks = expected
+
+    def set_permissions(self, assignment_id: str, student_id: str) -> None:
+        """As nbgrader's; then the staged copy has served."""
+        super().set_permissions(assignment_id, student_id)
+        shutil.rmtree(self.staging / student_id, ignore_errors=True)
 
     def flags_of(self, filename: str) -> list[Flag]:
         """Return what stood out when a staged notebook was taken in."""

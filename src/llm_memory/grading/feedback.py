@@ -11,7 +11,7 @@ class WithoutHiddenTests(NbGraderPreprocessor):
     """Leaves of each test cell what learners were given, and of an error its message.
 
     A traceback quotes the line that failed, which may be a hidden one, and the file names of the
-    grader's machine: it goes.
+    grader's machine: it goes, but for the judge's word on where in the learner's code it was.
     """
 
     def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
@@ -27,7 +27,8 @@ class WithoutHiddenTests(NbGraderPreprocessor):
         if cell.cell_type == "code" and is_grade(cell) and not is_solution(cell):
             for output in cell.outputs:
                 if output.output_type == "error":
-                    output.traceback = [_message(output)]
+                    where = [line for line in output.traceback if line.startswith("in your ")]
+                    output.traceback = [_message(output), *where]
         return cell, resources
 
 

@@ -5,8 +5,6 @@ The answers were read out of the submission by `Rebuild`; the student's kernel h
 
 from __future__ import annotations
 
-from html import escape
-
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from nbgrader.preprocessors import NbGraderPreprocessor
@@ -17,6 +15,7 @@ from llm_memory.grading.flags import KEY
 from llm_memory.quiz import BANK, score
 from llm_memory.quiz.bank import Quiz
 from llm_memory.quiz.record import Answer
+from llm_memory.quiz.widget import marked
 
 _QUIZZES = {quiz.grade_id: quiz for quiz in BANK.values() if quiz.graded}
 
@@ -87,6 +86,6 @@ def _page(quiz: Quiz, answer: Answer | None, count: str) -> dict[str, str]:
     return {
         "text/plain": "\n".join(f"{head}: {body}" if head else body for head, body in lines),
         "text/html": "".join(
-            f"<p>{f'<b>{head}:</b> ' if head else ''}{escape(body)}</p>" for head, body in lines
+            f"<p>{f'<b>{head}:</b> ' if head else ''}{marked(body)}</p>" for head, body in lines
         ),
     }
