@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 
 from nbclient import NotebookClient
@@ -54,7 +55,6 @@ def drop_random_parts(notebook: NotebookNode) -> NotebookNode:
             if view:
                 view["model_id"] = f"{cell.id}-{index}"
                 text = output["data"].get("text/plain", "")
-                if text.endswith(")") and "(" in text:
-                    # A widget's repr holds its whole value, pictures included.
-                    output["data"]["text/plain"] = text.split("(", 1)[0] + "()"
+                # A widget's repr holds its whole value, pictures included.
+                output["data"]["text/plain"] = re.sub(r"^([A-Z]\w+)\(.*\)$", r"\1()", text)
     return notebook
