@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Locator, Page, TimeoutError, expect, sync_playwright
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ARTEFACTS = REPOSITORY / "artefacts"
@@ -79,6 +79,7 @@ def running_lab(folder: Path, private: Path, preferred_dir: Path | None = None) 
                 "--ServerApp.port_retries=0",
                 "--ServerApp.ip=127.0.0.1",
                 "--IdentityProvider.token=",
+                "--LabApp.expose_app_in_browser=True",  # to see when cells are done
             ],
             cwd=folder,
             env=environment,
@@ -154,13 +155,13 @@ class NotebookPage:
 
     def run_all(self) -> None:
         """Run > Run All Cells, and wait until all of them are done."""
-        self._mark_outputs()
+        self._watch_runs()
         self.menu("Run", "Run All Cells")
         self._wait_until_all_ran()
 
     def restart_and_run_all(self) -> None:
         """Kernel > Restart Kernel and Run All Cells…, as learners are told before handing in."""
-        self._mark_outputs()
+        self._watch_runs()
         self.menu("Kernel", re.compile("^Restart Kernel and Run All Cells"))
         self.page.locator(".jp-Dialog .jp-mod-accept").click()
         self._wait_until_all_ran()
@@ -171,24 +172,39 @@ class NotebookPage:
         self.page.keyboard.press("Shift+Enter")
         self.wait_until_idle()
 
+    def write(self, cell: Locator, source: str) -> None:
+        """Replace what stands in a cell, as a learner who pastes their code."""
+        cell.locator(".cm-content").click()
+        self.page.keyboard.press("ControlOrMeta+A")
+        self.page.keyboard.insert_text(source)
+
     def wait_until_idle(self) -> None:
         """Wait until the kernel is there and has nothing to do."""
         # The notebook's own indicator says "idle" before the kernel is connected, too.
         status = self.page.locator("#jp-main-statusbar")
         expect(status).to_contain_text(re.compile(r"Python 3.*\| Idle"), timeout=PATIENCE)
 
-    def _mark_outputs(self) -> None:
-        # What is seen after a run must not be what was there before it.
-        self.notebook.evaluate(
-            "notebook => notebook.querySelectorAll('.jp-OutputArea-child')"
-            ".forEach(output => output.setAttribute('data-from-before', ''))"
+    def _watch_runs(self) -> None:
+        # The prompts of cells out of sight are not on the page, so the notebook itself is asked.
+        self.page.evaluate(
+            """() => {
+                const code = jupyterapp.shell.currentWidget.content.widgets.filter(
+                    cell => cell.model.type === 'code' && cell.model.sharedModel.source.trim());
+                window.cellsToRun = new Set(code);
+                for (const cell of code)
+                    cell.model.stateChanged.connect((_, change) => {
+                        if (change.name === 'executionCount' && change.newValue !== null)
+                            window.cellsToRun.delete(cell);
+                    });
+            }"""
         )
 
     def _wait_until_all_ran(self) -> None:
-        expect(self.notebook.locator("[data-from-before]")).to_have_count(0, timeout=PATIENCE)
-        prompts = self.notebook.locator(".jp-CodeCell .jp-InputPrompt")
-        expect(prompts.last).to_have_text(re.compile(r"\[\d+\]"), timeout=PATIENCE)
-        expect(prompts.filter(has_text="[*]")).to_have_count(0, timeout=PATIENCE)
+        try:
+            self.page.wait_for_function("window.cellsToRun.size === 0", timeout=PATIENCE)
+        except TimeoutError as error:
+            first = "[...window.cellsToRun][0].model.sharedModel.source"
+            raise AssertionError(f"did not run: {self.page.evaluate(first)}") from error
         self.wait_until_idle()
 
     def save(self) -> None:
@@ -203,9 +219,26 @@ class NotebookPage:
         raise AssertionError(f"{self.file.name} was not saved")
 
     def cell(self, text: str | re.Pattern) -> Locator:
-        """The code cell whose source contains this text."""
+        """The first code cell whose source contains this text, scrolled to."""
         source = self.page.locator(".jp-InputArea-editor", has_text=text)
-        return self.notebook.locator(".jp-CodeCell").filter(has=source)
+        cell = self.notebook.locator(".jp-CodeCell").filter(has=source).first
+        self._scroll_to(cell)
+        return cell
+
+    def _scroll_to(self, cell: Locator) -> None:
+        # JupyterLab draws a cell only when it comes near the visible part of the notebook.
+        outer = self.notebook.locator(".jp-WindowedPanel-outer")
+        if not cell.count():
+            outer.evaluate("outer => outer.scrollTo(0, 0)")
+        for _ in range(500):
+            if cell.count():
+                cell.scroll_into_view_if_needed()
+                self.page.wait_for_timeout(500)  # what is drawn above it pushes it down
+                cell.scroll_into_view_if_needed()
+                return
+            outer.evaluate("outer => outer.scrollBy(0, 0.7 * outer.clientHeight)")
+            self.page.wait_for_timeout(100)
+        raise AssertionError(f"no such cell: {cell}")
 
     def quiz(self, name: str) -> "QuizOnPage":
         """The quiz of this name."""

@@ -1,0 +1,121 @@
+"""An instructor in JupyterLab: Formgrader grades and shows flags, lessons open as notebooks."""
+
+import json
+import os
+import re
+import shutil
+from types import SimpleNamespace
+
+import jupytext
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.lab import ARTEFACTS, PATIENCE, NotebookPage, running_chromium, running_lab
+from tests.hostile.classroom import FULL, LESSON, Classroom, cell_of
+from tests.submissions import ROOT
+
+
+@pytest.fixture(scope="module")
+def school(tmp_path_factory):
+    """A course with two submissions, served by JupyterLab from its root."""
+    private = tmp_path_factory.mktemp("private")
+    classroom = Classroom(tmp_path_factory.mktemp("school") / "course")
+    classroom.hand_in("alice")
+    dying = classroom.solved()
+    cell_of(dying, "double").source = "import os\nos._exit(1)"
+    classroom.hand_in("bob", dying)
+    (classroom.folder / "notebooks").mkdir()
+    shutil.copy(ROOT / "notebooks" / "attention.md", classroom.folder / "notebooks")
+    # The settings that an installation puts into the environment, and nothing of a user's.
+    with (
+        running_lab(classroom.folder, private) as address,
+        running_chromium(private) as context,
+    ):
+        yield SimpleNamespace(classroom=classroom, address=address, context=context)
+
+
+def screenshot(page, name):
+    ARTEFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTEFACTS / f"{name}.png")
+
+
+def test_formgraders_button_grades_and_shows_the_flag(school):
+    page = school.context.new_page()
+    page.goto(f"{school.address}/formgrader/manage_submissions/{LESSON}")
+    page.wait_for_timeout(15000)
+    screenshot(page, "fg-debug")
+    for student, score in (("alice", f"{FULL:g} / {FULL:g}"), ("bob", f"4 / {FULL:g}")):
+        row = page.locator("tr", has=page.get_by_role("cell", name=student, exact=True))
+        row.locator(".autograde a").click()
+        expect(page.locator("#success-modal")).to_be_visible(timeout=PATIENCE)
+        page.locator("#success-modal .close, #success-modal button").first.click()
+        expect(page.locator("#success-modal")).to_be_hidden()
+        expect(row).to_contain_text(score)
+    screenshot(page, "formgrader-submissions")
+
+    with school.classroom.gradebook() as gradebook:
+        submission = gradebook.find_submission_notebook(LESSON, LESSON, "bob").id
+    page.goto(f"{school.address}/formgrader/submissions/{submission}")
+    shown = page.locator("body")
+    expect(shown).to_contain_text("kernel_died")
+    expect(shown).to_contain_text("ended Python itself")
+    screenshot(page, "formgrader-flag")
+    page.close()
+
+
+def test_a_released_lesson_is_listed_and_validated(school):
+    school.classroom.nbgrader("release_assignment", LESSON)
+    page = NotebookPage(
+        school.context.new_page(),
+        school.address,
+        school.classroom.folder,
+        f"release/{LESSON}/{LESSON}.ipynb",
+    )
+    page.page.get_by_role("button", name="Validate").click()
+    dialog = page.page.locator(".jp-Dialog, .nbgrader-ErrorDialog, .modal")
+    expect(dialog).to_contain_text(re.compile("fail", re.IGNORECASE), timeout=PATIENCE)
+    screenshot(page.page, "validate")
+    page.page.keyboard.press("Escape")
+    page.page.close()
+
+    page = school.context.new_page()
+    page.goto(f"{school.address}/lab?reset")
+    page.locator(".lm-MenuBar").get_by_role("menuitem", name="Nbgrader", exact=True).click(
+        timeout=PATIENCE
+    )
+    page.locator(".lm-Menu").get_by_text("Assignment List", exact=True).click()
+    listed = page.locator("#released_assignments_list, .released-assignments").first
+    expect(listed).to_contain_text(LESSON, timeout=PATIENCE)
+    screenshot(page, "assignment-list")
+    page.close()
+
+
+def test_a_click_opens_a_text_lesson_as_a_notebook_and_saving_keeps_its_grading(school):
+    path = school.classroom.folder / "notebooks" / "attention.md"
+    before = grading(path)
+    page = school.context.new_page()
+    page.goto(f"{school.address}/lab/tree/notebooks?reset")
+    page.locator(".jp-DirListing-item", has_text="attention.md").dblclick(timeout=PATIENCE)
+    notebook = page.locator(".jp-NotebookPanel .jp-Notebook")
+    expect(notebook).to_be_visible(timeout=PATIENCE)
+    expect(notebook).to_contain_text("Attention Mechanism", timeout=PATIENCE)
+    screenshot(page, "text-lesson")
+    cell = notebook.locator(".jp-CodeCell .cm-content").first
+    cell.click()
+    page.keyboard.press("ControlOrMeta+Home")
+    page.keyboard.insert_text("# edited in JupyterLab\n")
+    page.keyboard.press("ControlOrMeta+S")
+    for _ in range(200):
+        if "# edited in JupyterLab" in path.read_text():
+            break
+        page.wait_for_timeout(100)
+    assert "# edited in JupyterLab" in path.read_text()
+    assert grading(path) == before
+    page.close()
+
+
+def grading(path):
+    """Return the nbgrader metadata of a text lesson's cells, in order."""
+    cells = jupytext.read(path, fmt="md:myst").cells
+    found = [cell.metadata["nbgrader"] for cell in cells if "nbgrader" in cell.metadata]
+    return json.loads(json.dumps(found)), os.fspath(path)
