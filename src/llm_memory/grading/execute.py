@@ -39,9 +39,12 @@ from llm_memory.grading.provisioner import (
 from llm_memory.grading.reasons import mark
 
 _MB = 1 << 20
-#: Beyond this many times the output limit, a kernel is not reporting but flooding.
-_FLOOD_FACTOR = 32
+#: Beyond this in one cell, a kernel is not reporting but flooding. (An honest one stops earlier:
+#: `warmkernel.BoundedSession`.) No single message may be larger.
+_FLOOD_BYTES = 64 * _MB
 _FLOOD_MESSAGES = 20_000
+#: Seconds that outputs have to arrive after the reply. Some may be lost on the way, the end too.
+_LATE_OUTPUTS = 10.0
 _SHOWN_MESSAGES = {
     *("stream", "display_data", "update_display_data", "execute_result", "error", "clear_output"),
 }
@@ -79,11 +82,10 @@ class StudentKernel:
     `km.blocking_client()` gives another client on the same kernel.
     """
 
-    def __init__(self, km: AsyncKernelManager, most_message_bytes: int):
+    def __init__(self, km: AsyncKernelManager):
         self.km = km
         self.kc: AsyncKernelClient | None = None
         self.on_stop: list[Callable[[], Awaitable[None]]] = []
-        self._most = most_message_bytes
 
     async def start(self, cwd: str | None, extra_arguments: list[str], timeout: float) -> None:
         """Start the kernel, and wait until it answers and its outputs arrive.
@@ -93,7 +95,7 @@ class StudentKernel:
         await self.km.start_kernel(extra_arguments=extra_arguments, cwd=cwd)
         self.kc = self.km.client()
         # A larger message is dropped by zmq: nobody makes the grader hold gigabytes.
-        self.kc.context.setsockopt(zmq.MAXMSGSIZE, self._most)
+        self.kc.context.setsockopt(zmq.MAXMSGSIZE, _FLOOD_BYTES)
         self.kc.start_channels(stdin=False, hb=False)
         self.kc.allow_stdin = False
         answered = asyncio.ensure_future(self.answered())
@@ -156,7 +158,9 @@ class StudentKernel:
         outputs = asyncio.ensure_future(self._outputs(request, show))
         reply = asyncio.ensure_future(self._reply(request))
         try:
-            await asyncio.wait({outputs, reply}, return_when="FIRST_EXCEPTION", timeout=None)
+            await asyncio.wait({outputs, reply}, return_when="FIRST_COMPLETED")
+            if not outputs.done():
+                await asyncio.wait({outputs}, timeout=_LATE_OUTPUTS)
             if outputs.done():
                 outputs.result()
             return await reply
@@ -216,7 +220,7 @@ class OutputTally:
         left = self._limit - self._bytes
         self._bytes += _size(content) + sum(len(b) for b in message.get("buffers", ()))
         self._messages += 1
-        if self._bytes > _FLOOD_FACTOR * self._limit or self._messages > _FLOOD_MESSAGES:
+        if self._bytes > _FLOOD_BYTES or self._messages > _FLOOD_MESSAGES:
             self.cut = True
             raise OutputFlood
         kind = message.get("header", {}).get("msg_type")
@@ -363,7 +367,6 @@ class SandboxedExecute(Execute):
                     log=self.log,
                     kernel_id=str(uuid.uuid4()),
                 ),
-                _FLOOD_FACTOR * self.output_limit,
             )
             try:
                 await kernel.start(path, list(self.extra_arguments), self.startup_timeout)
@@ -433,7 +436,9 @@ class SandboxedExecute(Execute):
             if inspect.iscoroutinefunction(self.test_cell_runner):
                 await self.test_cell_runner(cell, kernel)
             else:
-                await asyncio.to_thread(self.test_cell_runner, cell, kernel)
+                # Not `to_thread`: blocking clients find the loop of a copied context running.
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(None, self.test_cell_runner, cell, kernel)
             return
         reply = await kernel.execute(cell.source, tally)
         self._count += 1
@@ -450,7 +455,7 @@ class SandboxedExecute(Execute):
         """End a kernel whose processes together take more memory than one may."""
         process = kernel.km.provisioner.process
         while isinstance(process, SandboxedProcess):
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(0.5)
             if process.memory_of_children() > self._limits.memory_limit:
                 process.kill()
                 return

@@ -231,18 +231,38 @@ def _run_kernel(request: dict[str, Any], box: sandbox.Box) -> None:
         os._exit(0)
 
 
-def end_descendants(pid: int) -> None:
-    """Kill everything below `pid`: what a platform without PID namespaces leaves to do."""
-    import psutil
+def descendants(pid: int) -> list[int]:
+    """Process ids of everything below `pid`."""
+    found: list[int] = []
+    todo = [pid]
+    while todo:
+        folder = f"/proc/{todo.pop()}/task"
+        for thread in _listed(folder):
+            with contextlib.suppress(OSError), open(f"{folder}/{thread}/children") as children:
+                below = [int(child) for child in children.read().split()]
+                found += below
+                todo += below
+    return found
 
-    for _ in range(100):
-        with contextlib.suppress(psutil.Error):
-            found = psutil.Process(pid).children(recursive=True)
-            for process in found:
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
-            if all(process.status() == psutil.STATUS_ZOMBIE for process in found):
-                return
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def end_descendants(pid: int) -> None:
+    """Kill everything below `pid`: what a platform without PID namespaces leaves to do.
+
+    Once more until nothing new is found, for what was forked meanwhile.
+    """
+    killed: set[int] = set()
+    while found := set(descendants(pid)) - killed:
+        for child in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(child, signal.SIGKILL)
+        killed |= found
 
 
 # -- the grader's side ----------------------------------------------------------------------
@@ -290,17 +310,11 @@ class SandboxedProcess:
         One process is bounded by its own limit; many are bounded by whoever looks here.
         Pages that several share are counted once.
         """
-        import psutil
-
+        found = descendants(self.pid)
         held = 0
-        with contextlib.suppress(psutil.Error, OSError):
-            processes = psutil.Process(self.pid).children(recursive=True)
-            for process in processes if len(processes) > 1 else ():
-                with (
-                    contextlib.suppress(psutil.Error, OSError),
-                    open(f"/proc/{process.pid}/smaps_rollup") as sizes,
-                ):
-                    held += next(int(x.split()[1]) for x in sizes if x.startswith("Pss:"))
+        for pid in found if len(found) > 1 else ():
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup") as sizes:
+                held += next(int(x.split()[1]) for x in sizes if x.startswith("Pss:"))
         return held * 1024
 
     def send_signal(self, number: int) -> None:
