@@ -1,4 +1,4 @@
-"""Pieces of words, learned from text by byte-pair encoding (Sennrich et al. 2016, 1508.07909)."""
+"""Pieces of words, learned from text by byte-pair encoding (Sennrich et al. 2015, 1508.07909)."""
 
 from __future__ import annotations
 

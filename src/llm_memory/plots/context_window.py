@@ -62,8 +62,8 @@ def cliff(kept: Sequence[int], success: Sequence[float], needed: int) -> Picture
     return Picture(
         figure,
         f"Recall of the code against the number of newest tokens kept. With {needed} tokens or "
-        f"more, where the code is in the input, recall is {above:.2f} or higher. With its sentence "
-        f"cut off it is {below:.2f} or lower. Between the two the curve falls like a cliff.",
+        f"more, where the code is in the input, recall is at least {above:.2f}. With its sentence "
+        f"cut off it is at most {below:.2f}. Between the two the curve falls like a cliff.",
     )
 
 
@@ -509,7 +509,9 @@ def memory_lines(
     plane.set(xlim=(0, longest), ylim=(0, top))
     ticks = range(0, longest + 1, 16384)
     plane.set_xticks(ticks, [tokens_in_words(n) for n in ticks])
-    plane.set_xlabel("tokens in the window (marker: the most the model is made for)")
+    plane.set_xlabel(
+        "tokens in the window (marker: the most the model is made for; dotted beyond it)"
+    )
     plane.set_ylabel("weights + keys and values, GiB")
     return Picture(
         figure,
@@ -561,8 +563,8 @@ def does_it_fit(models: Mapping[str, ModelShape], cards: Mapping[str, Card]) -> 
         plane.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         return Picture(
             figure,
-            f"{model} on {card}, {texts} texts of {tokens:,} tokens, {bits} bits: weights "
-            f"{weights / GIB:.2f} GiB, keys and values {cache / GIB:.2f} GiB, {verdict}.",
+            f"{model} on {card}; texts at once: {texts}, each of {tokens:,} tokens, {bits} bits: "
+            f"weights {weights / GIB:.2f} GiB, keys and values {cache / GIB:.2f} GiB, {verdict}.",
         )
 
     lengths = [(f"{tokens_in_words(2**e)} tokens", 2**e) for e in range(10, 21)]
