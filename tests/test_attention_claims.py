@@ -1,0 +1,94 @@
+"""What the attention lesson says about the shipped model is so; new weights must keep it true."""
+
+import pytest
+import torch
+
+from llm_memory.model import attention_weights, load_model
+
+SENTENCE = "When the student finished the exam, they felt relieved."
+STORY = "When the {} {}, they felt"
+
+
+@pytest.fixture(scope="module")
+def reader():
+    """The model and its tokenizer, and the sentence's tokens and weights."""
+    model, tokenizer = load_model()
+    return (
+        model,
+        tokenizer,
+        tokenizer.tokens(SENTENCE),
+        attention_weights(model, tokenizer.encode(SENTENCE)),
+    )
+
+
+def chances(reader, text, hide=()):
+    model, tokenizer, *_ = reader
+    with torch.no_grad():
+        shares = model(tokenizer.encode(text), hide=hide)[0, -1].softmax(dim=-1)
+    return dict(zip(tokenizer.words, shares.tolist(), strict=True))
+
+
+def best(shares):
+    return max(shares, key=shares.get)
+
+
+def strongest(reader, query, key):
+    *_, words, looks = reader
+    at = looks[:, :, words.index(query), words.index(key)]
+    return divmod(int(at.argmax()), at.shape[1]), float(at.max())
+
+
+def test_a_head_takes_they_to_the_student(reader):
+    assert strongest(reader, "they", "student")[1] > 0.8
+
+
+def test_different_heads_take_felt_to_who_and_to_what_happened(reader):
+    who, at_student = strongest(reader, "felt", "student")
+    what, at_finished = strongest(reader, "felt", "finished")
+    assert who != what
+    assert at_student > 0.5
+    assert at_finished > 0.2
+
+
+def test_the_comma_predicts_they(reader):
+    assert best(chances(reader, "When the student finished the exam,")) == "they"
+
+
+def test_role_and_event_both_decide(reader):
+    said = {
+        (role, event): best(chances(reader, STORY.format(role, f"{event} the exam")))
+        for role in ("student", "teacher")
+        for event in ("finished", "failed")
+    }
+    assert said["student", "finished"] == "relieved"
+    assert said["student", "failed"] == "nervous"
+    assert len(set(said.values())) == 4
+
+
+def test_hiding_the_student_takes_the_answer_away_and_leaves_glad_words(reader):
+    *_, words, _ = reader
+    story = STORY.format("student", "finished the exam")
+    assert chances(reader, story)["relieved"] > 0.9
+    hidden = chances(reader, story, hide=[words.index("student")])
+    assert hidden["relieved"] < 0.2
+    glad = {best(chances(reader, STORY.format(role, "won the race"))) for role in ROLES}
+    sad = {best(chances(reader, STORY.format(role, "lost the race"))) for role in ROLES}
+    assert sum(hidden[word] for word in glad) > 5 * sum(hidden[word] for word in sad)
+
+
+def test_the_answer_rests_on_who_and_on_what_happened(reader):
+    *_, words, _ = reader
+    story = STORY.format("student", "finished the exam")
+    left = {
+        word: chances(reader, story, hide=[place])["relieved"]
+        for place, word in enumerate(words[: words.index("they") + 1])
+    }
+    assert set(sorted(left, key=left.get)[:2]) == {"student", "finished"}
+
+
+def test_a_dragon_is_unknown(reader):
+    _, tokenizer, *_ = reader
+    assert tokenizer.tokens("the dragon") == ["the", "<unk>"]
+
+
+ROLES = ("teacher", "pilot", "nurse", "king", "child", "cook", "writer", "judge")
