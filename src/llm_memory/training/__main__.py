@@ -46,10 +46,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for the trained models")
     parser.add_argument("--seeds", type=int, nargs="+", default=[3])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--scale", type=float, default=1.0, help="train on this share of the text")
+    parser.add_argument(
+        "--until-recall", action="store_true", help="stop once facts are recalled, to compare seeds"
+    )
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    stages = tuple((a, b, options.scale * millions, c) for a, b, millions, c in Recipe().stages)
+    recipe = replace(Recipe(), stop_at=0.95) if options.until_recall else Recipe()
     tries = []
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
@@ -61,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
                 progress.print("  ".join(f"{name} {value}" for name, value in figures.items()))
 
             folder = options.out / f"seed-{seed}"
-            history = train(replace(Recipe(), seed=seed, stages=stages), folder, show)
+            history = train(replace(recipe, seed=seed), folder, show)
             draw_curve(history, folder / "curve.png")
             last = history[-1]
             tries.append(

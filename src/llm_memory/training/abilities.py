@@ -87,12 +87,16 @@ def quick_look(model: Llama, tokenizer: WordTokenizer, n: int = 64) -> dict[str,
 
 
 def coreference(model: Llama, tokenizer: WordTokenizer, n: int) -> dict[str, float]:
-    """Share of held-out pairs of role and event for which "they" is understood, by kind."""
-    corpus = Corpus(SEED, held_out=True)
-    return {
-        kind: share(answer_is_right(model, tokenizer, [corpus.coreference(kind) for _ in range(n)]))
-        for kind in grammar()["coreference"]
-    }
+    """Share of held-out pairs of role and event for which "they" is understood, by kind.
+
+    Sentences about a feeling only: right after "they" both "felt" and a reaction would be right.
+    """
+    corpus, right = Corpus(SEED, held_out=True), {}
+    for kind, templates in grammar()["coreference"].items():
+        about = [template for template in templates if "{feeling}" in template]
+        texts = [corpus.feelings(corpus.random.choice(about)) for _ in range(n)]
+        right[kind] = share(answer_is_right(model, tokenizer, texts))
+    return right
 
 
 def recall(model: Llama, tokenizer: WordTokenizer, n: int, lengths: Iterable[int]) -> dict:
@@ -304,8 +308,8 @@ def model_card(figures: dict, training: dict, tries: list[dict]) -> str:
         "head": "L{}H{}".format(*seed["head"]),
         "second_time": figures["induction"]["second_time"],
         "shape": json.dumps({k: v for k, v in recipe.items() if k != "stages"}),
-        "stages": "; ".join(
-            f"{millions} million tokens of length {length}, {rows} rows a step"
+        "stages": "\n".join(
+            f"- {millions} million tokens in texts of {length}, {rows} a step"
             for length, rows, millions, _ in recipe["stages"]
         ),
         "coreference_table": table({"share right": figures["coreference"]}, "kind"),

@@ -51,6 +51,7 @@ class Recipe:
     embedding_std: float = 0.15
     give_up_at: float = 4.0  # millions; recall must be above give_up_below by then
     give_up_below: float = 0.6
+    stop_at: float = 2.0  # stop when recall is above this (2.0: never), to count who learns it
     unknown_rate: float = 0.004  # so that <unk> means "some word"
 
 
@@ -247,6 +248,7 @@ def train(recipe: Recipe, folder: Path, progress: Callable[[int, int, dict], Non
             losses.clear()
             progress(done, total, figures)
             save(folder, model, words, {"recipe": asdict(recipe), "history": history})
-            if done > recipe.give_up_at * 1e6 and figures["recall"] < recipe.give_up_below:
+            too_late = done > recipe.give_up_at * 1e6 and figures["recall"] < recipe.give_up_below
+            if too_late or figures["recall"] > recipe.stop_at:
                 break
     return history
