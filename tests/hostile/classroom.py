@@ -143,11 +143,14 @@ def cell_of(notebook: NotebookNode, grade_id: str) -> NotebookNode:
 class Classroom:
     """A course folder with a released lesson, and the submissions of its class."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, settings: str = ""):
+        """Release the lesson in a new folder; `settings` go behind the course's own."""
         self.folder = folder
         folder.mkdir()
         for name in ("nbgrader_config.py", "pyproject.toml"):
             shutil.copy(ROOT / name, folder)
+        with (folder / "nbgrader_config.py").open("a") as file:
+            file.write(settings)
         source = folder / "source" / LESSON
         source.mkdir(parents=True)
         nbformat.write(lesson(), source / f"{LESSON}.ipynb")

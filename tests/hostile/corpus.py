@@ -5,20 +5,24 @@ cells that lose their points, the reason codes that the instructor sees and word
 that the student reads. A case may return a function that looks at the graded class afterwards.
 
 `files.py` and `notebooks.py` hold what can be done to files and notebooks, `running.py` what a
-submission can do while it runs.
+submission can do while it runs. All cases of a module are graded as one class, with honest
+learners before, between and behind them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import nbformat
 from nbformat import NotebookNode
 
-from tests.hostile.classroom import LESSON, POINTS, Classroom
+from tests.hostile.classroom import FULL, LESSON, POINTS, Classroom, cell_of
 
+HONEST = ["-first", "m-in-between", "~last"]
 #: Every graded cell, and every one that needs the notebook.
 ALL = frozenset(POINTS)
 TESTS = ALL - {"quiz_attention"}
@@ -52,6 +56,7 @@ class Case:
     """One hostile submission and its outcome."""
 
     name: str
+    module: str
     spoil: Callable[[Hand], Callable[[Classroom, str], None] | None]
     lost: frozenset[str]
     flags: frozenset[str]
@@ -84,8 +89,91 @@ def case(
 
     def register(spoil: Callable) -> Callable:
         name = spoil.__name__
+        module = spoil.__module__.rpartition(".")[2]
         assert name not in CASES, f"two cases are called {name}"
-        CASES[name] = Case(name, spoil, frozenset(lost), frozenset(flags), says, student or name)
+        CASES[name] = Case(
+            name, module, spoil, frozenset(lost), frozenset(flags), says, student or name
+        )
         return spoil
 
     return register
+
+
+def cases_of(*modules: str) -> dict[str, Case]:
+    """Return the cases that these modules register, by name."""
+    return {case.name: case for case in CASES.values() if case.module in modules}
+
+
+class Graded:
+    """The class after grading, and what was seen on the way."""
+
+    def __init__(self, room: Classroom, cases: Iterable[Case]):
+        """Let `cases` hand in, and grade."""
+        cases = list(cases)
+        self.room, self.after = room, {}
+        self.students = {*HONEST, *(case.student for case in cases)}
+        room.hand_in(HONEST[0])
+        for case in cases:
+            hand = Hand(room, room.hand_in(case.student))
+            before = hand.path.read_bytes()
+            self.after[case.name] = case.spoil(hand)
+            # A case that leaves the file alone has changed the notebook in memory.
+            plain = hand.path.is_file() and not hand.path.is_symlink()
+            if plain and hand.path.read_bytes() == before:
+                hand.write()
+        for student in HONEST[1:]:
+            room.hand_in(student)
+        self.untouched = self._course_files()
+        self.printed = room.nbgrader("autograde", LESSON, code=None)
+        room.nbgrader("generate_feedback", LESSON)
+
+    def _course_files(self):
+        """Return a fingerprint of each file that grading must leave alone."""
+        return {
+            path: hashlib.sha256(path.read_bytes()).hexdigest()
+            for folder in ("source", "release", "submitted/-first", "submitted/~last")
+            for path in sorted((self.room.folder / folder).rglob("*"))
+            if path.is_file()
+        }
+
+    def check_others(self) -> None:
+        """Assert that every other submission is graded and untouched, and so is the course."""
+        assert "not graded" not in self.printed, self.printed
+        for student in HONEST:
+            assert self.room.scores(student) == POINTS
+            assert self.room.flags(student) == set()
+            notebook, handed_in = self.room.autograded(student), self.room.solved()
+            for name in ("double", "total"):
+                assert cell_of(notebook, name).source == cell_of(handed_in, name).source
+            assert f"(Score: {FULL} / {FULL})" in self.room.feedback(student)
+        assert self._course_files() == self.untouched
+        with self.room.gradebook() as gradebook:
+            assert {student.id for student in gradebook.students} == self.students
+            assert {
+                grade.name: grade.max_score
+                for notebook in gradebook.find_assignment(LESSON).notebooks
+                for grade in notebook.grade_cells
+            } == POINTS
+
+    def check(self, case: Case) -> None:
+        """Assert that a case has its outcome: score, flags, sentence, and what it says itself."""
+        room, student = self.room, case.student
+        assert room.scores(student) == {
+            name: 0 if name in case.lost else points for name, points in POINTS.items()
+        }
+        assert room.flags(student) == case.flags
+        page = room.feedback(student)
+        assert case.says in page.replace("&#39;", "'")
+        assert not [line for line in _hidden_lines(room) if line in page]
+        summary = self.printed[self.printed.rindex("Summary of") :]
+        row = next(line for line in summary.splitlines() if f" {student}: " in line)
+        assert all(code in row for code in case.flags)
+        if self.after[case.name]:
+            self.after[case.name](room, student)
+
+
+def _hidden_lines(room: Classroom) -> Iterator[str]:
+    source = nbformat.read(room.folder / "source" / LESSON / f"{LESSON}.ipynb", 4)
+    for cell in source.cells:
+        if "BEGIN HIDDEN" in cell.source:
+            yield cell.source.split("BEGIN HIDDEN TESTS\n")[1].split("\n###")[0].split(",")[0]
