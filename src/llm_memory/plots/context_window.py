@@ -586,12 +586,12 @@ def does_it_fit(models: Mapping[str, ModelShape], cards: Mapping[str, Card]) -> 
 def prefill_time(seconds: Mapping[int, float], linear: float, quadratic: float) -> Picture:
     """Draw measured times of a prefill over the prediction from the operations of its two parts.
 
-    linear: operations a token; quadratic: operations a token pair (times n²). One number, the
-    speed, is taken from the shortest prompt.
+    linear: operations a token; quadratic: operations that grow with n². One number is taken from
+    the measurement: the speed, as the median over the lengths.
     """
     lengths = np.array(list(seconds))
-    shortest = lengths[0]
-    speed = (linear * shortest + quadratic * shortest**2) / seconds[shortest]
+    operations = linear * lengths + quadratic * lengths.astype(float) ** 2
+    speed = np.median(operations / np.array(list(seconds.values())))
     n = np.linspace(0, lengths[-1] * 1.03, 200)
     first, both = linear * n / speed, (linear * n + quadratic * n**2) / speed
     figure, (plane,) = axes(size=(9, 3.6))
@@ -619,14 +619,14 @@ def prefill_time(seconds: Mapping[int, float], linear: float, quadratic: float) 
 
 @styled
 def decode_time(seconds: Mapping[int, float]) -> Picture:
-    """Draw measured times of a decode step, and the straight line through the two ends."""
+    """Draw measured times of a decode step, and the straight line that fits them best."""
     contexts = np.array(list(seconds))
     times = 1000 * np.array(list(seconds.values()))
-    slope = (times[-1] - times[0]) / (contexts[-1] - contexts[0])
+    slope, start = np.polyfit(contexts, times, 1)
     figure, (plane,) = axes(size=(9, 3))
     ends = np.array([0, contexts[-1] * 1.03])
     plane.plot(
-        ends, times[0] + slope * (ends - contexts[0]), color=PURPLE, linestyle="--",
+        ends, start + slope * ends, color=PURPLE, linestyle="--",
         label="predicted: a straight line",
     )  # fmt: skip
     plane.plot(contexts, times, "o", color=INK, label="measured")
@@ -635,4 +635,4 @@ def decode_time(seconds: Mapping[int, float]) -> Picture:
     plane.set_ylabel("milliseconds a step")
     plane.legend(loc="upper left")
     pairs = ", ".join(f"{t:.1f} ms at {n:,}" for n, t in zip(contexts, times, strict=True))
-    return Picture(figure, f"Time of one decode step: {pairs}. A straight line joins the ends.")
+    return Picture(figure, f"Time of one decode step: {pairs}. The line that fits best is drawn.")
