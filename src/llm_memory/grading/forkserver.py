@@ -435,16 +435,28 @@ class ForkServer:
             "environment": environment,
             "without": sorted(without),
         }
-        ours = self._ask(request, socket.SOCK_SEQPACKET)
-        try:
-            message, descriptors, _, _ = socket.recv_fds(ours, _MESSAGE, 2)
-            answer = json.loads(message or b"{}")
-        except OSError as error:
-            raise ForkServerError(f"the fork server did not answer: {error}") from error
+        for attempt in (1, 2):
+            ours = self._ask(request, socket.SOCK_SEQPACKET)
+            try:
+                message, descriptors, _, _ = socket.recv_fds(ours, _MESSAGE, 2)
+                answer = json.loads(message or b"{}")
+            except OSError as error:
+                raise ForkServerError(f"the fork server did not answer: {error}") from error
+            # It may have died with the request in its hands, and then a new one is asked.
+            if answer or attempt == 2 or not self._has_died():
+                break
+            ours.close()
         if "missing" not in answer:
             ours.close()
             raise ForkServerError(f"no kernel could be forked:\n{answer.get('error', answer)}")
         return SandboxedProcess(ours, *descriptors, answer["missing"])
+
+    def _has_died(self) -> bool:
+        try:
+            self._server.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def launch_judge(self) -> tuple[socket.socket, int]:
         """Fork a judge (`judge_process.serve`) and return its stream and its pidfd.
