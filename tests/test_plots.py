@@ -123,7 +123,7 @@ def test_the_words_of_a_masked_row_know_nothing_of_the_future():
     scores = np.zeros((3, 3))
     scores[1] = [1.0, 1.0, 9.0]
     alt = plots.scores_mask_weights(["a", "b", "c"], scores, query=1).picture().alt
-    assert "may attend to 2 tokens: a b." in alt
+    assert "may attend to 2 tokens: a, b." in alt
     assert "Shut out: c." in alt
     assert alt.endswith("“b” puts 0.50 on “a”, 0.50 on itself.")
 

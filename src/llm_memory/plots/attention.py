@@ -64,7 +64,10 @@ def heat_maps(
     says = []
     for plane, (name, weights) in zip(planes, maps.items(), strict=False):
         _draw_matrix(plane, weights, words, name, future=True, query=query)
-        says.append(f"{name}: {_habit(words, weights)}")
+        row = None if query is None else weights[query, : query + 1]
+        says.append(
+            f"{name}: {_habit(words, weights) if row is None else _shares(words, row, query)}"
+        )
     for plane in planes[len(maps) :]:
         plane.axis("off")
     return Picture(figure, "Heat maps, rows look at columns. " + " ".join(says))
@@ -135,8 +138,8 @@ def scores_mask_weights(
         shut = [words[j] for j in np.flatnonzero(~mask[query])]
         return Picture(
             figure,
-            f"“{words[query]}” (row {query}) may attend to {len(seen)} tokens: {' '.join(seen)}. "
-            f"Shut out: {' '.join(shut) or 'none'}. Its scores run from "
+            f"“{words[query]}” (row {query}) may attend to {len(seen)} tokens: {', '.join(seen)}. "
+            f"Shut out: {', '.join(shut) or 'none'}. Its scores run from "
             f"{_rounded(scores[query].min())} to {_rounded(scores[query].max())}. "
             + _shares(words, weights[query][mask[query]], query),
         )
