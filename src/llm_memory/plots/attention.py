@@ -276,17 +276,16 @@ def _draw_matrix(
     n = len(matrix)
     if future:
         mask = np.tri(*matrix.shape, dtype=bool)
+    shut = np.zeros(matrix.shape, dtype=bool) if mask is None else ~mask
     if signed:
         limit = max(np.abs(matrix).max(), 1e-9)
         plane.imshow(matrix, cmap="PuOr", vmin=-limit, vmax=limit)
     else:
-        plane.imshow(np.where(True if mask is None else mask, matrix, 0), "Blues", vmin=0, vmax=1)
-    if mask is not None:
-        _hatch(plane, ~mask)
+        plane.imshow(np.where(shut, 0, matrix), "Blues", vmin=0, vmax=1)
+    _hatch(plane, shut)
     for (i, j), number in np.ndenumerate(matrix):
-        shut = mask is not None and not mask[i, j]
         wanted = number >= SMALL if not signed else i == query
-        if n <= 16 and wanted and not shut:
+        if n <= 16 and wanted and not shut[i, j]:
             dark = abs(number) > 0.6 * (limit if signed else 1)
             text = _rounded(number) if signed else f"{number:.2f}".removeprefix("0")
             color = PAPER if dark else INK

@@ -29,10 +29,10 @@ def grouped_heads(n_heads: int, n_kv_heads: int) -> MovingPicture:
         group = n_heads // n_kv_heads
         step = 100 / n_heads
         figure, plane = canvas((8, 3.2), 100, 40)
-        for h in range(n_heads):
-            shared = h // group
-            left, middle = h * step + 0.15 * step, (h + 0.5) * step
-            _head(plane, left, 24, 0.7 * step, f"query\n{h}", shared)
+        for query in range(n_heads):
+            shared = query // group
+            left, middle = query * step + 0.15 * step, (query + 0.5) * step
+            _head(plane, left, 24, 0.7 * step, f"query\n{query}", shared)
             key_middle = (shared + 0.5) * group * step
             plane.plot((middle, key_middle), (24, 13), color=PALETTE[shared % 6], linewidth=2)
         for shared in range(n_kv_heads):
