@@ -2218,6 +2218,7 @@ class PagedWithTwoPools(_Paged):
 # decode_step_seconds (optional: a visible check only)
 
 _LLAMA = dict(model_shape("Llama-3.1-8B"))
+_WHOLE = {**_LLAMA, "weight_bytes": 4 * _LLAMA["parameters"]}
 
 bank.calls(
     "decode_step_seconds",
@@ -2227,12 +2228,16 @@ bank.calls(
         call(_LLAMA, 1000, 64, 1e12, 1e14),
         call(_LLAMA, 100, 512, 1e12, 1e14),
         call(_LLAMA, 8000, 8, 1e14, 1e12),
+        call(_WHOLE, 200_000, 2, 1e12, 1e14),
     ],
 )
 
 
-def _step(shape, n_tokens, batch, bandwidth, peak, weights=1, cache=None, queries=4, join=max):
+def _step(
+    shape, n_tokens, batch, bandwidth, peak, weights=1, cache=None, queries=4, join=max, whole=True
+):
     held = cache_bytes(shape, n_tokens, batch) if cache is None else cache
+    held *= shape["weight_bytes"] / shape["parameters"] / 2 if whole else 1
     moved = weights * shape["weight_bytes"] + held
     width = shape["n_heads"] * shape["head_dim"] * shape["n_layers"]
     operations = 2 * shape["parameters"] * batch + queries * width * n_tokens * batch
@@ -2288,6 +2293,14 @@ def step_counts_query_heads(shape, n_tokens, batch, bandwidth, peak):
 )
 def step_takes_the_shorter(shape, n_tokens, batch, bandwidth, peak):
     return _step(shape, n_tokens, batch, bandwidth, peak, join=min)
+
+
+@bank.mistake(
+    "decode_step_seconds",
+    "The cache's numbers always have 2 bytes: take weight_bytes / parameters.",
+)
+def step_with_two_bytes(shape, n_tokens, batch, bandwidth, peak):
+    return _step(shape, n_tokens, batch, bandwidth, peak, whole=False)
 
 
 @bank.variant("decode_step_seconds")
