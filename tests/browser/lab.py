@@ -208,15 +208,14 @@ class NotebookPage:
         self.wait_until_idle()
 
     def save(self) -> None:
-        """File > Save Notebook, and wait until the file is written."""
+        """File > Save Notebook, and wait until the server says that the file is written."""
         self.wait_until_idle()
-        before = self.file.stat().st_mtime_ns
-        self.menu("File", "Save Notebook")
-        for _ in range(100):
-            if self.file.stat().st_mtime_ns != before:
-                return
-            self.page.wait_for_timeout(100)
-        raise AssertionError(f"{self.file.name} was not saved")
+        with self.page.expect_response(
+            lambda response: response.request.method == "PUT" and "/api/contents/" in response.url,
+            timeout=PATIENCE,
+        ) as saved:
+            self.menu("File", "Save Notebook")
+        assert saved.value.ok, saved.value.text()
 
     def cell(self, text: str | re.Pattern) -> Locator:
         """The first code cell whose source contains this text, scrolled to."""
