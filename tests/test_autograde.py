@@ -23,6 +23,9 @@ def room(tmp_path):
 def test_messages_say_what_to_do(room):
     assert "nbgrader collect attention" in room.nbgrader("autograde", LESSON, code=1)
 
+    room.hand_in("ada")
+    assert "leave out --no-execute" in room.nbgrader("autograde", LESSON, "--no-execute", code=1)
+
     printed = room.nbgrader("autograde", "attentoin", code=1)
     assert "no assignment 'attentoin'. There are: attention." in printed
 

@@ -45,6 +45,8 @@ def configure(c: Config) -> None:
     ]
 
     c.Autograde.exporter_class = f"{here}.converter.SubmissionExporter"
+    # Once at the end of each pass, not after each of the steps below.
+    c.SubmissionExporter.optimistic_validation = True
     c.Autograde.sanitize_preprocessors = [
         f"{here}.rebuild.Rebuild",
         f"{nbgrader}.ClearOutput",

@@ -90,6 +90,9 @@ class ClassAutograde(Autograde):
 
     def start(self) -> None:
         """Grade the class; `NbGraderException` where that cannot be or somebody was left out."""
+        if not self.config.Execute.get("enabled", True):
+            # nbgrader would take what is saved in a notebook for the outcome of its tests.
+            self._fail("Outputs that were handed in are no grade: leave out --no-execute.")
         with tempfile.TemporaryDirectory(prefix="grading-") as folder:
             self.staging = Path(folder).resolve()
             super().start()
