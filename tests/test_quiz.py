@@ -517,7 +517,7 @@ def test_each_choice_hears_its_own_feedback_and_is_recorded_twice(shown, folder,
     quiz(name)
     for tries, option in enumerate(BANK[name].options, start=1):
         shown.radio.value = option.id
-        assert widget._marked(BANK[name].feedback(option.id)) in shown.feedback
+        assert widget.marked(BANK[name].feedback(option.id)) in shown.feedback
         stored, _ = read_answers(folder / FILE_NAME)
         assert (stored[name]["choice"], stored[name]["tries"]) == (option.id, tries)
         assert shown.outputs[2][1] == {"llm_memory": record_of(stored)}
