@@ -61,9 +61,11 @@ class Answerer(Peer):
     def serve(self) -> None:
         """Serve one test cell, to its end."""
         with contextlib.suppress(_Ended):
-            self._send(READY, self.session, None, [])
             while not self.interrupted:
                 kind, identifier, grad, body, buffers = self._next()
+                # The judge speaks first: a ROUTER drops what it sends to whom it has not heard of.
+                if kind == READY and identifier == self.session:
+                    self._send(READY, self.session, None, [])
                 if kind == CALL:
                     self._serve(identifier, grad, body, buffers)
 

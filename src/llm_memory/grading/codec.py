@@ -228,24 +228,29 @@ class Encoder:
             steps = [s / base.itemsize if base.itemsize else 0 for s in base.strides]
             layout = _layout(base.shape, steps) if self.trusted else None
             once = _without_repeats(base, layout)
+            self._count(once.nbytes)  # before it is copied: a broadcast array is small
             data = np.ascontiguousarray(once).tobytes()
             return [ARRAY, base.dtype.str, list(base.shape), self._buffer(data), layout]
         torch = sys.modules["torch"]
         base = value.detach().cpu().resolve_conj().resolve_neg()
         layout = _layout(base.shape, base.stride()) if self.trusted else None
         once = _without_repeats(base, layout)
+        self._count(once.numel() * once.element_size())
         data = once.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
         name, shape = str(base.dtype).removeprefix("torch."), list(base.shape)
         return [TENSOR, name, shape, self._buffer(data), layout, bool(value.requires_grad)]
 
     def _text(self, data: Any) -> Any:
-        self.size += len(data)
-        if self.size > self.limits.buffers:
-            raise TooLarge(f"more than {self.limits.buffers:,} bytes")
+        self._count(len(data))
         return data
 
+    def _count(self, size: int) -> None:
+        self.size += size
+        if self.size > self.limits.buffers:
+            raise TooLarge(f"more than {self.limits.buffers:,} bytes")
+
     def _buffer(self, data: bytes) -> int:
-        self.buffers.append(self._text(data))
+        self.buffers.append(data)
         return len(self.buffers) - 1
 
 
@@ -303,7 +308,8 @@ class Decoder:
         if tag == COMPLEX:
             return complex(float(rest[0]), float(rest[1]))
         if tag == SLICE:
-            return slice(*(self._decode(part, depth) for part in rest))
+            start, stop, step = (self._decode(part, depth) for part in rest)
+            return slice(start, stop, step)
         if tag == RANGE:
             return range(*(self._decode(part, depth) for part in rest))
         if tag == ELLIPSIS:

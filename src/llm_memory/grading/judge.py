@@ -102,22 +102,26 @@ class JudgePeer(Peer):
     trusted = True
     proxy_class = StandIn
 
-    def __init__(self, channel: Channel, limits: Limits, call_seconds: float, deadline: float):
+    def __init__(self, channel: Channel, limits: Limits, call_seconds: float, seconds: float):
         super().__init__(channel, limits)
-        self.call_seconds, self.cell_deadline = call_seconds, deadline
-        self.deadline, self.allowed = deadline, call_seconds
+        self.call_seconds, self.seconds = call_seconds, seconds
+        self.cell_deadline = self.deadline = time.monotonic() + seconds
+        self.allowed = call_seconds  # seconds for the call that is waited for
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         outer, now = self.deadline, time.monotonic()
         self.deadline = min(self.cell_deadline, now + self.call_seconds)
-        self.allowed = round(max(self.deadline - now, 0), 1)
+        self.allowed = self.call_seconds
         try:
             return super().call(*args, **kwargs)
         finally:
             self.deadline = outer
 
     def wait(self) -> list[bytes] | None:
-        left = self.deadline - time.monotonic()
+        now = time.monotonic()
+        if now >= self.cell_deadline:
+            raise Unanswered("test_stopped", seconds=self.seconds)
+        left = self.deadline - now
         if left <= 0:
             raise Unanswered("late_answer", seconds=self.allowed)
         frames = self.channel.receive(left * 1000)
@@ -235,11 +239,11 @@ class Judge:
     def run(self, source: str, seconds: float | None = None) -> Outcome:
         """Run a test cell's source, for at most `seconds` of calls, and return what came of it."""
         seconds = self.cell_seconds if seconds is None else seconds
-        deadline = time.monotonic() + seconds
-        peer = JudgePeer(self._channel, self.limits, self.call_seconds, deadline)
+        peer = JudgePeer(self._channel, self.limits, self.call_seconds, seconds)
         session = secrets.token_bytes(16)
         try:
             self._session.send(self._shell, MESSAGE, {"session": session.hex()})
+            peer._send(READY, session, None, [])
             self._await_ready(peer, session, min(seconds, self.ready_seconds))
             return self._judge(peer, source)
         except Unanswered as error:
