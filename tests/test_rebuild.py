@@ -224,6 +224,26 @@ def test_an_edited_reading_cell_is_the_learners(room, rebuild):
     assert "my note" in rebuilt.cells[1].source
 
 
+@pytest.mark.parametrize(
+    ("source", "tags"),
+    [
+        ('print("something else")', ["show"]),
+        ("helper = 3", None),
+        ("import math as helper", None),
+        ("def helper():\n    pass", None),
+        ("for helper in [1]:\n    pass", None),
+        ("%time 3", None),
+    ],
+)
+def test_an_edited_cell_that_shows_is_run_only_for_a_new_name(room, rebuild, source, tags):
+    notebook = room.solved()
+    for cell in notebook.cells:
+        if cell.source == 'print("to be looked at")':
+            cell.source = source
+    rebuilt, _ = rebuild(notebook)
+    assert [cell.metadata.get("tags") for cell in rebuilt.cells if cell.source == source] == [tags]
+
+
 def test_tags_outputs_and_kernel_are_dropped(room, rebuild, the_lesson):
     notebook = room.solved()
     notebook.metadata.kernelspec = {"name": "evil", "display_name": "evil", "language": "R"}

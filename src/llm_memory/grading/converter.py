@@ -204,7 +204,7 @@ class ClassAutograde(Autograde):
     def set_permissions(self, assignment_id: str, student_id: str) -> None:
         """As nbgrader's; then the staged copy has served."""
         super().set_permissions(assignment_id, student_id)
-        shutil.rmtree(self.staging / student_id, ignore_errors=True)
+        shutil.rmtree(self._format_source(assignment_id, student_id), ignore_errors=True)
 
     def flags_of(self, filename: str) -> list[Flag]:
         """Return what stood out when a staged notebook was taken in."""

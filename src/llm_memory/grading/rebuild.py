@@ -12,7 +12,8 @@ added, in their place between their neighbours. The rules:
   stubs do not count. The other copies are run in their place (`duplicate`).
 - Locked cells come from the course, whether edited (`tampered`) or deleted (`restored`).
 - A reading cell that the learner edited is a cell that they added: code in the place of the
-  original, text below it.
+  original, text below it. One that only shows still only shows, and is not run, unless it now
+  binds a name that it did not.
 - Outputs, tags, attachments and kernel of the submission are dropped.
 """
 
@@ -46,6 +47,9 @@ from llm_memory.grading import flags
 from llm_memory.grading.flags import KEY, Flag
 from llm_memory.grading.submission import answer_flags, parse_notebook
 from llm_memory.quiz.record import FILE_NAME, merge, read_answers
+
+#: The tag of cells that grading does not run.
+SHOW = "show"
 
 
 class CourseError(Exception):
@@ -150,14 +154,37 @@ def _same(one: str, other: str) -> bool:
     ]
 
 
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
 def _defined(source: str) -> set[str]:
     """Return the functions and classes that a cell defines at its top level."""
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return set(re.findall(r"^(?:async +def|def|class)\s+(\w+)", source, re.MULTILINE))
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return {node.name for node in body if isinstance(node, kinds)}
+    return {node.name for node in body if isinstance(node, _DEFINITIONS)}
+
+
+def _bound(source: str) -> set[str] | None:
+    """Return the names that a cell binds anywhere; None if it is no plain Python."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    names = {node.id for node in nodes if isinstance(node, ast.Name) and _stores(node)}
+    names |= {
+        alias.asname or alias.name for node in nodes if _imports(node) for alias in node.names
+    }
+    return names | {node.name for node in nodes if isinstance(node, _DEFINITIONS)}
+
+
+def _stores(node: ast.Name) -> bool:
+    return isinstance(node.ctx, ast.Store)
+
+
+def _imports(node: ast.AST) -> bool:
+    return isinstance(node, ast.Import | ast.ImportFrom)
 
 
 def _given_id(cell: NotebookNode) -> str | None:
@@ -277,7 +304,7 @@ def rebuild(lesson: Lesson, submitted: list[NotebookNode]) -> tuple[NotebookNode
         if not _recorded(original):
             if not match.untouched(index) and "setup" not in original.metadata.get("tags", []):
                 if cell.cell_type == original.cell_type == "code":
-                    cells[place] = _added(cell, original.get("id"))
+                    cells[place] = _edited(cell, original)
                 else:
                     added[place].append(_added(cell))
         elif index not in chosen:
@@ -351,6 +378,15 @@ def _added(cell: NotebookNode, cell_id: str | None = None) -> NotebookNode:
     else:
         new = new_markdown_cell(_fenced(cell.source))
     new.id = cell_id or ""
+    return new
+
+
+def _edited(cell: NotebookNode, original: NotebookNode) -> NotebookNode:
+    new = _added(cell, original.get("id"))
+    if SHOW in original.metadata.get("tags", []):
+        before, after = _bound(original.source), _bound(cell.source)
+        if before is not None and after is not None and after <= before:
+            new.metadata.tags = [SHOW]
     return new
 
 
