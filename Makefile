@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test build nbval bench-grading format
+.PHONY: help lab test build nbval bench-grading bench-generate format
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */  make \1\t/p' Makefile
@@ -34,6 +34,9 @@ build: .venv/.test  ## notebooks/ to source/ and release/
 
 bench-grading: .venv/.test  ## stock nbgrader, Otter and ours on one class; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/grading.py
+
+bench-generate: .venv/.test  ## the lesson's caches against transformers; writes docs/generate.md
+	$(BIN)/python benchmarks/generate.py
 
 format: .venv/.test  ## lay the code out
 	$(BIN)/ruff check --fix .

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from llm_memory.plots.picture import (
     BLUE,
@@ -37,16 +39,16 @@ def autoregression(words: Sequence[str], n_prompt: int) -> MovingPicture:
 
     def draw(step: int) -> Picture:
         figure, plane = canvas((10, 4.6), 100, 52)
-        width = min(11.5, 86 / len(words))
+        width = min(11.2, 84 / len(words))
         read = n_prompt + step - 1
         for bottom, cached in ((29, False), (3, True)):
             passed = range(read - 1, read) if cached and step > 1 else range(read)
             name = "With a KV cache" if cached else "Without a cache"
             plane.text(
-                2, bottom + 18.5, f"{name}: {len(passed)} of {read} tokens pass", fontsize=11
+                4, bottom + 18.5, f"{name}: {len(passed)} of {read} tokens pass", fontsize=11
             )
             for i, word in enumerate(words[: read + 1]):
-                left = 2 + i * (width + 0.5)
+                left = 4 + i * (width + 0.5)
                 kept = cached and i < read - (1 if step > 1 else read)
                 if i == read:
                     style = {"facecolor": PAPER, "edgecolor": INK, "linestyle": "--"}
@@ -64,7 +66,7 @@ def autoregression(words: Sequence[str], n_prompt: int) -> MovingPicture:
                 _cell(plane, left, bottom + 12.5, width, 4, "", style)
                 if i == 0:
                     for height, letter in ((10, "K"), (14.5, "V")):
-                        plane.text(left - 0.3, bottom + height, letter, ha="right", va="center")
+                        plane.text(left - 0.8, bottom + height, letter, ha="right", va="center")
         plane.text(98, 29 + 18.5, "■ computed now", ha="right", color="#8A5A00", fontsize=10)
         plane.text(98, 3 + 18.5, "▨ kept from before", ha="right", color="#00664B", fontsize=10)
         now = "the prompt" if step == 1 else f"“{words[read - 1]}”"
@@ -78,6 +80,16 @@ def autoregression(words: Sequence[str], n_prompt: int) -> MovingPicture:
 
     options = [(f"{s} of {n_steps}", s) for s in range(1, n_steps + 1)]
     return MovingPicture(draw, {"step": slider("Step", options, min(4, n_steps))})
+
+
+def _plain_log(plane: Axes, places: Sequence[float]) -> None:
+    """Make both axes logarithmic, with plain numbers beside them."""
+    plane.set(xscale="log", yscale="log")
+    for axis in (plane.xaxis, plane.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
+    plane.set_xticks(list(places))
+    plane.minorticks_off()
 
 
 def _cell(plane: Any, left: float, bottom: float, width: float, height: float, text, style) -> None:
@@ -102,6 +114,7 @@ def tokens_forwarded(passes: Mapping[str, Sequence[int]]) -> Picture:
             hatch=HATCHES[index],
         )
         plane.set_title(f"{name}: {sum(numbers):,} tokens in all")
+        plane.xaxis.set_major_locator(MaxNLocator(integer=True))
         plane.set(ylim=(0, highest * 1.08), xlabel="pass")
         says.append(
             f"{name}: {len(numbers)} passes, {numbers[0]} tokens in the first, {numbers[-1]} in "
@@ -129,7 +142,7 @@ def old_rows(
         for plane, n, title in (
             (left, len(old), f"keys of {len(old)} tokens"),
             (right, len(new), f"one more token: {len(new)}"),
-            (off, len(new), f"difference: at most {float(gap.max()):.0e}"),
+            (off, len(new), f"difference: at most {float(gap.max()):.0g}"),
         ):
             plane.set_title(title)
             plane.set_yticks(range(n), words[:n])
@@ -181,7 +194,7 @@ def growing_table(
         result = "  ".join(f"{number:.2f}" for number in output)
         plane.text(2, 2.5, f"query of “{words[step]}”: {query}", weight="bold")
         plane.text(98, 2.5, f"output: {result}", ha="right", weight="bold")
-        plane.text(98, 36.5, "orange: new row · green, hatched: kept", ha="right", fontsize=9)
+        plane.text(2, 7, "orange: the new row · green, hatched: kept", fontsize=9)
         shares = ", ".join(f"{w} {x:.2f}" for w, x in zip(words[:n], weights, strict=True))
         return Picture(
             figure,
@@ -198,19 +211,20 @@ def turns(parts: Mapping[str, Sequence[tuple[str, int]]]) -> Picture:
     """Tokens that pass before the first new token of each turn; a row a way of working."""
     figure, (plane,) = axes(size=(8.5, 0.9 + 0.75 * len(parts)))
     says = []
+    labels = list(dict.fromkeys(label for pieces in parts.values() for label, _ in pieces))
+    longest = max(sum(n for _, n in pieces) for pieces in parts.values())
     for row, (name, pieces) in enumerate(parts.items()):
         left = 0
-        for index, (label, n) in enumerate(pieces):
-            plane.barh(
-                row, n, left=left, color=PALETTE[index], hatch=HATCHES[index], edgecolor=PAPER
-            )
-            box = {"facecolor": PAPER, "edgecolor": "none", "pad": 1, "alpha": 0.9}
-            plane.text(left + n / 2, row, f"{label}: {n}", ha="center", va="center", bbox=box)
+        for label, n in pieces:
+            look = {"color": PALETTE[labels.index(label)], "hatch": HATCHES[labels.index(label)]}
+            plane.barh(row, n, left=left, edgecolor=PAPER, **look)
             left += n
+        text = " + ".join(f"{n} {label}" for label, n in pieces)
+        plane.text(left + longest / 80, row, text, va="center")
         says.append(f"{name}: " + ", then ".join(f"{label} {n}" for label, n in pieces) + ".")
     plane.set_yticks(range(len(parts)), list(parts))
     plane.invert_yaxis()
-    plane.set_xlabel("tokens that pass")
+    plane.set(xlabel="tokens that pass", xlim=(0, 1.25 * longest))
     return Picture(figure, " ".join(says))
 
 
@@ -234,7 +248,8 @@ def bill(models: Mapping[str, ModelShape]) -> MovingPicture:
             else:
                 says.append(f"{name}: {held[-1]:.1f} GiB of cache at the longest text, ")
                 says[-1] += f"{weights:.1f} GiB of weights."
-        plane.set(xscale="log", yscale="log", xlabel="tokens in each text", ylabel="GiB")
+        _plain_log(plane, (256, 1024, 4096, 16384, 65536, 262144, 1048576))
+        plane.set(xlabel="tokens in each text", ylabel="GiB")
         plane.set_title(
             f"cache of {batch} text{'s' * (batch > 1)}; thin line: the weights; star: equal"
         )
@@ -264,7 +279,7 @@ def curves(
             f"{name}: {heights[0]:.3g} at {places[0]:,}, {heights[-1]:.3g} at {places[-1]:,}."
         )
     if log:
-        plane.set(xscale="log", yscale="log")
+        _plain_log(plane, sorted({x for points in lines.values() for x in points}))
     else:
         plane.set_ylim(bottom=0)
     plane.set(xlabel=x, ylabel=y, title=title)
