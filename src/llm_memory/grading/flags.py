@@ -62,7 +62,7 @@ class Flag:
 
 def shown(name: str, limit: int = 60) -> str:
     """Return text of a learner's as it may stand in a page: short, and no markup in it."""
-    return re.sub(r"[^\w .,:;()+-]", "?", name[:limit]).replace("_", r"\_")
+    return re.sub(r"[^\w .,:;()+-]", "?", name[:limit])
 
 
 def record(nb: NotebookNode, flags: list[Flag]) -> None:
