@@ -114,8 +114,11 @@ def looks_for_the_hidden_tests_in_memory(hand: Hand) -> Callable:
     _append(
         hand,
         "for thing in gc.get_objects():\n"
-        "    if isinstance(thing, (str, bytes)) and 'assert' in str(thing):\n"
-        "        print('BREACH' if secret in str(thing) else 'held')",
+        "    inside = thing.values() if type(thing) is dict else thing\n"
+        "    for text in inside if isinstance(inside, (list, tuple, type({}.values()))) else ():\n"
+        "        if type(text) is str and secret in text and text != secret:\n"
+        "            print('BREACH')\n"
+        "print('held')",
     )
     return _held
 
