@@ -106,11 +106,10 @@ def load_course(options: argparse.Namespace):
     arguments = [f"--assignment={options.assignment}", f"--student={options.student}"]
     if options.force:
         arguments.append("--force")
-    # What these are called is the Execute preprocessor's own business (llm_memory.grading).
     if options.timeout:
-        arguments.append(f"--SandboxedExecute.timeout={options.timeout}")
+        arguments.append(f"--JudgedExecute.timeout={options.timeout}")
     if options.memory:
-        arguments.append(f"--SandboxedExecute.memory={options.memory}")
+        arguments.append(f"--SandboxProvisioner.memory_limit={options.memory * 2**20}")
     app = AutogradeApp()
     app.initialize(arguments)
     app.log.setLevel(logging.INFO if options.verbose else logging.WARNING)

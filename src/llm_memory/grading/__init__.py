@@ -68,6 +68,8 @@ def configure(c: Config) -> None:
         f"{here}.flags.SaveFlags",
         f"{nbgrader}.CheckCellMetadata",
     ]
+    # Of wall-clock time, which a busy machine stretches: nbgrader's 30 seconds cost honest work.
+    c.Execute.timeout = 60
     c.GenerateFeedback.preprocessors = [
         f"{nbgrader}.GetGrades",
         f"{here}.feedback.WithoutHiddenTests",

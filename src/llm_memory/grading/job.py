@@ -16,6 +16,8 @@ import nbformat
 from traitlets.config import Config
 from traitlets.utils.importstring import import_item
 
+from llm_memory.grading.provisioner import SandboxProvisioner
+
 
 @dataclass(frozen=True)
 class Job:
@@ -58,8 +60,9 @@ def run(job: Job) -> str:
 
 
 def settings_of(execute: str, config: Config) -> dict[str, dict[str, Any]]:
-    """Return the part of an nbgrader configuration that the preprocessor `execute` reads."""
-    names = [kind.__name__ for kind in import_item(execute).__mro__]
+    """Return the part of an nbgrader configuration that `execute` and its kernels read."""
+    kinds = (*import_item(execute).__mro__, *SandboxProvisioner.__mro__)
+    names = dict.fromkeys(kind.__name__ for kind in kinds)
     return {name: dict(config[name]) for name in names if name in config}
 
 

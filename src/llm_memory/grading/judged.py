@@ -19,7 +19,9 @@ class JudgedExecute(SandboxedExecute):
     """Runs each test cell in the judge; a quiz is not run at all, its answer is on record."""
 
     call_timeout = Float(
-        10.0, help="Seconds for one call that a test makes of the learner's code."
+        # Of wall-clock time: on a busy machine an honest call waits for its turn, too.
+        30.0,
+        help="Seconds for one call that a test makes of the learner's code.",
     ).tag(config=True)
 
     @default("test_cell_runner")

@@ -1,0 +1,108 @@
+"""Run `llm-memory grade` with something going wrong at a named step, as a process of its own.
+
+`python class_driver.py STEP ARGUMENTS…` ends itself with SIGKILL at the step;
+`locked`, `full-disk` and `worker-dies` make the trouble of that name instead.
+"""
+
+import errno
+import os
+import signal
+import sys
+
+from nbgrader.converters.base import BaseConverter
+from nbgrader.preprocessors import SaveAutoGrades
+
+from llm_memory import cli
+from llm_memory.grading import class_run, flags, intake
+from llm_memory.grading.class_run import ClassRun
+from llm_memory.grading.converter import ClassAutograde
+
+
+def die(*_):
+    """End this process as a power cut would."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def around(owner, name, before=None, after=None, when=lambda *_: True):
+    """Let something happen before or after a method, the first time that `when` says so."""
+    original = getattr(owner, name)
+
+    def changed(*args, **kwargs):
+        if before and when(*args):
+            before(*args)
+        result = original(*args, **kwargs)
+        if after and when(*args):
+            after(*args)
+        return result
+
+    setattr(owner, name, changed)
+
+
+def second_pass(converter, *_):
+    """Tell whether the converter is past sanitizing."""
+    return not converter._sanitizing
+
+
+#: The steps of one submission's way, in order, and how to stop there.
+STEPS = {
+    "before taking in": lambda: around(intake, "take_in", before=die),
+    "taken in": lambda: around(intake, "take_in", after=die),
+    "folder made": lambda: around(ClassAutograde, "init_assignment", after=die),
+    "sanitized": lambda: around(ClassRun, "_begin", after=die),
+    "job sent": lambda: around(ClassRun, "_send", after=die),
+    "executed": lambda: around(ClassRun, "_save", before=die),
+    "first grade saved": lambda: around(SaveAutoGrades, "_add_score", after=die),
+    "grades saved": lambda: around(SaveAutoGrades, "preprocess", after=die),
+    "flags saved": lambda: around(flags.SaveFlags, "preprocess", after=die),
+    "notebook half written": lambda: around(
+        BaseConverter, "write_single_notebook", before=half_written, when=second_pass
+    ),
+    "notebook written": lambda: around(
+        BaseConverter, "write_single_notebook", after=die, when=second_pass
+    ),
+    "permissions set": lambda: around(ClassRun, "set_permissions", after=die),
+    "finished": lambda: around(ClassRun, "_finished", after=die),
+}
+
+
+def half_written(converter, output, resources):
+    """Leave half of the graded notebook on the disk, and end."""
+    where = resources["nbgrader"]
+    folder = converter._format_dest(where["assignment"], where["student"])
+    with open(os.path.join(folder, f"{where['notebook']}.ipynb"), "w") as file:
+        file.write(output[: len(output) // 2])
+    die()
+
+
+def locked():
+    """Wait for the gradebook as long as a test can."""
+    class_run.LOCK_SECONDS = 0.2
+
+
+def full_disk():
+    """Find the disk full when the first graded notebook is written."""
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    around(BaseConverter, "write_single_notebook", before=fail, when=second_pass)
+
+
+def worker_dies():
+    """Kill the worker processes once, after the first job was sent."""
+    done = []
+
+    def kill(run, executor, submission):
+        if not done:
+            done.append(True)
+            for pid in list(executor._processes):
+                os.kill(pid, signal.SIGKILL)
+
+    around(ClassRun, "_send", after=kill)
+
+
+TROUBLES = {"locked": locked, "full-disk": full_disk, "worker-dies": worker_dies}
+
+if __name__ == "__main__":
+    {**STEPS, **TROUBLES, "nothing": lambda: None}[sys.argv[1]]()
+    sys.exit(cli.main(sys.argv[2:]))

@@ -1,0 +1,259 @@
+"""A whole class: the same results as `nbgrader autograde`, whatever is interrupted or missing."""
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests import class_driver
+from tests.hostile.classroom import FULL, LESSON, WRONG, Classroom, cell_of
+
+DRIVER = Path(__file__).with_name("class_driver.py")
+
+
+@pytest.fixture
+def classroom(tmp_path):
+    return Classroom(tmp_path / "course")
+
+
+def mixed_class(classroom, copies=1):
+    """Hand in all kinds of work, and return the students' names."""
+    for number in range(copies):
+        classroom.hand_in(f"all-{number}")
+        classroom.hand_in(f"none-{number}", classroom.released, choice=None)
+        partly = classroom.solved()
+        cell_of(partly, "total").source = "def total(rows):\n    return sum(rows[0])"
+        classroom.hand_in(f"partly-{number}", partly, choice=WRONG)
+        dying = classroom.solved()
+        cell_of(dying, "double").source = "import os\nos._exit(1)"
+        classroom.hand_in(f"dying-{number}", dying)
+    return sorted(path.name for path in (classroom.folder / "submitted").iterdir())
+
+
+def grade(classroom, *arguments, trouble="nothing", code=0):
+    """Run `llm-memory grade`, with trouble if any, and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, DRIVER, trouble, "grade", LESSON, "--workers=1", *arguments],
+        cwd=classroom.folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    printed = done.stdout + done.stderr
+    assert done.returncode == code, printed
+    return printed
+
+
+def finished(classroom):
+    """Return when each graded notebook was written, by student."""
+    return {
+        path.parts[-3]: path.stat().st_mtime_ns
+        for path in (classroom.folder / "autograded").glob(f"*/{LESSON}/{LESSON}.ipynb")
+        if _is_whole(path)
+    }
+
+
+def _is_whole(path):
+    try:
+        return json.loads(path.read_text())["metadata"]["llm_memory"]["graded"]
+    except (ValueError, KeyError):
+        return False
+
+
+def results(classroom, students):
+    return {
+        name: (
+            classroom.scores(name),
+            [classroom.comment(name, exercise) for exercise in ("double", "total")],
+        )
+        for name in students
+    }
+
+
+def test_the_same_scores_and_comments_as_nbgrader_autograde(tmp_path):
+    one, other = Classroom(tmp_path / "one"), Classroom(tmp_path / "other")
+    students = mixed_class(one)
+    mixed_class(other)
+    one.nbgrader("autograde", LESSON)
+    printed = grade(other)
+    assert results(one, students) == results(other, students)
+    assert other.scores("all-0") == {name: FULL_POINTS[name] for name in FULL_POINTS}
+    assert "4 graded" in printed and "kernel_died" in printed
+    page = (other.folder / "reports" / f"{LESSON}.html").read_text()
+    assert "kernel_died" in page and "<script" not in page
+
+
+FULL_POINTS = {
+    "test_double_core": 2.0,
+    "test_double_hard": 1.0,
+    "test_total_core": 2.0,
+    "test_total_hard": 1.0,
+    "quiz_attention": 1.0,
+}
+
+
+def test_only_what_is_new_is_graded(classroom):
+    classroom.hand_in("early")
+    grade(classroom)
+    before = finished(classroom)
+    classroom.hand_in("later")
+    grade(classroom)
+    after = finished(classroom)
+    assert set(after) == {"early", "later"} and after["early"] == before["early"]
+    grade(classroom, "--force", "--student=early")
+    assert finished(classroom)["early"] > before["early"]
+    assert finished(classroom)["later"] == after["later"]
+
+
+def test_a_killed_run_goes_on_where_it_stopped(classroom):
+    for number in range(len(class_driver.STEPS) + 1):
+        classroom.hand_in(f"s{number:02d}")
+    for step in class_driver.STEPS:
+        before = finished(classroom)
+        grade(classroom, trouble=step, code=-signal.SIGKILL)
+        after = finished(classroom)
+        assert {name: after.get(name) for name in before} == before, f"graded twice at {step!r}"
+    grade(classroom)
+    students = sorted(path.name for path in (classroom.folder / "submitted").iterdir())
+    assert sorted(finished(classroom)) == students
+    with classroom.gradebook() as gradebook:
+        found = {s.student.id: s.score for s in gradebook.assignment_submissions(LESSON)}
+    assert found == dict.fromkeys(students, FULL)
+
+
+def test_ctrl_c_finishes_what_is_in_flight_and_says_what_is_left(classroom):
+    for number in range(8):
+        classroom.hand_in(f"s{number}")
+    process = subprocess.Popen(
+        [sys.executable, DRIVER, "nothing", "grade", LESSON, "--workers=1"],
+        cwd=classroom.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    while not finished(classroom):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 1
+    done = len(finished(classroom))
+    assert 0 < done < 8
+    assert f"{done} of 8 submissions are done, {8 - done} are left" in printed.replace("\n", " ")
+    grade(classroom)
+    assert len(finished(classroom)) == 8
+
+
+def test_a_worker_that_dies_costs_nobody_a_grade(classroom):
+    students = mixed_class(classroom)
+    grade(classroom, trouble="worker-dies")
+    assert sorted(finished(classroom)) == students
+
+
+def test_a_locked_gradebook_is_named_and_nothing_is_lost(classroom):
+    classroom.hand_in("alice")
+    lock = sqlite3.connect(classroom.folder / "gradebook.db")
+    lock.execute("BEGIN EXCLUSIVE")
+    printed = grade(classroom, trouble="locked", code=1)
+    lock.close()
+    assert "gradebook" in printed and "Formgrader" in printed
+    assert "Traceback" not in printed
+    grade(classroom)
+    assert sum(classroom.scores("alice").values()) == FULL
+
+
+def test_a_full_disk_is_named_and_nothing_is_lost(classroom):
+    mixed_class(classroom)
+    printed = grade(classroom, trouble="full-disk", code=1)
+    assert "The disk is full: 0 of 4 submissions are done" in printed
+    grade(classroom)
+    assert len(finished(classroom)) == 4
+
+
+@pytest.mark.parametrize(
+    ("assignment", "says"),
+    [(LESSON, "nothing to grade"), ("nowhere", "There is no assignment 'nowhere'")],
+)
+def test_nothing_to_grade_says_what_to_do(classroom, assignment, says):
+    done = subprocess.run(
+        [sys.executable, "-m", "llm_memory.cli", "grade", assignment],
+        cwd=classroom.folder,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert says in (done.stdout + done.stderr).replace("\n", " ")
+    assert "Traceback" not in done.stderr
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def dask(*arguments):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_" + arguments[0], *arguments[1:]],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd="/",  # a worker shares no folder with the course
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a_dask_cluster_grades_everyone_once_though_a_worker_is_killed(classroom):
+    students = mixed_class(classroom, copies=2)
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    scheduler = ("scheduler", "--host=127.0.0.1", f"--port={port}", "--no-dashboard")
+    worker = ("worker", address, "--nthreads=1", "--no-nanny", "--no-dashboard")
+    with dask(*scheduler), dask(*worker) as first, dask(*worker):
+        _wait_for_workers(address, 2)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "llm_memory.cli", "grade", LESSON, f"--scheduler={address}"],
+            cwd=classroom.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        while len(finished(classroom)) < 2:
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.05)
+        os.killpg(first.pid, signal.SIGKILL)
+        printed, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, printed
+    assert sorted(finished(classroom)) == students
+    with classroom.gradebook() as gradebook:
+        assert len(gradebook.assignment_submissions(LESSON)) == len(students)
+    assert sum(classroom.scores("all-1").values()) == FULL
+
+
+def _wait_for_workers(address, count):
+    from distributed import Client
+
+    with Client(address, timeout=120) as client:
+        client.wait_for_workers(count, timeout=120)
+
+
+def test_an_address_where_no_scheduler_answers_is_named(classroom):
+    classroom.hand_in("alice")
+    # Dask waits for a scheduler that is still starting; a test need not.
+    printed = grade(classroom, "--scheduler=nonsense://127.0.0.1:1", code=1)
+    assert "No Dask scheduler answers at nonsense://127.0.0.1:1" in printed
