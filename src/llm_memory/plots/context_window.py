@@ -57,12 +57,12 @@ def cliff(kept: Sequence[int], success: Sequence[float], needed: int) -> Picture
     plane.set_ylabel("recall of the code")
     plane.text(needed - 3, 1.1, "the code is cut off", ha="right")
     plane.text(needed + 3, 1.1, "the code is in the input", ha="left")
-    below = max((s for n, s in zip(kept, success, strict=True) if n < needed - 8), default=0)
+    below = max((s for n, s in zip(kept, success, strict=True) if n < needed), default=0)
     above = min((s for n, s in zip(kept, success, strict=True) if n >= needed), default=0)
     return Picture(
         figure,
         f"Recall of the code against the number of newest tokens kept. With {needed} tokens or "
-        f"more, where the code is in the input, recall is at least {above:.2f}. With its sentence "
+        f"more, where the code is in the input, recall is at least {above:.2f}. With its digits "
         f"cut off it is at most {below:.2f}. Between the two the curve falls like a cliff.",
     )
 
@@ -260,7 +260,8 @@ def chat_window(messages: Sequence[tuple[str, int]], window: int, reserve: int) 
         )
 
     options = [(name, index + 1) for index, name in enumerate(names)]
-    return MovingPicture(draw, {"count": slider("Conversation up to", options, 5)})
+    start = min(int((ends <= budget).sum()) + 1, len(messages))  # the first that does not fit
+    return MovingPicture(draw, {"count": slider("Conversation up to", options, start)})
 
 
 def _span(ends: Sequence[int], messages: Sequence[tuple[str, int]], index: int) -> range:
