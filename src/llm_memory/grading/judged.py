@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 from nbformat import NotebookNode
@@ -10,6 +11,7 @@ from nbgrader import utils
 from traitlets import Float, default
 
 from llm_memory.grading.execute import KernelEnded, SandboxedExecute, StudentKernel
+from llm_memory.grading.forkserver import ForkServerError
 from llm_memory.grading.judge_process import open_judge
 from llm_memory.grading.quiz_scores import quiz_of
 from llm_memory.grading.reasons import mark
@@ -46,13 +48,15 @@ class JudgedExecute(SandboxedExecute):
         kernel.judge = opening
 
         async def close() -> None:
-            (await opening).close()
+            with contextlib.suppress(ForkServerError):  # raised where a test needed the judge
+                (await opening).close()
 
         kernel.on_stop.append(close)
         return kernel
 
     async def _judge_cell(self, cell: NotebookNode, kernel: StudentKernel) -> None:
-        judge = await kernel.judge
+        # A test that is given up must not take the opening of the judge with it.
+        judge = await asyncio.shield(kernel.judge)
         timeout = self._get_timeout(cell)
         # The judge knows better than `_run_cell` what a test waited for: let it be first.
         seconds = timeout and 0.9 * timeout
