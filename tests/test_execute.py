@@ -208,7 +208,12 @@ send("display_data", {"data": {"text/plain": 7}, "metadata": None, "transient": 
 send("error", {"ename": 1, "evalue": [], "traceback": "no"})
 send("stream", {"name": "stdout", "text": "half \ud800 a character"})
 send("execute_result", {"data": {}, "metadata": {}, "execution_count": "many"})
+send("execute_result", {"data": {"xjson": {}}, "metadata": {}, "execution_count": True})
 send("nonsense", {})
+deep = []
+for _ in range(400):
+    deep = [[deep]]
+send("display_data", {"data": {"application/json": deep}, "metadata": {}})
 k.iopub_thread.socket.send_multipart([b"not", b"a", b"message"])
 """
     hide = "from IPython.display import clear_output\n" + (

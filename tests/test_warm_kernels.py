@@ -156,6 +156,23 @@ def test_an_ordinary_kernel_where_there_is_no_fork(monkeypatch, caplog):
     assert "own rights" in said[0]
 
 
+def test_the_modules_import_on_another_platform():
+    """Windows has no `resource`, and fewer signals; macOS has no Landlock."""
+    code = """
+import importlib, signal, sys
+import jupyter_client.asynchronous, jupyter_client.provisioning, nbgrader.preprocessors
+sys.modules["resource"] = sys.modules["landlockpy"] = None
+del signal.SIGKILL, signal.SIGBUS, signal.SIGXCPU
+sys.platform = "darwin"
+importlib.import_module("llm_memory.grading.execute")
+importlib.import_module("llm_memory.grading.provisioner")
+from llm_memory.grading.provisioner import can_fork
+print(can_fork())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
+
+
 def test_require_sandbox_refuses_an_ordinary_kernel(monkeypatch):
     monkeypatch.setattr(module, "can_fork", lambda: False)
     with pytest.raises(SandboxMissing, match="fork"):

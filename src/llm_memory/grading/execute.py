@@ -12,6 +12,7 @@ they define nothing that others use), and cells that grading skips.
 
 import asyncio
 import inspect
+import re
 import signal
 import time
 import uuid
@@ -22,7 +23,6 @@ import zmq
 from jupyter_client import AsyncKernelManager
 from jupyter_client.asynchronous import AsyncKernelClient
 from nbclient.client import NotebookClient
-from nbclient.exceptions import CellExecutionComplete
 from nbclient.util import run_sync
 from nbformat.notebooknode import NotebookNode
 from nbgrader import utils
@@ -40,20 +40,22 @@ from llm_memory.grading.reasons import mark
 
 _MB = 1 << 20
 #: Beyond this in one cell, a kernel is not reporting but flooding. (An honest one stops earlier:
-#: `warmkernel.BoundedSession`.) No single message may be larger.
+#: `warmkernel.BoundedSession`.)
 _FLOOD_BYTES = 64 * _MB
 _FLOOD_MESSAGES = 20_000
+#: No single message may be larger: JSON takes twenty times its length when it is read.
+_LARGEST_MESSAGE = 16 * _MB
 #: Seconds that outputs have to arrive after the reply. Some may be lost on the way, the end too.
 _LATE_OUTPUTS = 10.0
 _SHOWN_MESSAGES = {
     *("stream", "display_data", "update_display_data", "execute_result", "error", "clear_output"),
 }
 _HOW = {
-    signal.SIGSEGV: "a segmentation fault",
-    signal.SIGABRT: "it aborted",
-    signal.SIGBUS: "a bus error",
-    signal.SIGKILL: "it was killed",
-    signal.SIGXCPU: "it used up its processor time",
+    "SIGSEGV": "a segmentation fault",
+    "SIGABRT": "it aborted",
+    "SIGBUS": "a bus error",
+    "SIGKILL": "it was killed",
+    "SIGXCPU": "it used up its processor time",
 }
 
 
@@ -68,7 +70,9 @@ class KernelEnded(Exception):
     def how(self) -> str:
         """In words for the student."""
         if self.status is not None and self.status < 0:
-            return _HOW.get(-self.status, f"signal {-self.status}")
+            names = {number.value: number.name for number in signal.Signals}
+            name = names.get(-self.status, f"signal {-self.status}")
+            return _HOW.get(name, name)
         return f"it exited with status {self.status}"
 
 
@@ -95,7 +99,7 @@ class StudentKernel:
         await self.km.start_kernel(extra_arguments=extra_arguments, cwd=cwd)
         self.kc = self.km.client()
         # A larger message is dropped by zmq: nobody makes the grader hold gigabytes.
-        self.kc.context.setsockopt(zmq.MAXMSGSIZE, _FLOOD_BYTES)
+        self.kc.context.setsockopt(zmq.MAXMSGSIZE, _LARGEST_MESSAGE)
         self.kc.start_channels(stdin=False, hb=False)
         self.kc.allow_stdin = False
         answered = asyncio.ensure_future(self.answered())
@@ -218,7 +222,11 @@ class OutputTally:
         """Take one message (an empty one if it made no sense or belongs to another cell)."""
         content = message.get("content", {})
         left = self._limit - self._bytes
-        self._bytes += _size(content) + sum(len(b) for b in message.get("buffers", ()))
+        try:
+            self._bytes += _size(content) + sum(len(b) for b in message.get("buffers", ()))
+        except Exception:  # nested too deep
+            message = {}
+            self._bytes += _MB
         self._messages += 1
         if self._bytes > _FLOOD_BYTES or self._messages > _FLOOD_MESSAGES:
             self.cut = True
@@ -472,13 +480,15 @@ class SandboxedExecute(Execute):
 
     def _keep(self, message: dict[str, Any], cell: NotebookNode, index: int) -> None:
         """Add an output message to the cell, if it is one that a notebook can hold."""
-        message = _clean(message)
-        if not _well_formed(message["header"]["msg_type"], message["content"]):
-            return
         try:
+            message = _clean(message)
+            kind, content = message["header"]["msg_type"], message["content"]
+            content.pop("execution_count", None)
+            if not _well_formed(kind, content):
+                return
+            if kind == "execute_result":
+                content["execution_count"] = self._count + 1
             self.process_message(message, cell, index)
-        except CellExecutionComplete:
-            pass
         except Exception:
             self.log.debug("An output message could not be used", exc_info=True)
 
@@ -488,8 +498,9 @@ class SandboxedExecute(Execute):
         value = _text(reply.get("evalue", "the cell did not run to its end"))
         if not any(o.output_type == "error" for o in cell.outputs):
             traceback = reply.get("traceback")
-            lines = [_text(line) for line in traceback] if isinstance(traceback, list) else []
-            cell.outputs.append(_error(name, value, lines[:100] or [f"{name}: {value}"]))
+            lines = traceback[:100] if isinstance(traceback, list) else []
+            lines = [_text(line) for line in lines] or [f"{name}: {value}"]
+            cell.outputs.append(_error(name, value, lines))
         if name == "StdinNotImplementedError":
             mark(cell, "input")
         elif "MemoryError" in name or "can't allocate memory" in value:
@@ -527,7 +538,8 @@ def _error(name: str, value: str, traceback: list[str]) -> NotebookNode:
 
 def _text(value: Any) -> str:
     """A string that can be written to a file, whatever a kernel sent."""
-    return str(value)[: 1 << 16].encode("utf-8", "replace").decode("utf-8")
+    text = value if isinstance(value, str) else type(value).__name__
+    return text[: 1 << 16].encode("utf-8", "replace").decode("utf-8")
 
 
 def _clean(value: Any) -> Any:
@@ -539,6 +551,9 @@ def _clean(value: Any) -> Any:
     if isinstance(value, list):
         return [_clean(v) for v in value]
     return value
+
+
+_JSON_TYPE = re.compile(r"application/(json|[a-zA-Z0-9.-]+\+json)")
 
 
 def _well_formed(kind: str, content: dict[str, Any]) -> bool:
@@ -559,6 +574,5 @@ def _well_formed(kind: str, content: dict[str, Any]) -> bool:
         and isinstance(metadata, dict)
         and isinstance(transient, dict)
         and isinstance(transient.get("display_id", ""), str)
-        and all(isinstance(v, str) or k.endswith("json") for k, v in data.items())
-        and (kind != "execute_result" or isinstance(content.get("execution_count"), int))
+        and all(isinstance(value, str) or _JSON_TYPE.fullmatch(key) for key, value in data.items())
     )

@@ -11,9 +11,9 @@ Sources: namespaces(7), user_namespaces(7), pivot_root(2), landlock(7), setrlimi
 import contextlib
 import ctypes
 import errno
+import mmap
 import os
 import platform
-import resource
 import shutil
 import signal
 import stat
@@ -144,7 +144,7 @@ def readable_paths() -> list[str]:
 
 # -- system calls that Python does not offer ------------------------------------------------
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def _check(result: int, what: str) -> None:
@@ -213,7 +213,7 @@ def enter(box: Box, limits: Limits, missing: Iterable[str], user: int) -> set[st
     missing = set(missing)
     readable = readable_paths()
     # Measured first: none of it can be read from inside.
-    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
     tasks = _own_tasks()
     # When memory runs out all the same, the kernel is to take the submission, not the grader.
     with contextlib.suppress(OSError):
@@ -337,7 +337,8 @@ def _others_can_read(readable: list[str], through_parents: bool) -> bool:
     for path in [*readable, os.__file__, sys.executable]:
         real = Path(os.path.realpath(path))
         parents = real.parents if through_parents else ()
-        if not real.stat().st_mode & stat.S_IROTH:
+        needed = stat.S_IROTH | (stat.S_IXOTH if real.is_dir() else 0)
+        if real.stat().st_mode & needed != needed:
             return False
         if any(not p.stat().st_mode & stat.S_IXOTH for p in parents):
             return False
@@ -377,6 +378,8 @@ def make_dumpable() -> None:
 
 
 def _limit_resources(limits: Limits, mapped: int, tasks: int) -> None:
+    import resource  # not on every platform on which this module is imported
+
     bounds = {
         # The warm libraries are mapped already: what is bounded is what comes on top.
         resource.RLIMIT_AS: mapped + limits.memory_bytes,
