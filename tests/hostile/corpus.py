@@ -59,7 +59,7 @@ class Case:
     module: str
     spoil: Callable[[Hand], Callable[[Classroom, str], None] | None]
     lost: frozenset[str]
-    flags: frozenset[str]
+    flags: tuple[frozenset[str], ...]
     says: str
     student: str
 
@@ -69,7 +69,7 @@ CASES: dict[str, Case] = {}
 
 def case(
     lost: frozenset[str] | set[str] = frozenset(),
-    flags: set[str] = frozenset(),
+    flags: set[str] | list[set[str]] = frozenset(),
     says: str = "",
     student: str = "",
 ) -> Callable:
@@ -80,7 +80,8 @@ def case(
     lost
         The cells that score 0; all others score full points.
     flags
-        The reason codes, exactly.
+        The reason codes, exactly; a list of sets where it depends on the machine's speed which of
+        two limits is met first.
     says
         Words that the student's feedback must hold.
     student
@@ -91,9 +92,8 @@ def case(
         name = spoil.__name__
         module = spoil.__module__.rpartition(".")[2]
         assert name not in CASES, f"two cases are called {name}"
-        CASES[name] = Case(
-            name, module, spoil, frozenset(lost), frozenset(flags), says, student or name
-        )
+        each = tuple(map(frozenset, flags if isinstance(flags, list) else [flags]))
+        CASES[name] = Case(name, module, spoil, frozenset(lost), each, says, student or name)
         return spoil
 
     return register
@@ -161,13 +161,14 @@ class Graded:
         assert room.scores(student) == {
             name: 0 if name in case.lost else points for name, points in POINTS.items()
         }
-        assert room.flags(student) == case.flags
+        flags = room.flags(student)
+        assert flags in case.flags
         page = room.feedback(student)
         assert case.says in page.replace("&#39;", "'")
         assert not [line for line in _hidden_lines(room) if line in page]
         summary = self.printed[self.printed.rindex("Summary of") :]
         row = next(line for line in summary.splitlines() if f" {student}: " in line)
-        assert all(code in row for code in case.flags)
+        assert all(code in row for code in flags)
         if self.after[case.name]:
             self.after[case.name](room, student)
 
