@@ -287,6 +287,26 @@ CELLS = {
     "not solved": ("def f(): raise NotImplementedError('yet')", "f()", False),
     "no such name": ("def g(): pass", "f()", False),
     "no such name, and not needed": ("def g(): pass", "if False: f()\ng()", True),
+    "a named tuple": (
+        "from typing import NamedTuple\nclass Pair(NamedTuple):\n a: int\n b: int\n"
+        "def f(): return Pair(1, 2)",
+        "assert isinstance(f(), tuple) and f() == (1, 2)",
+        True,
+    ),
+    "a list with methods": (
+        "class Rows(list):\n def add(self, row): self.append(row); return self\n"
+        "def f(): return Rows()",
+        "rows = f().add([1]).add([2])\nassert len(rows) == 2 and rows[1] == [2]",
+        True,
+    ),
+    "a model's parts": (
+        "def f(model):\n model.eval()\n w = next(model.parameters())\n"
+        " return model.weight.shape, w.device, model.forward(torch.ones(1, 2, dtype=w.dtype))",
+        "model = torch.nn.Linear(2, 3)\nshape, device, y = f(model)\n"
+        "assert shape == (3, 2) and device.type == 'cpu'\n"
+        "assert torch.equal(y, model(torch.ones(1, 2)))",
+        True,
+    ),
     "a generator": (
         "def f(n):\n for i in range(n): yield [i]",
         "it = f(3); assert next(it) == [0] and list(it) == [[1], [2]]",
@@ -405,6 +425,12 @@ def test_same_verdict_as_in_one_process(line, name):
     outcome = line.judge.run(test)
     assert outcome.reason is None
     assert (outcome.outputs == []) == good, outcome
+
+
+def test_an_argument_keeps_its_shape(line):
+    learn(line, "def f(x): x.resize_(1)\ndef g(x): x.resize((1,), refcheck=False)")
+    for test in "f(torch.zeros(3))", "g(np.zeros(3))":
+        assert "shape" in fails(line, test)
 
 
 def test_another_error_comes_as_a_runtime_error_that_names_it(line):

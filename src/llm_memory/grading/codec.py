@@ -183,7 +183,7 @@ class Encoder:
                 kind = type(value)
                 items = (self.encode(item, depth) for item in fields)
                 return [RECORD, kind.__module__, kind.__qualname__, *items]
-        if isinstance(value, tuple) and self._is_plain(value):
+        if isinstance(value, tuple):  # a named one, too
             return [TUPLE, *(self.encode(item, depth) for item in tuple.__iter__(value))]
         if isinstance(value, frozenset) and self._is_plain(value):
             return [FROZENSET, *(self.encode(item, depth) for item in frozenset.__iter__(value))]
