@@ -23,10 +23,10 @@ def rounded(x: Tensor, axis: int, bits: int) -> Tensor:
     """
     flat = x.movedim(axis, -1)
     rows = flat.reshape(-1, flat.shape[-1]).float()
-    top = 2 ** (bits - 1) - 1
-    scale = rows.abs().max(dim=1).values.div(top).clamp_min(torch.finfo(torch.float32).tiny)
+    most = 2 ** (bits - 1) - 1
+    scale = rows.abs().max(dim=1).values.div(most).clamp_min(torch.finfo(torch.float32).tiny)
     zero = torch.zeros(len(rows), dtype=torch.int32)
-    rows = torch.fake_quantize_per_channel_affine(rows, scale, zero, 0, -top, top)
+    rows = torch.fake_quantize_per_channel_affine(rows, scale, zero, 0, -most, most)
     return rows.reshape(flat.shape).movedim(-1, axis).to(x.dtype)
 
 

@@ -139,13 +139,17 @@ def race(
             runner.stop()
     if sheet is not None:
         sheet.value = _html(lanes, tokenizer)
+        for lane in lanes:
+            print(
+                f"{lane.name}: first token after {1000 * lane.first_token:.0f} ms, then "
+                f"{lane.rate:.0f} tokens a second; {lane.forwarded:,} tokens passed"
+            )
     return lanes
 
 
 def replay(lanes: list[Lane], tokenizer: Any) -> None:
     """Show a finished race again, with a slider over the time that both had."""
     import ipywidgets as widgets
-    from IPython.display import display
 
     longest = max(lane.times[-1] for lane in lanes)
     moments = [longest * i / 40 for i in range(41)]
@@ -161,16 +165,24 @@ def replay(lanes: list[Lane], tokenizer: Any) -> None:
         sheet.value = _html(lanes, tokenizer, control.value)
 
     control.observe(redraw, names="value")
-    display(widgets.VBox([control, sheet]))
+    _display(widgets.VBox([control, sheet]), _html(lanes, tokenizer))
 
 
 def _sheet(lanes: list[Lane], tokenizer: Any) -> Any:
     import ipywidgets as widgets
-    from IPython.display import display
 
     sheet = widgets.HTML(_html(lanes, tokenizer))
-    display(sheet)
+    _display(sheet, "Run this cell to see the race.")
     return sheet
+
+
+def _display(widget: Any, still: str) -> None:
+    """Display `widget`, and `still` (HTML) where no kernel runs."""
+    from IPython.display import display
+
+    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    bundle = {"text/html": still, "application/vnd.jupyter.widget-view+json": view}
+    display(bundle | {"text/plain": "Run this cell to see the race."}, raw=True)
 
 
 def _html(lanes: list[Lane], tokenizer: Any, until: float = float("inf")) -> str:

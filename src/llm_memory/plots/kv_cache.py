@@ -30,7 +30,7 @@ from llm_memory.plots.picture import (
 )
 from llm_memory.shapes import GIB, ModelShape, cache_bytes
 
-LINES = ("-", "--", ":", "-.", (0, (5, 1)))
+LINES = ("-", "--", ":", "-.", (0, (5, 1)), (0, (1, 3)))
 
 
 def autoregression(words: Sequence[str], n_prompt: int) -> MovingPicture:
@@ -134,10 +134,10 @@ def old_rows(
         most = float(max(old.abs().max(), new.abs().max()))
         figure, (left, right, off) = axes(1, 3, size=(10.5, 3.4), width_ratios=(1, 1, 1))
         for plane, table in ((left, old), (right, new)):
-            plane.imshow(table, cmap="PuOr", vmin=-most, vmax=most, aspect="auto")
+            plane.imshow(table.numpy(), cmap="PuOr", vmin=-most, vmax=most, aspect="auto")
         gap = (new[: len(old)] - old).abs()
         shown = torch.cat((gap, torch.full((1, gap.shape[1]), float("nan"))))
-        off.imshow(shown, cmap="Greys", vmin=0, vmax=most, aspect="auto")
+        off.imshow(shown.numpy(), cmap="Greys", vmin=0, vmax=most, aspect="auto")
         off.text(gap.shape[1] / 2 - 0.5, len(old), "new row", ha="center", va="center")
         for plane, n, title in (
             (left, len(old), f"keys of {len(old)} tokens"),
@@ -380,7 +380,7 @@ def rounding(
 def channels(table: torch.Tensor, title: str) -> Picture:
     """Absolute numbers of a table (tokens × channels), to see which channels stand out."""
     figure, (plane,) = axes(size=(8.5, 3))
-    image = plane.imshow(table.abs(), cmap="Blues", aspect="auto")
+    image = plane.imshow(table.abs().numpy(), cmap="Blues", aspect="auto")
     figure.colorbar(image, ax=plane, label="absolute value")
     plane.set(xlabel="channel", ylabel="token", title=title)
     means = table.abs().mean(0)
