@@ -139,7 +139,7 @@ def _nothing_taken_along(room: Classroom, student: str) -> None:
     assert HIDDEN not in (graded / "notes.txt").read_text()
 
 
-@case(flags={"files-skipped"}, says="left out: to the gradebook.db")
+@case(flags={"files-skipped", "extra-notebooks"}, says="to nowhere, to the gradebook.db")
 def files_link_to_the_instructor(hand: Hand) -> object:
     source = hand.room.folder / "source"
     (hand.folder / "to the gradebook.db").symlink_to(hand.room.folder / "gradebook.db")
@@ -297,7 +297,7 @@ def answers_link_to_a_file(hand: Hand) -> None:
     (hand.folder / _ANSWERS).symlink_to("mine")
 
 
-@case(student="ünï cödé 漢字 [x] {y} (z) & co")
+@case(student="ünï cödé 漢字 {y} (z) & co")
 def student_of_all_characters(hand: Hand) -> None:
     """The names of folders come from user names; a class may have any."""
 
