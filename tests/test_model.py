@@ -348,6 +348,13 @@ def test_a_wrong_shape_says_which_layer_asked_for_what(parts, error, message, id
         random_model(**SHAPES["groups of three"])(ids, **parts)
 
 
+@pytest.mark.parametrize("other", [{"attention": attend}, {"rope": rotate}, {"hide": [1]}])
+def test_parts_that_would_be_left_out_are_refused(other, ids):
+    model = random_model(**SHAPES["groups of three"])
+    with pytest.raises(ValueError, match="attention_layer= replaces"):
+        model(ids, cache=ListCache(2), attention_layer=whole_layer, **other)
+
+
 @pytest.mark.parametrize("bad", [[], [[]], [[[1]]], [61], [-1]])
 def test_bad_ids_are_refused(bad):
     with pytest.raises(ValueError, match="token ids must be"):

@@ -22,6 +22,17 @@ def expect_pair(got: object, what: str) -> tuple | list:
     return got
 
 
+def expect_together(cache, attention, rope, attention_layer, hide) -> None:
+    """Refuse parts that would be left out without a word, with ValueError."""
+    if attention_layer is not None and (attention is not None or rope is not None or len(hide)):
+        raise ValueError(
+            "attention_layer= replaces the whole attention of every layer: "
+            "call it without attention=, rope= and hide="
+        )
+    if cache is not None and len(hide):
+        raise ValueError("hide= works on a whole text: call it without cache=")
+
+
 def as_ids(ids: object, vocab_size: int) -> Tensor:
     """Return token ids as a tensor (B, L), or raise ValueError with what is wrong with them."""
     ids = torch.as_tensor(ids, dtype=torch.long)

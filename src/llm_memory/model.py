@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from llm_memory.checkpoint import LlamaConfig, fill, read_checkpoint
-from llm_memory.guards import as_ids, expect, expect_pair, warn_past_window
+from llm_memory.guards import as_ids, expect, expect_pair, expect_together, warn_past_window
 from llm_memory.tokenizer import load_tokenizer
 
 SHIPPED = Path(__file__).parent / "data"
@@ -143,8 +143,7 @@ class Llama(nn.Module):
             of a layer's whole attention; x (B, L, E) is normalised, weights is an `Attention`.
         hide: positions that no other token may attend to (without a cache).
         """
-        if len(hide) and not (cache is None and attention_layer is None):
-            raise ValueError("hide= works without cache= and attention_layer= only")
+        expect_together(cache, attention, rope, attention_layer, hide)
         ids = as_ids(ids, self.config.vocab_size)
         start = 0 if cache is None else cache.n_seen
         warn_past_window(start + ids.shape[1], self.config.window)

@@ -185,6 +185,7 @@ def save(folder: Path, model: Llama, words: list[str], history: dict) -> None:
         name: tensor.detach().half().contiguous() for name, tensor in model.state_dict().items()
     }
     save_file(half, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)  # safetensors writes for its owner alone
     for name, content in (("config", model.config.to_hf()), ("training", history)):
         (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     (folder / "vocabulary.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
