@@ -86,7 +86,7 @@ def test_the_parts_of_a_prefill_cross_where_they_are_equal():
     assert "8.0 ms at 400" in pictures.decode_time({100: 0.002, 400: 0.008}).alt
 
 
-def test_every_still_picture_is_drawn_and_described(capsys):
+def test_every_still_picture_is_drawn_and_described():
     drawn = [
         pictures.token_boxes({"words": ["a", "bc"], "bytes": list("abc")}),
         pictures.window_bars(MODELS),
@@ -97,6 +97,21 @@ def test_every_still_picture_is_drawn_and_described(capsys):
         assert len(picture.alt) > 30
     assert "bytes, 3: a | b | c" in drawn[0].alt
     assert "14.0 GiB with 131,072 tokens, more than it is made for" in drawn[2].alt
+
+
+def test_every_row_of_the_tables_has_its_source(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
+    pictures.models_table(MODELS)
+    pictures.cards_table(CARDS)
+    for data, items in zip(shown, (MODELS, CARDS), strict=True):
+        for name, item in items.items():
+            row = next(
+                line for line in data["text/plain"].split("\n") if line.startswith(name + " ")
+            )
+            assert row.endswith(item["source"])
+            assert f'<a href="{item["source"]}">' in data["text/html"]
+    assert "4,096 on 21 layers" in shown[0]["text/html"]
 
 
 @pytest.mark.parametrize(

@@ -142,28 +142,43 @@ def _box(plane: Any, x: float, y: float, width: float, height: float, color: str
 
 def models_table(models: Mapping[str, ModelShape]) -> None:
     """Display the models' shapes as a table, each row with its source."""
-    from IPython.display import display
-
     heads = ("model", "window (tokens)", "layers", "query heads", "KV heads", "head size")
-    heads += ("width", "sliding window", "weights (GiB)", "source")
-    lines, plain = [], ["  ".join(heads)]
+    heads += ("width", "sliding window", "weights (GiB)")
+    rows = []
     for shape in models.values():
         sliding = "none"
         if shape["n_sliding_layers"]:
             sliding = f"{shape['sliding_window']:,} on {shape['n_sliding_layers']} layers"
-        cells = [
+        cells = (
             shape["name"],
             f"{shape['max_tokens']:,}",
             *(str(shape[key]) for key in ("n_layers", "n_heads", "n_kv_heads", "head_dim")),
             f"{shape['width']:,}",
             sliding,
             f"{shape['weight_bytes'] / GIB:.1f}",
-        ]
-        plain.append("  ".join([*cells, shape["source"]]))
-        link = f'<a href="{escape(shape["source"])}">{_place(shape["source"])}</a>'
-        lines.append("".join(f"<td>{cell}</td>" for cell in [*map(escape, cells), link]))
-    header = "".join(f'<th scope="col">{head}</th>' for head in heads)
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
+        )
+        rows.append((cells, shape["source"]))
+    _table(heads, rows)
+
+
+def cards_table(cards: Mapping[str, Card]) -> None:
+    """Display the cards' memory as a table, each row with its source."""
+    rows = [((c["name"], f"{c['memory_bytes'] // GIB}"), c["source"]) for c in cards.values()]
+    _table(("card", "memory (GiB)"), rows)
+
+
+def _table(heads: Sequence[str], rows: Sequence[tuple[Sequence[str], str]]) -> None:
+    """Display rows of cells, each with the address of its source, as HTML and as plain text."""
+    from IPython.display import display
+
+    heads = (*heads, "source")
+    header = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
+    body = ""
+    for cells, source in rows:
+        link = f'<a href="{escape(source)}">{escape(_place(source))}</a>'
+        row = "".join(f"<td>{cell}</td>" for cell in [*map(escape, cells), link])
+        body += f"<tr>{row}</tr>"
+    plain = ["  ".join(line) for line in [heads, *((*cells, source) for cells, source in rows)]]
     display(
         {
             "text/html": f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>",
@@ -176,7 +191,9 @@ def models_table(models: Mapping[str, ModelShape]) -> None:
 def _place(address: str) -> str:
     if "arxiv.org" in address:
         return "arXiv " + address.rsplit("/", 1)[1]
-    return address.rsplit("/", 1)[1]
+    if address.endswith(".json"):
+        return address.rsplit("/", 1)[1]
+    return address.split("/")[2]
 
 
 @styled
@@ -213,7 +230,7 @@ def chat_window(messages: Sequence[tuple[str, int]], window: int, reserve: int) 
     owner = [index for index, (_, n) in enumerate(messages) for _ in range(n)]
     ends = np.cumsum([n for _, n in messages])
     first = messages[0][1]
-    budget = window - reserve
+    room = window - reserve
 
     def draw(count: int) -> Picture:
         total = int(ends[count - 1])
@@ -222,7 +239,7 @@ def chat_window(messages: Sequence[tuple[str, int]], window: int, reserve: int) 
         plane.text(
             ends[-1] + 19.5,
             12.2,
-            f"room for {window} − {reserve} = {budget}",
+            f"room for {window} − {reserve} = {room}",
             va="center",
             ha="right",
         )
@@ -232,7 +249,7 @@ def chat_window(messages: Sequence[tuple[str, int]], window: int, reserve: int) 
             ("instructions\nkept first", first, 3.4),
         ):
             plane.text(15, y + 0.9, title, ha="right", va="center", fontsize=10)
-            lost = max(total - budget, 0)
+            lost = max(total - room, 0)
             gone = range(keep_first, keep_first + lost)
             for at in range(total):
                 _token(plane, 16 + at, y, owner[at], at in gone)
@@ -256,11 +273,11 @@ def chat_window(messages: Sequence[tuple[str, int]], window: int, reserve: int) 
         return Picture(
             figure,
             f"The conversation after {names[count - 1]} has {total} tokens, and there is room for "
-            f"{budget}. " + " ".join(says),
+            f"{room}. " + " ".join(says),
         )
 
     options = [(name, index + 1) for index, name in enumerate(names)]
-    start = min(int((ends <= budget).sum()) + 1, len(messages))  # the first that does not fit
+    start = min(int((ends <= room).sum()) + 1, len(messages))  # the first that does not fit
     return MovingPicture(draw, {"count": slider("Conversation up to", options, start)})
 
 
