@@ -508,7 +508,15 @@ def test_feedback_says_what_was_wrong_and_neither_how_it_was_tested_nor_the_righ
     (output,) = line.judge.run(test).outputs
     text = "\n".join([output.evalue, *output.traceback])
     assert "not the rows" in text and "7.125" not in text and "assert_allclose" not in text
-    nbformat.validate(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[output])]))
+
+
+def test_whatever_a_learners_error_says_it_can_be_written_to_a_notebook(line):
+    learn(line, "def f(): raise ValueError('\\ud800\\x1b[31m' + 'x' * 10_000)")
+    (output,) = line.judge.run("f()").outputs
+    assert "\x1b" not in output.evalue and len(output.evalue) < 1000
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[output])])
+    nbformat.validate(notebook)
+    nbformat.writes(notebook).encode()
 
 
 def test_an_instructors_import_is_the_judges(line):

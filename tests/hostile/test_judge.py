@@ -327,6 +327,16 @@ def test_a_late_answer_is_not_taken_for_that_of_the_next_call(room):
     assert room.judge.run("assert soon() == 'soon', 'what came was late'").outputs == []
 
 
+def test_a_kernel_that_was_busy_answers_the_next_test(room):
+    room.learn("def soon(): return 'soon'")
+    room.judge.ready_seconds = 1
+    room.client.execute("import time; time.sleep(6)")
+    outcome = room.judge.run("assert soon() == 'soon'")
+    assert outcome.reason == "late_answer" and outcome.stuck
+    room.judge.ready_seconds = 30
+    assert room.judge.run("assert soon() == 'soon'").outputs == []
+
+
 WATCHING = """
 import builtins, re, sys
 seen = []

@@ -135,16 +135,16 @@ class JudgePeer(Peer):
         except TooLarge as error:
             raise Unanswered("answer_too_large", what=str(error)) from None
         except Malformed as error:
-            raise Unanswered("malformed_answer", what=str(error)) from None
+            raise Unanswered("malformed_answer", what=_presentable(str(error))) from None
 
     def _result(self, body: Any, buffers: list[bytes], table: list) -> Any:
         try:
             if body[0] is False and body[1][0][0] == TooLarge.__name__:
-                raise Unanswered("answer_too_large", what=str(body[1][1])[:200])
+                raise Unanswered("answer_too_large", what=_presentable(str(body[1][1])[:200]))
             return super()._result(body, buffers, table)
         except (Malformed, TypeError, IndexError, KeyError) as error:
             if isinstance(error, Malformed) or not hasattr(error, "place"):
-                raise Unanswered("malformed_answer", what=str(error)[:200]) from None
+                raise Unanswered("malformed_answer", what=_presentable(str(error)[:200])) from None
             raise
 
     def may_change(self) -> bool:
@@ -360,7 +360,8 @@ _GIVEAWAY = re.compile(r"^\s*(ACTUAL|DESIRED|x|y)\s*:.*|.*\b(ACTUAL|DESIRED)\b.*
 def _presentable(message: str) -> str:
     """Return a message as feedback may show it: no control characters, no reference values."""
     lines = []
-    for line in message[:4000].splitlines():
+    # A learner's text may hold what no file can.
+    for line in message[:4000].encode("utf-8", "replace").decode("utf-8").splitlines():
         if _GIVEAWAY.match(line):
             break
         lines.append(re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", line))
