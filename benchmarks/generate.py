@@ -3,9 +3,9 @@
     python benchmarks/generate.py
 
 All ways run on the shipped weights in one process and one thread, taking turns. What counts is the
-thread's CPU time, which a busy machine hardly changes, and the fastest of the rounds. The caches and loops are those of the
-reference solution, taken from `source/kv_cache/`. Prints a table and writes `docs/generate.md` with
-the curve of time against length beside it.
+thread's CPU time, which a busy machine hardly changes, and the fastest of the rounds. The caches
+and loops are those of the reference solution, taken from `source/kv_cache/`. Prints a table and
+writes `docs/generate.md` with the curve of time against length beside it.
 """
 
 from __future__ import annotations
@@ -173,9 +173,9 @@ def main() -> int:
     draw(seconds, options.new, folder / "generate.png")
     (folder / "generate.md").write_text(
         f"# Generation: tokens per second by prompt length\n\n"
-        f"{options.new} new tokens, prefill included, CPU time of one thread, the shipped weights; in brackets "
-        f"the ratio to `transformers`' own `generate` with its `DynamicCache`. Written by "
-        f"`make bench-generate`: all in one run, taking turns, the fastest of {options.rounds} "
+        f"{options.new} new tokens, prefill included, CPU time of one thread, the shipped weights; "
+        f"in brackets the ratio to `transformers`' own `generate` with its `DynamicCache`. Written "
+        f"by `make bench-generate`: all in one run, taking turns, the fastest of {options.rounds} "
         f"rounds each.\n\n{lines}\n\n![milliseconds a new token by prompt length](generate.png)\n",
         encoding="utf-8",
     )

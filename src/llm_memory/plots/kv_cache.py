@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from llm_memory.plots.picture import (
     BLUE,
@@ -88,6 +88,9 @@ def _plain_log(plane: Axes, places: Sequence[float]) -> None:
     for axis in (plane.xaxis, plane.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}"))
         axis.set_minor_formatter(NullFormatter())
+    low, high = plane.get_ylim()
+    if high < 100 * low:  # otherwise powers of ten are ticks enough
+        plane.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     plane.set_xticks(list(places))
     plane.minorticks_off()
 
