@@ -7,7 +7,7 @@ import pytest
 from llm_memory.build import course, fingerprints
 from llm_memory.build import lesson as reading
 from llm_memory.build.lesson import grade_id, is_exercise, is_test, read
-from llm_memory.check import check, exercises
+from llm_memory.check import CheckFailed, check, exercises
 
 ROOT = course.root()
 LESSONS = {
@@ -49,7 +49,13 @@ def every(kind):
 )
 def test_a_mistake_fails_the_hidden_tests_with_a_message(lesson, exercise, mistake):
     messages = []
-    for code in cells_that_test(lesson, exercise):
+    cells = cells_that_test(lesson, exercise)
+    if not cells:  # an optional exercise has its visible check only
+        with pytest.raises(CheckFailed) as raised:
+            check(mistake, exercise)
+        assert raised.value.mistake
+        return
+    for code in cells:
         try:
             # Without the visible check: the hidden tests must find the mistake on their own.
             run(code, exercise, mistake, lambda *_, **__: None)
@@ -61,6 +67,7 @@ def test_a_mistake_fails_the_hidden_tests_with_a_message(lesson, exercise, mista
 
 @pytest.mark.parametrize(("lesson", "exercise", "variant"), every(lambda known: known.variants))
 def test_a_variant_passes(lesson, exercise, variant):
+    check(variant, exercise)
     for code in cells_that_test(lesson, exercise):
         run(code, exercise, variant, lambda work, **kind: check(work, exercise, **kind))
 

@@ -32,11 +32,21 @@ def rotate(x: Tensor, positions: Tensor, base: float = 10_000.0, scale: float = 
     number (Hugging Face's layout); a product with a number of length 1 turns it. `positions` (L,)
     is divided by `scale` first (position interpolation, arXiv 2306.15595). Returns x's shape.
     """
-    half = x.shape[-1] // 2
-    speeds = float(base) ** (-torch.arange(half, device=x.device).double() / half)
+    return turn_by(x, turns(positions, x.shape[-1] // 2, base, scale))
+
+
+def turns(positions: Tensor, half: int, base: float, scale: float = 1.0) -> Tensor:
+    """The complex numbers of length 1 (L, half) that turn by each position's angles."""
+    speeds = float(base) ** (-torch.arange(half, device=positions.device).double() / half)
     angles = torch.outer(positions.double() / scale, speeds).float()
+    return torch.polar(torch.ones_like(angles), angles)
+
+
+def turn_by(x: Tensor, numbers: Tensor) -> Tensor:
+    """Turn x (B, heads, L, D) by `turns(...)`, which every head of every layer can share."""
+    half = x.shape[-1] // 2
     pairs = torch.complex(x[..., :half].float(), x[..., half:].float())
-    turned = pairs * torch.polar(torch.ones_like(angles), angles)
+    turned = pairs * numbers
     return torch.cat([turned.real, turned.imag], dim=-1).to(x.dtype)
 
 
@@ -154,8 +164,13 @@ class Llama(nn.Module):
             mask[:, list(hide)] = False
             mask |= positions == positions[:, None]
 
+        if rope is None:
+            numbers = turns(positions, self.config.head_dim // 2, self.config.rope_theta)
+
         def turn(z: Tensor) -> Tensor:
-            return (rope or rotate)(z, positions, base=self.config.rope_theta)
+            if rope is None:
+                return turn_by(z, numbers)
+            return rope(z, positions, base=self.config.rope_theta)
 
         x = self.model["embed_tokens"](ids)
         for i, block in enumerate(self.layers):
