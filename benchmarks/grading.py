@@ -52,6 +52,7 @@ class Measurement:
     seconds: float
     cpu: float
     memory: int
+    owner: float  # CPU seconds of the process that was started, its descendants left out
     scores: dict[str, dict[str, float]]
 
     @property
@@ -126,8 +127,8 @@ def measure(name: str, command: list[str], folder: Path, lesson: str, n: int) ->
     process = subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    peak = [0]
-    watcher = threading.Thread(target=_watch, args=(process.pid, peak), daemon=True)
+    peak, owner = [0], [0.0]
+    watcher = threading.Thread(target=_watch, args=(process.pid, peak, owner), daemon=True)
     watcher.start()
     printed, _ = process.communicate()
     seconds = time.perf_counter() - start
@@ -137,14 +138,15 @@ def measure(name: str, command: list[str], folder: Path, lesson: str, n: int) ->
     cpu = (after.children_user + after.children_system) - (
         before.children_user + before.children_system
     )
-    return Measurement(name, n, seconds, cpu, peak[0], scores_of(folder, lesson))
+    return Measurement(name, n, seconds, cpu, peak[0], owner[0], scores_of(folder, lesson))
 
 
-def _watch(pid: int, peak: list[int]) -> None:
+def _watch(pid: int, peak: list[int], owner: list[float]) -> None:
     # PSS counts a page that forked kernels share once.
     while True:
         try:
             root = psutil.Process(pid)
+            owner[0] = root.cpu_times().user + root.cpu_times().system
             total = 0
             for process in [root, *root.children(recursive=True)]:
                 try:
@@ -267,10 +269,12 @@ def cost(row: Measurement, cores: int, learners: int = 100_000) -> str:
         f"Measured above: {row.cpu / row.submissions:.2f} CPU seconds a submission, everything "
         f"included. {learners:,} learners who hand in the `attention` lesson once are "
         f"{hours:,.0f} core-hours: {seconds / 3600:,.1f} hours on a machine like this one "
-        f"({cores} cores), or {hours / 64:,.1f} hours on 64 cores of a cluster, as long as the one "
-        "process that owns the gradebook keeps up: see its share below. Memory does not grow with "
-        f"the class (peak {row.memory / 2**20:,.0f} MiB at {row.submissions} submissions), since "
-        "only what is in flight is held. SQLite takes one writer, and there is one."
+        f"({cores} cores), or {hours / 64:,.1f} hours on 64 cores of a cluster. The one process "
+        f"that owns the gradebook takes {row.owner / row.submissions:.2f} of these CPU seconds, so "
+        f"it keeps up with about {row.cpu / row.owner:.0f} workers; beyond that, give each lesson, "
+        "or each part of the class, a course folder of its own. Memory does not grow with the "
+        f"class (peak {row.memory / 2**20:,.0f} MiB at {row.submissions} submissions), since only "
+        "what is in flight is held."
     )
 
 
