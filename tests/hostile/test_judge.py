@@ -138,12 +138,12 @@ CHEATS = {
         """,
         "malformed_answer",
     ),
-    "messages by the thousand": (
+    "messages by the hundred": (
         """
         import secrets
         from llm_memory.grading import rpc
         def answers(self, identifier, body, buffers):
-            for _ in range(3000):
+            for _ in range(500):
                 self._send(rpc.ANSWER, secrets.token_bytes(16), [True, 6, []], [])
             self.channel.send([b"?", b"?"])
         rpc.Peer._answer = answers
@@ -198,8 +198,12 @@ CHEATS = {
     "many frames beyond the limit": (
         """
         from llm_memory.grading import rpc
-        rpc.Peer._answer = lambda self, *args: self.channel.send([b"x" * 20_000_000] * 4)
-        def answer(x): return x
+        answers = rpc.Peer._answer
+        def many(self, identifier, body, buffers):
+            if body[0] != "call": return answers(self, identifier, body, buffers)
+            self._send(rpc.ANSWER, identifier, [True, 6, []], [b"x" * 20_000_000] * 4)
+        rpc.Peer._answer = many
+        def answer(x): return 6
         """,
         "answer_too_large",
     ),

@@ -234,10 +234,7 @@ class Peer:
             pairs = [(number, content) for number, content in changed]
         except (TypeError, ValueError):
             raise Malformed("not an answer") from None
-        passed = len(table)
         for number, content in pairs:
-            if type(number) is not int or not 0 <= number < passed:
-                raise Malformed("contents of what was not passed")
             apply_content(decoder, number, content)
         if good is True:
             return decoder.decode(value)
