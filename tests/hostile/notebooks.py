@@ -36,9 +36,17 @@ def test_cell_copied(hand: Hand) -> None:
     hand.notebook.cells.append(copied)
 
 
+def _said_in_formgrader(room: Classroom, student: str) -> None:
+    assert "The cell of double was not in your notebook" in room.comment(student, "double")
+    assert room.comment(student, "total") is None
+    top = room.autograded(student).cells[0]
+    assert "`missing` `double`" in top.source
+
+
 @case(lost=DOUBLE, flags={"missing"}, says="The cell of double was not in your notebook")
-def solution_deleted(hand: Hand) -> None:
+def solution_deleted(hand: Hand) -> object:
     _delete(hand, "double")
+    return _said_in_formgrader
 
 
 @case(flags={"restored"}, says="The course's own version was put back")
