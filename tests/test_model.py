@@ -79,14 +79,19 @@ def ids():
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_equals_transformers_on_random_weights(name, ids, tmp_path):
+def test_equals_transformers_on_random_weights_both_ways(name, ids, tmp_path):
     from transformers import AutoModelForCausalLM
 
     model = random_model(**SHAPES[name])
-    write_folder(tmp_path, model, tokenizer=False)
-    theirs = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    write_folder(tmp_path / "ours", model)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "ours", dtype=torch.float32)
     with torch.no_grad():
         assert torch.allclose(model(ids), theirs(ids).logits, atol=1e-4)
+    theirs.save_pretrained(tmp_path / "theirs")
+    shutil.copy(tmp_path / "ours" / "tokenizer.json", tmp_path / "theirs")
+    again, _ = load_model(tmp_path / "theirs")
+    assert again.config == model.config
+    assert torch.equal(again(ids), model(ids))
 
 
 def test_equals_transformers_on_the_shipped_weights(shipped):
