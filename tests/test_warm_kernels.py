@@ -101,7 +101,8 @@ from llm_memory.grading.forkserver import ForkServer
 from llm_memory.grading.provisioner import KERNEL_NAME, SandboxKernelSpecManager
 km = KernelManager(kernel_name=KERNEL_NAME, kernel_spec_manager=SandboxKernelSpecManager())
 km.start_kernel()
-print(ForkServer.instance().pid, km.provisioner.process.pid, flush=True)
+process = km.provisioner.process
+print(ForkServer.instance().pid, process.pid, km.provisioner.box.path, flush=True)
 time.sleep(600)
 """
 
@@ -109,7 +110,8 @@ time.sleep(600)
 @forked
 def test_nothing_outlives_a_grader_that_is_killed():
     grader = subprocess.Popen([sys.executable, "-c", GRADER], stdout=subprocess.PIPE, text=True)
-    server, init = map(int, grader.stdout.readline().split())
+    *pids, box = grader.stdout.readline().split()
+    server, init = map(int, pids)
     family = [server, init, *descendants(init)]
     assert all(map(alive, family))
     grader.kill()
@@ -118,6 +120,7 @@ def test_nothing_outlives_a_grader_that_is_killed():
     while any(map(alive, family)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not any(map(alive, family))
+    assert not os.path.exists(box)
 
 
 def alive(pid):

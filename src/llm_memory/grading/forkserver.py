@@ -22,6 +22,7 @@ import json
 import os
 import pkgutil
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -87,19 +88,22 @@ def serve(requests: socket.socket) -> None:
     threads = len(os.listdir("/proc/self/task"))
     requests.send(json.dumps({"threads": threads}).encode())
     lifeline, lifeline_held = os.pipe()
-    running: dict[int, tuple[int, socket.socket]] = {}  # by pidfd: pid, channel
+    # By pidfd: process id, channel, and the box (a judge has none).
+    running: dict[int, tuple[int, socket.socket, str | None]] = {}
     while True:
         ready, _, _ = select.select([requests, *running], [], [])
         for descriptor in ready:
             if descriptor is not requests:
-                pid, channel = running.pop(descriptor)
+                pid, channel, _ = running.pop(descriptor)
                 os.close(descriptor)
                 _, status = os.waitpid(pid, 0)
                 with contextlib.suppress(OSError), channel:
                     channel.send(json.dumps({"exit": os.waitstatus_to_exitcode(status)}).encode())
                 continue
             message, descriptors, _, _ = socket.recv_fds(requests, _MESSAGE, 1)
-            if not message:  # the grader is gone; so is everything, by the lifeline
+            if not message:  # the grader is gone, and so is everything else
+                os.close(lifeline_held)
+                _clear_up(running.values())
                 return
             channel = socket.socket(fileno=descriptors[0])
             inherited = (requests, channel, lifeline, lifeline_held)
@@ -112,7 +116,16 @@ def serve(requests: socket.socket) -> None:
             if pid is None:
                 channel.close()
             else:
-                running[os.pidfd_open(pid)] = (pid, channel)
+                box = None if request.get("judge") else request["box"]["path"]
+                running[os.pidfd_open(pid)] = (pid, channel, box)
+
+
+def _clear_up(running: Iterable[tuple[int, socket.socket, str | None]]) -> None:
+    """Remove the boxes that a grader left behind, once their kernels have ended."""
+    for pid, _, box in running:
+        if box is not None:
+            os.waitpid(pid, 0)
+            shutil.rmtree(box, ignore_errors=True)
 
 
 def _fork_judge(
