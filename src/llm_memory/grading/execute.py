@@ -146,11 +146,21 @@ class StudentKernel:
 
     async def stop(self) -> None:
         """End the kernel and everything that it started."""
-        for close in self.on_stop:
-            await close()
+        try:
+            for close in self.on_stop:
+                await close()
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
         if self.kc is not None:
             self.kc.stop_channels()
             self.kc.context.destroy(linger=0)
+        provisioner = self.km.provisioner
+        if isinstance(provisioner, SandboxProvisioner) and provisioner.has_process:
+            # The manager's own way to end a kernel looks for its end every 0.1 seconds.
+            await provisioner.kill()
+            await provisioner.wait()
         if self.km.has_kernel:
             await self.km.shutdown_kernel(now=True)
         else:
