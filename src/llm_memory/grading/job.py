@@ -6,8 +6,11 @@ A worker needs neither the gradebook nor a shared folder: the job carries the sa
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,5 +70,12 @@ def settings_of(execute: str, config: Config) -> dict[str, dict[str, Any]]:
 
 
 def start_worker() -> None:
-    """Leave Ctrl-C to the process that owns the gradebook: what is in flight is finished."""
+    """Leave Ctrl-C to the process that owns the gradebook, and end when that one is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_owner, daemon=True).start()
+
+
+def _end_with_owner() -> None:
+    # A pool's workers hold both ends of their queue, so they never learn that its owner was killed.
+    multiprocessing.parent_process().join()
+    os._exit(1)
