@@ -18,7 +18,7 @@ help:            ## this list
 lab: .venv/.lab  ## lay the lessons out in work/ and open JupyterLab on the first
 	@$(BIN)/python -m llm_memory.workspace
 	@echo "Opening JupyterLab; stop it with Ctrl-C. Without a display, open the address it prints."
-	@$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/work/attention/attention.ipynb
+	@$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/work/attention/attention.ipynb
 
 test: .venv/.test  ## everything that CI runs: lint, nbval, tests, browser journeys
 	$(BIN)/ruff check .

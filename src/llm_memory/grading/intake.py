@@ -13,8 +13,11 @@ submission is first copied to a folder of the grader's own, by these rules:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shutil
+import time
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -22,13 +25,60 @@ from pathlib import Path
 from nbgrader.utils import parse_utc
 
 from llm_memory.grading.flags import Flag, shown
-from llm_memory.grading.submission import MAX_NOTEBOOK, Unreadable, read_bytes
+from llm_memory.grading.submission import MAX_NOTEBOOK, Unreadable, read_bytes, read_json
 from llm_memory.quiz.record import FILE_NAME
 
+SETTLE_TRIES, SETTLE_SECONDS = 4, 0.5
 MAX_FILE, MAX_TOTAL, MAX_FILES, MAX_DEPTH = 20_000_000, 50_000_000, 1_000, 8
 
 
+class BeingWritten(Exception):
+    """A submission that goes on changing while it is read."""
+
+
 def take_in(
+    submitted: Path, staged: Path, notebooks: list[str], ours: set[str], ignore: list[str]
+) -> dict[str, list[Flag]]:
+    """Copy a submission as `copy_in` does, once nobody writes to it any more.
+
+    A half-written notebook must not be graded as a broken one: what changes while it is read, or
+    is unreadable and changes a moment later, is read again. Raises `BeingWritten` if it goes on.
+    """
+    for _ in range(SETTLE_TRIES):
+        before = _state(submitted)
+        flags = copy_in(submitted, staged, notebooks, ours, ignore)
+        if not all(_is_json(staged / f"{name}.ipynb") for name in notebooks):
+            time.sleep(SETTLE_SECONDS)
+        if _state(submitted) == before:
+            return flags
+        shutil.rmtree(staged)
+        time.sleep(SETTLE_SECONDS)
+    raise BeingWritten(f"{submitted} is being written to. Run the same command again later.")
+
+
+def _state(submitted: Path) -> dict[str, tuple[int, int]]:
+    """Return size and time of change of each entry, links not followed."""
+    found = {}
+    for folder, _, files in os.walk(submitted):
+        for name in files:
+            if len(found) >= MAX_FILES:
+                return found
+            path = os.path.join(folder, name)
+            with contextlib.suppress(OSError):
+                entry = os.lstat(path)
+                found[path] = (entry.st_size, entry.st_mtime_ns)
+    return found
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        read_json(path, MAX_NOTEBOOK)
+    except Unreadable:
+        return False
+    return True
+
+
+def copy_in(
     submitted: Path, staged: Path, notebooks: list[str], ours: set[str], ignore: list[str]
 ) -> dict[str, list[Flag]]:
     """Copy a submission and return the flags of each notebook.

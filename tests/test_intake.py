@@ -1,0 +1,50 @@
+"""A submission that is being written while it is read: read again, never graded as broken."""
+
+import json
+
+import pytest
+
+from llm_memory.grading import intake
+
+
+@pytest.fixture
+def places(tmp_path):
+    submitted = tmp_path / "submitted"
+    submitted.mkdir()
+    return submitted, tmp_path / "staged"
+
+
+def take_in(places):
+    submitted, staged = places
+    return intake.take_in(submitted, staged, ["attention"], set(), [])
+
+
+def codes(flags):
+    return [flag.code for flag in flags["attention"]]
+
+
+NOTEBOOK = json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+
+
+def test_a_half_written_notebook_is_read_again(places, monkeypatch):
+    path = places[0] / "attention.ipynb"
+    path.write_text(NOTEBOOK[:20])
+    monkeypatch.setattr(intake.time, "sleep", lambda _: path.write_text(NOTEBOOK))
+    assert codes(take_in(places)) == []
+    assert (places[1] / "attention.ipynb").read_text() == NOTEBOOK
+
+
+def test_a_broken_notebook_that_stays_as_it_is_is_taken_as_it_is(places, monkeypatch):
+    (places[0] / "attention.ipynb").write_text(NOTEBOOK[:20])
+    monkeypatch.setattr(intake.time, "sleep", lambda _: None)
+    take_in(places)
+    assert (places[1] / "attention.ipynb").read_text() == NOTEBOOK[:20]
+
+
+def test_one_that_never_settles_is_left_for_later(places, monkeypatch):
+    path = places[0] / "attention.ipynb"
+    path.write_text("{")
+    monkeypatch.setattr(intake.time, "sleep", lambda _: path.write_text(path.read_text() + " "))
+    with pytest.raises(intake.BeingWritten, match="is being written to"):
+        take_in(places)
+    assert not places[1].exists(), "nothing half read is left"
