@@ -24,7 +24,7 @@ test: .venv/.test  ## everything that CI runs: lint, nbval, tests, browser journ
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -q -p no:cacheprovider --nbval source
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 nbval: .venv/.test  ## run the solved lessons against their stored outputs
 	$(BIN)/python -m pytest -q -p no:cacheprovider --nbval source

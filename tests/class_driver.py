@@ -45,7 +45,6 @@ def second_pass(converter, *_):
 
 #: The steps of one submission's way, in order, and how to stop there.
 STEPS = {
-    "before taking in": lambda: around(intake, "take_in", before=die),
     "taken in": lambda: around(intake, "take_in", after=die),
     "folder made": lambda: around(ClassAutograde, "init_assignment", after=die),
     "sanitized": lambda: around(ClassRun, "_begin", after=die),
@@ -60,8 +59,6 @@ STEPS = {
     "notebook written": lambda: around(
         BaseConverter, "write_single_notebook", after=die, when=second_pass
     ),
-    "permissions set": lambda: around(ClassRun, "set_permissions", after=die),
-    "finished": lambda: around(ClassRun, "_finished", after=die),
 }
 
 
