@@ -288,6 +288,8 @@ def write_between(name: str, text: str, path: Path) -> None:
 
 def main() -> int:
     """Measure, compare, write; return 1 where scores differ."""
+    # Stock nbgrader calls `alembic` by its bare name.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lesson", default="attention")
     parser.add_argument("--stock", type=int, default=12, help="submissions for stock nbgrader")

@@ -1,5 +1,6 @@
 """Submissions for tests: a released lesson with some exercises filled in."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def hand_in(folder: Path, student, lesson, notebook, answers=None, name=None):
     place.mkdir(parents=True)
     nbformat.write(notebook, place / (name or f"{lesson}.ipynb"))
     (place / "timestamp.txt").write_text("2026-01-05 12:00:00.000000 UTC")
+    (place / "submission_secret.txt").write_text(hashlib.sha256(student.encode()).hexdigest())
     if answers is not None:
         (place / "quiz_answers.json").write_text(json.dumps(record(answers)))
     return place

@@ -44,10 +44,10 @@ def test_a_head_takes_they_to_the_student(reader):
 
 def test_different_heads_take_felt_to_who_and_to_what_happened(reader):
     who, at_student = strongest(reader, "felt", "student")
-    what, at_finished = strongest(reader, "felt", "finished")
+    what, at_exam = strongest(reader, "felt", "exam")
     assert who != what
     assert at_student > 0.5
-    assert at_finished > 0.2
+    assert at_exam > 0.4
 
 
 def test_the_comma_predicts_they(reader):
@@ -77,13 +77,16 @@ def test_hiding_the_student_takes_the_answer_away_and_leaves_glad_words(reader):
 
 
 def test_the_answer_rests_on_who_and_on_what_happened(reader):
-    *_, words, _ = reader
+    *_, words, looks = reader
     story = STORY.format("student", "finished the exam")
-    left = {
-        word: chances(reader, story, hide=[place])["relieved"]
-        for place, word in enumerate(words[: words.index("they") + 1])
-    }
-    assert set(sorted(left, key=left.get)[:2]) == {"student", "finished"}
+    left = [
+        chances(reader, story, hide=[place])["relieved"] for place in range(words.index("they") + 1)
+    ]
+    student, finished = words.index("student"), words.index("finished")
+    lowest = sorted(range(len(left)), key=left.__getitem__)[:3]
+    assert set(lowest) == {student, finished, finished + 1}
+    # The word after "finished" carries it: a head of the first layer looks one token back.
+    assert float(looks[0, :, finished + 1, finished].max()) > 0.9
 
 
 def test_a_dragon_is_unknown(reader):

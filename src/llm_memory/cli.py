@@ -44,6 +44,7 @@ def _grade(options: argparse.Namespace) -> int:
     from nbgrader.converters.base import NbGraderException
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from sqlalchemy.exc import OperationalError
 
     from llm_memory.grading.class_run import ClassRun
     from llm_memory.grading.report import to_terminal, write_html
@@ -82,7 +83,7 @@ def _grade(options: argparse.Namespace) -> int:
             problem = "Stopped at once. Run the same command again to go on."
     try:
         summary = summarize(course.coursedir, options.assignment)
-    except MissingEntry:
+    except (MissingEntry, OperationalError):
         summary = None
     if summary is not None and summary.scores:
         to_terminal(summary, console)

@@ -215,7 +215,9 @@ def segfaults(hand: Hand) -> None:
 
 @case(flags={"kernel_died"}, says="ended Python itself")
 def leaves_the_shell(hand: Hand) -> None:
+    # The shell ends a moment after `exit()`: while the next cell runs, so that one is left waiting.
     _append(hand, "exit()")
+    _append(hand, "import time\ntime.sleep(1)")
     _append(hand, "raise SystemExit")
     _append(hand, "raise KeyboardInterrupt")
     hand.notebook.cells.insert(1, new_code_cell("%reset -f"))

@@ -32,6 +32,10 @@ from llm_memory.grading import job
 from llm_memory.grading.converter import ClassAutograde
 
 LOCK_SECONDS = 60  # how long to wait for Formgrader to let go of the gradebook
+GRADEBOOK_TROUBLE = (
+    "The gradebook could not be used ({}). If Formgrader or another run has it open, close that; "
+    "if nbgrader was upgraded, run `nbgrader db upgrade`. Then run the same command again to go on."
+)
 TRIES = 2  # a job whose worker died is given to another one, once
 
 
@@ -66,7 +70,10 @@ class ClassRun(ClassAutograde):
         url = self.coursedir.db_url
         if url.startswith("sqlite:") and "?" not in url:
             self.coursedir.db_url = f"{url}?timeout={LOCK_SECONDS}"
-        super().start()
+        try:
+            super().start()
+        except OperationalError as error:
+            raise NbGraderException(GRADEBOOK_TROUBLE.format(error.orig)) from error
 
     def convert_all(self) -> None:
         """Grade every submission, then raise if one could not be graded."""
@@ -161,11 +168,7 @@ class ClassRun(ClassAutograde):
             raise
         except OperationalError as error:
             self._drop(student, assignment)
-            raise NbGraderException(
-                f"The gradebook could not be written while {student} was graded ({error.orig}). "
-                "If Formgrader or another run has it open, close that; if nbgrader was upgraded, "
-                "run `nbgrader db upgrade`. Then run the same command again to go on."
-            ) from error
+            raise NbGraderException(GRADEBOOK_TROUBLE.format(error.orig)) from error
         except OSError as error:
             self._drop(student, assignment)
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
