@@ -562,7 +562,7 @@ class CacheThatDoubles:
         _fits(k, v, None if room is None else room[0])
         end = old + k.shape[2]
         if room is None or end > room.shape[3]:
-            bigger = torch.empty(2, *k.shape[:2], 2 * end, k.shape[3], dtype=k.dtype)
+            bigger = torch.zeros(2, *k.shape[:2], 2 * end, k.shape[3], dtype=k.dtype)
             if room is not None:
                 bigger[:, :, :, :old] = room[:, :, :, :old]
             self.room[layer] = room = bigger
@@ -1166,7 +1166,7 @@ class _Static:
         self.reset()
 
     def allocate(self, n_layers, shape, dtype):
-        keys = [torch.empty(shape, dtype=dtype) for _ in range(n_layers)]
+        keys = [torch.zeros(shape, dtype=dtype) for _ in range(n_layers)]
         return keys, [torch.empty_like(room) for room in keys]
 
     @property
@@ -1253,7 +1253,7 @@ class StaticCountsForAllLayers(_Static):
 )
 class StaticSharesLayers(_Static):
     def allocate(self, n_layers, shape, dtype):
-        return [[torch.empty(shape, dtype=dtype)] * n_layers for _ in range(2)]
+        return [[torch.zeros(shape, dtype=dtype)] * n_layers for _ in range(2)]
 
 
 @bank.mistake(
@@ -1262,7 +1262,7 @@ class StaticSharesLayers(_Static):
 )
 class StaticSharesKeysAndValues(_Static):
     def allocate(self, n_layers, shape, dtype):
-        rooms = [torch.empty(shape, dtype=dtype) for _ in range(n_layers)]
+        rooms = [torch.zeros(shape, dtype=dtype) for _ in range(n_layers)]
         return rooms, rooms
 
 
@@ -1382,7 +1382,7 @@ class StaticGrows(_Static):
         self.reset()
 
     def reset(self):
-        self.keys = [torch.empty(self.shape, dtype=self.dtype) for _ in range(self.n_layers)]
+        self.keys = [torch.zeros(self.shape, dtype=self.dtype) for _ in range(self.n_layers)]
         self.values = [room.clone() for room in self.keys]
         self.used = [0] * self.n_layers
 
@@ -1424,7 +1424,7 @@ class StaticTokensFirst(_Static):
     def allocate(self, n_layers, shape, dtype):
         batch, heads, most, size = shape
         return [
-            [torch.empty(most, batch, heads, size, dtype=dtype) for _ in range(n_layers)]
+            [torch.zeros(most, batch, heads, size, dtype=dtype) for _ in range(n_layers)]
             for _ in range(2)
         ]
 
