@@ -272,9 +272,9 @@ def cost(row: Measurement, cores: int, learners: int = 100_000) -> str:
         f"({cores} cores), or {hours / 64:,.1f} hours on 64 cores of a cluster. The one process "
         f"that owns the gradebook takes {row.owner / row.submissions:.2f} of these CPU seconds, so "
         f"it keeps up with about {row.cpu / row.owner:.0f} workers; beyond that, give each lesson, "
-        "or each part of the class, a course folder of its own. Memory does not grow with the "
-        f"class (peak {row.memory / 2**20:,.0f} MiB at {row.submissions} submissions), since only "
-        "what is in flight is held."
+        "or each part of the class, a course folder of its own. Peak memory was "
+        f"{row.memory / 2**20:,.0f} MiB at {row.submissions} submissions; only what is in flight "
+        "is held, but that memory stays level in a larger class was not measured."
     )
 
 
