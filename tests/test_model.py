@@ -1,68 +1,18 @@
 """The model equals transformers', takes the learner's parts, and refuses clearly."""
 
-import json
 import shutil
 import warnings
 from itertools import islice
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from llm_memory.checkpoint import LlamaConfig
-from llm_memory.model import SHIPPED, Llama, attend, attention_weights, load_model, rotate
+from llm_memory.model import SHIPPED, attend, attention_weights, load_model, rotate
 from llm_memory.streaming import ModelCache, stream
+from tests.model_folders import SHAPES, random_model, write_folder
 
 torch.set_num_threads(1)
-
-SMALL = {"vocab_size": 61, "width": 24, "hidden": 40, "n_layers": 2, "window": 64}
-SHAPES = {
-    "groups of three": {"n_heads": 6, "n_kv_heads": 2, "head_dim": 4},
-    "head size apart from width": {"n_heads": 3, "n_kv_heads": 3, "head_dim": 16},
-    "one shared head, untied": {"n_heads": 4, "n_kv_heads": 1, "head_dim": 6, "tied": False},
-    "other base and epsilon": {
-        "n_heads": 2,
-        "n_kv_heads": 2,
-        "head_dim": 12,
-        "rope_theta": 500_000.0,
-        "norm_eps": 1e-2,
-    },
-    "Llama's biases": {
-        "n_heads": 4,
-        "n_kv_heads": 2,
-        "head_dim": 6,
-        "qkv_bias": True,
-        "o_bias": True,
-    },
-    "Qwen2's biases": {"n_heads": 4, "n_kv_heads": 2, "head_dim": 6, "qkv_bias": True},
-}
-
-
-def random_model(**shape) -> Llama:
-    torch.manual_seed(0)
-    model = Llama(LlamaConfig(**{**SMALL, **shape}))
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.4)
-    return model.requires_grad_(False)
-
-
-def write_folder(folder, model: Llama, tokenizer: bool = True):
-    """A model folder as one downloads it, with a small byte-pair tokenizer of its own."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    folder.mkdir(exist_ok=True)
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(model.config.to_hf()), encoding="utf-8")
-    if tokenizer:
-        letters = {letter: i for i, letter in enumerate("abcdefghijklmnopqrstuvwxyz")}
-        inner = Tokenizer(
-            models.BPE(vocab={**letters, "th": 26, "the": 27}, merges=[("t", "h"), ("th", "e")])
-        )
-        inner.pre_tokenizer = pre_tokenizers.Whitespace()
-        inner.save(str(folder / "tokenizer.json"))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -107,87 +57,6 @@ def test_equals_transformers_on_the_shipped_weights(shipped):
             torch.tensor([prompt]), max_new_tokens=60, do_sample=False, pad_token_id=0
         )
     assert generated[0, len(prompt) :].tolist() == ours
-
-
-# --- a folder from elsewhere ----------------------------------------------------------------
-
-
-def test_loads_a_folder_with_its_own_tokenizer(tmp_path, ids):
-    model = random_model(**SHAPES["Qwen2's biases"])
-    loaded, tokenizer = load_model(write_folder(tmp_path, model))
-    assert torch.equal(loaded(ids), model(ids))
-    assert loaded.config == model.config
-    assert tokenizer.tokens("the cat") == ["the", "c", "a", "t"]
-    assert tokenizer.decode(tokenizer.encode("the"))[:3] == "the"
-    with pytest.raises(ValueError, match="empty"):
-        tokenizer.encode("")
-
-
-def test_loads_shards_and_an_old_style_config(tmp_path, ids):
-    model = random_model(**SHAPES["groups of three"])
-    write_folder(tmp_path, model)
-    tensors = {k: v.contiguous() for k, v in model.state_dict().items()}
-    names = sorted(tensors)
-    (tmp_path / "model.safetensors").unlink()
-    parts = {"a.safetensors": names[:5], "b.safetensors": names[5:]}
-    for file, part in parts.items():
-        save_file({name: tensors[name] for name in part}, tmp_path / file)
-    index = {"weight_map": {name: file for file, part in parts.items() for name in part}}
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert torch.equal(load_model(tmp_path)[0](ids), model(ids))
-    (tmp_path / "b.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match=r"b\.safetensors"):
-        load_model(tmp_path)
-
-
-def test_rope_theta_is_read_from_both_places_where_it_stands():
-    raw = random_model(**SHAPES["groups of three"]).config.to_hf()
-    raw["rope_theta"] = 7_000.0
-    assert LlamaConfig.from_hf(raw).rope_theta == 7_000.0
-    del raw["rope_theta"]
-    newer = raw | {"rope_parameters": {"rope_type": "default", "rope_theta": 9_000.0}}
-    assert LlamaConfig.from_hf(newer).rope_theta == 9_000.0
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"model_type": "gpt2"}, "gpt2"),
-        ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "rope scaling"),
-        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "rope scaling"),
-        ({"use_sliding_window": True}, "use_sliding_window"),
-        ({"hidden_act": "gelu"}, "hidden_act"),
-        ({"hidden_size": None}, "hidden_size"),
-        ({"vocab_size": 60}, "embed_tokens"),
-    ],
-)
-def test_refuses_what_it_would_get_wrong(change, message, tmp_path):
-    write_folder(tmp_path, random_model(**SHAPES["groups of three"]))
-    raw = json.loads((tmp_path / "config.json").read_text())
-    raw = {key: value for key, value in (raw | change).items() if value is not None}
-    (tmp_path / "config.json").write_text(json.dumps(raw))
-    with pytest.raises(ValueError, match=message):
-        load_model(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
-def test_missing_and_broken_files_are_named(name, tmp_path):
-    folder = write_folder(tmp_path / "model", random_model(**SHAPES["groups of three"]))
-    (folder / name).write_bytes((folder / name).read_bytes()[:20])
-    with pytest.raises(ValueError, match=name):
-        load_model(folder)
-    (folder / name).unlink()
-    with pytest.raises(FileNotFoundError, match=name):
-        load_model(folder)
-
-
-def test_missing_tensors_are_named(tmp_path):
-    model = random_model(**SHAPES["groups of three"])
-    write_folder(tmp_path, model)
-    tensors = {k: v for k, v in model.state_dict().items() if "layers.1.mlp.up" not in k}
-    save_file(tensors, tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match=r"layers\.1\.mlp\.up_proj"):
-        load_model(tmp_path)
 
 
 # --- the learner's parts --------------------------------------------------------------------

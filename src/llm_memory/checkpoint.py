@@ -1,7 +1,7 @@
 """Read a model folder in Hugging Face's format: `config.json` and safetensors files."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from llm_memory.guards import expect
+from llm_memory.rope import PLAIN, Scaling, read_rope
 
 FAMILIES = ("llama", "qwen2")
 
@@ -30,7 +31,9 @@ class LlamaConfig:
     norm_eps: float = 1e-5
     qkv_bias: bool = False
     o_bias: bool = False
+    mlp_bias: bool = False
     tied: bool = True
+    rope_scaling: Scaling = PLAIN
 
     @classmethod
     def from_hf(cls, raw: dict) -> "LlamaConfig":
@@ -45,12 +48,11 @@ class LlamaConfig:
                 f"config.json says model_type {family!r}; this code reads {' and '.join(FAMILIES)} "
                 "(Llama 2 and 3, SmolLM2, Qwen2, Qwen2.5)"
             )
-        rope = {**(raw.get("rope_parameters") or {}), **(raw.get("rope_scaling") or {})}
         unsupported = {
-            "rope scaling": rope.get("rope_type", rope.get("type", "default")) != "default",
             "hidden_act": raw.get("hidden_act", "silu") != "silu",
-            "mlp_bias": bool(raw.get("mlp_bias", False)),
-            "use_sliding_window": bool(raw.get("use_sliding_window", False)),
+            "sliding window attention": _slides(raw, family),
+            "partial_rotary_factor": raw.get("partial_rotary_factor", 1.0) != 1.0,
+            "quantization_config": bool(raw.get("quantization_config")),
         }
         if any(unsupported.values()):
             names = ", ".join(name for name, found in unsupported.items() if found)
@@ -58,6 +60,7 @@ class LlamaConfig:
                 f"config.json asks for what this code does not implement: {names}. "
                 "Take a model without it, such as SmolLM2, Llama 3 or Qwen2.5"
             )
+        base, scaling = read_rope(raw)
         try:
             bias = family == "qwen2" or bool(raw.get("attention_bias", False))
             return cls(
@@ -68,11 +71,13 @@ class LlamaConfig:
                 n_heads=raw["num_attention_heads"],
                 n_kv_heads=raw.get("num_key_value_heads") or raw["num_attention_heads"],
                 head_dim=raw.get("head_dim") or raw["hidden_size"] // raw["num_attention_heads"],
-                window=raw["max_position_embeddings"],
-                rope_theta=float(raw.get("rope_theta") or rope.get("rope_theta") or 10_000.0),
+                window=scaling.window(raw["max_position_embeddings"]),
+                rope_theta=base,
+                rope_scaling=scaling,
                 norm_eps=raw.get("rms_norm_eps", 1e-6),
                 qkv_bias=bias,
                 o_bias=bias and family == "llama",
+                mlp_bias=family == "llama" and bool(raw.get("mlp_bias", False)),
                 tied=raw.get("tie_word_embeddings", False),
             )
         except KeyError as missing:
@@ -92,8 +97,12 @@ class LlamaConfig:
             "head_dim": self.head_dim,
             "max_position_embeddings": self.window,
             "rope_theta": self.rope_theta,
+            "rope_scaling": None
+            if self.rope_scaling.name == "default"
+            else self.rope_scaling.to_hf(),
             "rms_norm_eps": self.norm_eps,
             "attention_bias": self.o_bias,
+            "mlp_bias": self.mlp_bias,
             "tie_word_embeddings": self.tied,
             "hidden_act": "silu",
             "bos_token_id": None,
@@ -106,14 +115,26 @@ class LlamaConfig:
         return self.qkv_bias and not self.o_bias
 
 
+def _slides(raw: dict, family: str) -> bool:
+    """Whether any layer sees a sliding window only. Qwen2.5 names one that it does not use."""
+    kinds = raw.get("layer_types")
+    if kinds is not None:
+        return any(kind != "full_attention" for kind in kinds)
+    used = family == "qwen2" and raw.get("use_sliding_window") and raw.get("sliding_window", 4096)
+    return bool(used) and raw.get("max_window_layers", 28) < raw.get("num_hidden_layers", 0)
+
+
 def read_json(path: Path) -> dict:
     """Read a JSON object, or say which file of the model folder is missing or broken."""
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} is no model folder: it has no {path.name}")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON ({error}): copy the file again") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds a {type(found).__name__}, no object: copy the file again")
+    return found
 
 
 def read_checkpoint(folder: Path) -> tuple[LlamaConfig, dict[str, torch.Tensor]]:
@@ -123,10 +144,12 @@ def read_checkpoint(folder: Path) -> tuple[LlamaConfig, dict[str, torch.Tensor]]
     """
     config = LlamaConfig.from_hf(read_json(folder / "config.json"))
     index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        shards = sorted(set(read_json(index)["weight_map"].values()))
-    else:
-        shards = ["model.safetensors"]
+    shards = ["model.safetensors"]
+    if index.is_file() and not (folder / shards[0]).is_file():
+        places = read_json(index).get("weight_map")
+        if not isinstance(places, dict) or not places:
+            raise ValueError(f"{index} has no weight_map: copy the file again")
+        shards = sorted(set(places.values()))
     tensors: dict[str, torch.Tensor] = {}
     for name in shards:
         if not (folder / name).is_file():
@@ -138,6 +161,12 @@ def read_checkpoint(folder: Path) -> tuple[LlamaConfig, dict[str, torch.Tensor]]
                 f"{folder / name} is not a whole safetensors file ({error}): copy it again"
             ) from None
         tensors |= {key: tensor.float() for key, tensor in shard.items()}
+    if config.tied and "lm_head.weight" in tensors:
+        # As transformers: a table that both are made from may stand under either name, and where
+        # both stand there and differ, the file is believed and not the config.
+        head = tensors["lm_head.weight"]
+        embedding = tensors.setdefault("model.embed_tokens.weight", head)
+        config = replace(config, tied=torch.equal(head, embedding))
     return config, tensors
 
 

@@ -22,8 +22,14 @@ def expect_pair(got: object, what: str) -> tuple | list:
     return got
 
 
-def expect_together(cache, attention, rope, attention_layer, hide) -> None:
-    """Refuse parts that would be left out without a word, with ValueError."""
+def expect_together(config, cache, attention, rope, attention_layer, hide) -> None:
+    """Refuse parts that would be left out, or quietly wrong in this model, with ValueError."""
+    rope_type = config.rope_scaling.name
+    if rope_type != "default" and (rope is not None or attention_layer is not None):
+        raise ValueError(
+            f"this model scales its rotary positions (rope_type {rope_type!r}), which a function "
+            "of positions and base does not: call it without rope= and attention_layer="
+        )
     if attention_layer is not None and (attention is not None or rope is not None or len(hide)):
         raise ValueError(
             "attention_layer= replaces the whole attention of every layer: "

@@ -6,8 +6,8 @@ written with B batch, E width, H query heads, H_kv key/value heads, L new tokens
 S tokens attended to (keys), D head size, V vocabulary.
 
 Two parts are exercises in this course, so they are written here in another way than the
-exercises ask for: rotary positions as a product of complex numbers, and grouped attention by
-PyTorch's own `scaled_dot_product_attention`. Your functions take their place as arguments:
+exercises ask for: rotary positions as a product of complex numbers (in `rope.py`), and grouped
+attention by PyTorch's own `scaled_dot_product_attention`. Yours take their place as arguments:
 
     model(tokenizer.encode("the red code is"), attention=grouped_query_attention)
 """
@@ -20,34 +20,11 @@ from torch.nn import functional as F
 
 from llm_memory.checkpoint import LlamaConfig, fill, read_checkpoint
 from llm_memory.guards import as_ids, expect, expect_pair, expect_together, warn_past_window
+from llm_memory.rope import rotate as rotate  # the lessons import it from here
+from llm_memory.rope import turn_by, turns
 from llm_memory.tokenizer import load_tokenizer
 
 SHIPPED = Path(__file__).parent / "data"
-
-
-def rotate(x: Tensor, positions: Tensor, base: float = 10_000.0, scale: float = 1.0) -> Tensor:
-    """Turn each query or key by angles that grow with its position (RoPE, arXiv 2104.09864).
-
-    Numbers i and i + D/2 of x (B, heads, L, D) are the real and the imaginary part of one complex
-    number (Hugging Face's layout); a product with a number of length 1 turns it. `positions` (L,)
-    is divided by `scale` first (position interpolation, arXiv 2306.15595). Returns x's shape.
-    """
-    return turn_by(x, turns(positions, x.shape[-1] // 2, base, scale))
-
-
-def turns(positions: Tensor, half: int, base: float, scale: float = 1.0) -> Tensor:
-    """The complex numbers of length 1 (L, half) that turn by each position's angles."""
-    speeds = float(base) ** (-torch.arange(half, device=positions.device).double() / half)
-    angles = torch.outer(positions.double() / scale, speeds).float()
-    return torch.polar(torch.ones_like(angles), angles)
-
-
-def turn_by(x: Tensor, numbers: Tensor) -> Tensor:
-    """Turn x (B, heads, L, D) by `turns(...)`, which every head of every layer can share."""
-    half = x.shape[-1] // 2
-    pairs = torch.complex(x[..., :half].float(), x[..., half:].float())
-    turned = pairs * numbers
-    return torch.cat([turned.real, turned.imag], dim=-1).to(x.dtype)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,9 +81,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(config.width, config.hidden, bias=False)
-        self.up_proj = nn.Linear(config.width, config.hidden, bias=False)
-        self.down_proj = nn.Linear(config.hidden, config.width, bias=False)
+        self.gate_proj = nn.Linear(config.width, config.hidden, bias=config.mlp_bias)
+        self.up_proj = nn.Linear(config.width, config.hidden, bias=config.mlp_bias)
+        self.down_proj = nn.Linear(config.hidden, config.width, bias=config.mlp_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Open a gate for each hidden number, and pass what goes through."""
@@ -153,7 +130,7 @@ class Llama(nn.Module):
             of a layer's whole attention; x (B, L, E) is normalised, weights is an `Attention`.
         hide: positions that no other token may attend to (without a cache).
         """
-        expect_together(cache, attention, rope, attention_layer, hide)
+        expect_together(self.config, cache, attention, rope, attention_layer, hide)
         ids = as_ids(ids, self.config.vocab_size)
         start = 0 if cache is None else cache.n_seen
         warn_past_window(start + ids.shape[1], self.config.window)
@@ -165,7 +142,9 @@ class Llama(nn.Module):
             mask |= positions == positions[:, None]
 
         if rope is None:
-            numbers = turns(positions, self.config.head_dim // 2, self.config.rope_theta)
+            scaling, half = self.config.rope_scaling, self.config.head_dim // 2
+            speeds = scaling.speeds(half, self.config.rope_theta, start + ids.shape[1])
+            numbers = turns(positions, speeds, length=scaling.length)
 
         def turn(z: Tensor) -> Tensor:
             if rope is None:
@@ -202,8 +181,9 @@ def attention_weights(model: Llama, ids, attention=attend, hide=()) -> Tensor:
 def load_model(path: str | Path | None = None):
     """Return (model, tokenizer): the model of this course, or one from a folder.
 
-    The folder holds `config.json`, safetensors weights of a Llama- or Qwen2-family model and its
-    `tokenizer.json`. Raises FileNotFoundError or ValueError naming the file and what is wrong.
+    The folder holds `config.json`, safetensors weights of a Llama- or Qwen2-family model (whole or
+    in shards, of any float type) and its `tokenizer.json`. Scaled rotary positions are those of
+    `rope.KINDS`. Raises FileNotFoundError or ValueError naming the file and what is wrong.
     """
     folder = SHIPPED if path is None else Path(path)
     config, tensors = read_checkpoint(folder)

@@ -55,6 +55,9 @@ class BPETokenizer:
             self.inner = Tokenizer.from_file(str(path))
         except Exception as error:  # tokenizers raises bare Exception for a broken file
             raise ValueError(f"{path} is no tokenizer file ({error}): copy it again") from None
+        # Left in the file by whoever trained the model; both would change the text.
+        self.inner.no_truncation()
+        self.inner.no_padding()
 
     def __len__(self) -> int:
         """Return the number of tokens."""
