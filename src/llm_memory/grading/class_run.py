@@ -30,6 +30,8 @@ from traitlets import Integer, Unicode
 
 from llm_memory.grading import job
 from llm_memory.grading.converter import ClassAutograde
+from llm_memory.grading.forkserver import ForkServer
+from llm_memory.grading.provisioner import can_fork
 
 LOCK_SECONDS = 60  # how long to wait for Formgrader to let go of the gradebook
 GRADEBOOK_TROUBLE = (
@@ -282,8 +284,7 @@ class ClassRun(ClassAutograde):
         def current() -> Pool:
             # A broken pool says so only when it is used.
             if not pools or pools[-1]._broken:
-                context = get_context("spawn")  # forking a process with threads is not safe
-                pools.append(Pool(self._capacity, context, job.start_worker))
+                pools.append(_new_pool(self._capacity))
             return pools[-1]
 
         try:
@@ -307,6 +308,14 @@ class ClassRun(ClassAutograde):
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+
+
+def _new_pool(workers: int) -> Pool:
+    """Return a pool whose workers share this process's fork server."""
+    lent = (ForkServer.instance().lend(),) if can_fork() else ()
+    # Forking a process with threads is not safe, and the socket of multiprocessing's own fork
+    # server is one that a submission might reach.
+    return Pool(workers, get_context("spawn"), job.start_worker, lent)
 
 
 def _cluster(address: str) -> Any:

@@ -28,6 +28,8 @@ from traitlets import Dict, Instance, List
 
 from llm_memory.grading import flags, intake, rebuild
 from llm_memory.grading.flags import KEY, Flag
+from llm_memory.grading.forkserver import ForkServer
+from llm_memory.grading.provisioner import can_fork
 from llm_memory.grading.submission import Submission, Unreadable, read_notebook
 
 
@@ -76,6 +78,7 @@ class ClassAutograde(Autograde):
 
     staging = Instance(Path, allow_none=True)
     expected = List(help="The lesson's notebooks, without suffix.")
+    lessons = Dict(help="The lesson as graded, by the notebook's name.")
     staged_flags = Dict(help="The flags of each staged notebook, by path.")
 
     @property
@@ -95,6 +98,8 @@ class ClassAutograde(Autograde):
             self._fail("Outputs that were handed in are no grade: leave out --no-execute.")
         with tempfile.TemporaryDirectory(prefix="grading-") as folder:
             self.staging = Path(folder).resolve()
+            if can_fork():
+                ForkServer.instance().begin()  # it warms up while the class is taken in
             super().start()
 
     def init_notebooks(self) -> None:
@@ -146,7 +151,7 @@ class ClassAutograde(Autograde):
             self._fail(self._not_ready(assignment, folder))
         for name in names:
             try:
-                rebuild.load_lesson(
+                self.lessons[name] = rebuild.load_lesson(
                     folder / f"{name}.ipynb", name, assignment, course.db_url, self.config
                 )
             except rebuild.CourseError as error:

@@ -32,7 +32,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Iterable
-from typing import Any
+from typing import IO, Any
 
 from llm_memory.grading import sandbox
 
@@ -380,40 +380,49 @@ class ForkServer:
     def __init__(self) -> None:
         self._server: subprocess.Popen | None = None
         self._requests: socket.socket | None = None
+        self._log: IO[bytes] | None = None  # what it writes, until it is warm
         self._busy = threading.Lock()
 
     @property
     def pid(self) -> int | None:
-        """The server's process id, or None while there is none."""
+        """The server's process id, or None while there is none of our own."""
         return self._server.pid if self._server else None
 
-    def start(self) -> None:
-        """Start the server and wait until it is warm; does nothing if it runs.
-
-        Raises ForkServerError with what it wrote if it ends before it is ready.
-        """
-        if self._server is not None and self._server.poll() is None:
+    def begin(self) -> None:
+        """Start the server and do not wait for it; does nothing if it runs."""
+        if self._requests is not None and not self._has_died():
             return
         self.close()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         environment = {k: os.environ[k] for k in _KEPT_ENVIRONMENT if k in os.environ}
         environment |= _ONE_THREAD
         environment |= {
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         }
-        with tempfile.TemporaryFile() as log, theirs:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (`start` closes it, or `close`)
+        with theirs:
             self._server = subprocess.Popen(
                 [sys.executable, "-P", "-m", __name__, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 env=environment,
                 cwd="/",
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=self._log,
+                stderr=self._log,
             )
-            theirs.close()
-            answer = ours.recv(_MESSAGE)
+
+    def start(self) -> None:
+        """Start the server and wait until it is warm; does nothing if it is.
+
+        Raises ForkServerError with what it wrote if it ends before it is ready.
+        """
+        self.begin()
+        if self._log is None:
+            return
+        with self._log as log:
+            self._log = None
+            answer = self._requests.recv(_MESSAGE)
             if not answer:
                 self._server.wait()
                 log.seek(0)
@@ -426,7 +435,20 @@ class ForkServer:
                 "a library starts them on import. Kernels may hang.",
                 stacklevel=2,
             )
-        self._requests = ours
+
+    def lend(self) -> socket.socket:
+        """Return the line to a warm server, for `borrow` in a process that this one starts.
+
+        Raises ForkServerError as `start`.
+        """
+        with self._busy:
+            self.start()
+            return self._requests
+
+    @classmethod
+    def borrow(cls, line: socket.socket) -> None:
+        """Use another process's server in this one; one of our own follows if that one dies."""
+        cls.instance()._requests = line
 
     def launch(
         self,
@@ -456,7 +478,7 @@ class ForkServer:
             except OSError as error:
                 raise ForkServerError(f"the fork server did not answer: {error}") from error
             # It may have died with the request in its hands, and then a new one is asked.
-            if answer or attempt == 2 or not self._has_died():
+            if answer or attempt == 2 or not self._has_died(seconds=1):
                 break
             ours.close()
         if "missing" not in answer:
@@ -464,12 +486,11 @@ class ForkServer:
             raise ForkServerError(f"no kernel could be forked:\n{answer.get('error', answer)}")
         return SandboxedProcess(ours, *descriptors, answer["missing"])
 
-    def _has_died(self) -> bool:
-        try:
-            self._server.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+    def _has_died(self, seconds: float = 0) -> bool:
+        """Whether its end of the line is closed, or will be within some seconds."""
+        line = select.poll()
+        line.register(self._requests, 0)  # a closed line is reported unasked
+        return bool(line.poll(1000 * seconds))
 
     def launch_judge(self) -> tuple[socket.socket, int]:
         """Fork a judge (`judge_process.serve`) and return its stream and its pidfd.
@@ -508,6 +529,9 @@ class ForkServer:
 
     def close(self) -> None:
         """End the server, and with it every kernel that it forked."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
         if self._requests is not None:
             self._requests.close()
             self._requests = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import tempfile
 import threading
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import nbformat
 from traitlets.config import Config
 from traitlets.utils.importstring import import_item
 
+from llm_memory.grading.forkserver import ForkServer
 from llm_memory.grading.provisioner import SandboxProvisioner
 
 
@@ -69,8 +71,13 @@ def settings_of(execute: str, config: Config) -> dict[str, dict[str, Any]]:
     return {name: dict(config[name]) for name in names if name in config}
 
 
-def start_worker() -> None:
-    """Leave Ctrl-C to the process that owns the gradebook, and end when that one is gone."""
+def start_worker(line: socket.socket | None = None) -> None:
+    """Leave Ctrl-C to the process that owns the gradebook, and end when that one is gone.
+
+    line: that process's line to its fork server, for this one to use.
+    """
+    if line is not None:
+        ForkServer.borrow(line)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_owner, daemon=True).start()
 

@@ -403,24 +403,15 @@ def _name_cells(notebook: NotebookNode) -> None:
 class Rebuild(NbGraderPreprocessor):
     """The first of the sanitizing preprocessors; see this module for its rules.
 
-    It needs the `Autograde` converter above it for the course's folders. Quiz answers, from the
+    It needs `ClassAutograde` above it, which has loaded the lesson. Quiz answers, from the
     outputs of the notebook and from the answers file beside it, and the flags are carried on in
     `nb.metadata["llm_memory"]`.
     """
 
     def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
-        """Return the rebuilt notebook; `CourseError` if the course is not ready."""
-        course = self.parent.parent.coursedir
-        names = resources["nbgrader"]
+        """Return the rebuilt notebook."""
+        lesson = self.parent.parent.lessons[resources["nbgrader"]["notebook"]]
         submission = resources.pop("submission", None) or parse_notebook(nb)
-        lesson = load_lesson(
-            Path(course.format_path(course.source_directory, ".", names["assignment"]))
-            / f"{names['notebook']}.ipynb",
-            names["notebook"],
-            names["assignment"],
-            names["db_url"],
-            self.config,
-        )
         rebuilt, found = rebuild(lesson, submission.cells)
         if any(flag.code in ("unreadable", "missing-notebook") for flag in submission.flags):
             found = []  # that nothing is there has been said

@@ -72,7 +72,8 @@ def summarize(course: CourseDirectory, assignment: str) -> Summary:
                     item.scores.append(grade.score or 0.0)
                 _read_graded(summary, student, _graded(course, student, assignment, notebook.name))
         summary.missing = sorted(s.id for s in gradebook.students if s.id not in graded)
-    _group_by_exercise(summary)
+        exercises = [cell.name for nb in found.notebooks for cell in nb.solution_cells]
+    _group_by_exercise(summary, exercises)
     summary.scores = dict(sorted(summary.scores.items()))
     summary.flags.sort()
     return summary
@@ -101,11 +102,8 @@ def _read_graded(summary: Summary, student: str, path: Path) -> None:
             summary.mistakes[mistake] += 1
 
 
-def _group_by_exercise(summary: Summary) -> None:
-    """Add up the cells of each exercise and each quiz, in the order of the lesson's bank."""
-    from llm_memory.check import exercises
-
-    names = list(exercises())
+def _group_by_exercise(summary: Summary, names: list[str]) -> None:
+    """Add up the cells of each exercise and each quiz."""
     quizzes = {quiz.grade_id for quiz in BANK.values()}
     for item in summary.cells.values():
         name = item.name if item.name in quizzes else tested_exercise(item.name, names) or item.name
