@@ -8,6 +8,7 @@ into `docs/benchmarks.md`. Only ratios from one run mean something: the machine 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import inspect
 import os
 import platform
@@ -26,7 +27,6 @@ from pathlib import Path
 
 import nbformat
 import psutil
-from nbgrader.api import Gradebook
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -34,13 +34,21 @@ sys.path.insert(0, str(ROOT))
 from llm_memory.build import fingerprints  # noqa: E402
 from llm_memory.build.lesson import grade_id, is_quiz, is_test  # noqa: E402
 from llm_memory.quiz import BANK  # noqa: E402
-from tests.submissions import hand_in, released, solutions, solved  # noqa: E402
+from tests.submissions import hand_in, released, scores, solutions, solved  # noqa: E402
 
 OTTER = "otter-grader==7.0.0"
 SEED = 20261124
 STOCK_CONFIG = """c = get_config()
 c.CourseDirectory.course_id = "llm-memory"
 """
+
+
+#: What the processes of a run are for, by their place below the one that was started.
+OWNER = "nbgrader: files, rebuild, gradebook"
+WORKER = "workers: messages to kernels"
+SERVER = "fork server: imports once, forks"
+JUDGE = "judges: the tests' side"
+KERNEL = "kernels: the learners' code"
 
 
 @dataclass
@@ -52,7 +60,7 @@ class Measurement:
     seconds: float
     cpu: float
     memory: int
-    owner: float  # CPU seconds of the process that was started, its descendants left out
+    parts: dict[str, float]  # CPU seconds by what the processes are for
     scores: dict[str, dict[str, float]]
 
     @property
@@ -127,9 +135,8 @@ def measure(name: str, command: list[str], folder: Path, lesson: str, n: int) ->
     process = subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    peak, owner = [0], [0.0]
-    watcher = threading.Thread(target=_watch, args=(process.pid, peak, owner), daemon=True)
-    watcher.start()
+    watch = Watch(process.pid)
+    watch.start()
     printed, _ = process.communicate()
     seconds = time.perf_counter() - start
     after = os.times()
@@ -138,40 +145,56 @@ def measure(name: str, command: list[str], folder: Path, lesson: str, n: int) ->
     cpu = (after.children_user + after.children_system) - (
         before.children_user + before.children_system
     )
-    return Measurement(name, n, seconds, cpu, peak[0], owner[0], scores_of(folder, lesson))
+    graded = scores(folder, lesson) if (folder / "gradebook.db").is_file() else {}
+    return Measurement(name, n, seconds, cpu, watch.peak, watch.parts(), graded)
 
 
-def _watch(pid: int, peak: list[int], owner: list[float]) -> None:
-    # PSS counts a page that forked kernels share once.
-    while True:
-        try:
-            root = psutil.Process(pid)
-            owner[0] = root.cpu_times().user + root.cpu_times().system
-            total = 0
-            for process in [root, *root.children(recursive=True)]:
-                try:
-                    total += process.memory_full_info().pss
-                except (psutil.Error, OSError):
-                    continue
-            peak[0] = max(peak[0], total)
-        except psutil.Error:
-            return
-        time.sleep(0.5)
+class Watch(threading.Thread):
+    """Looks at a process and all below it: their memory, and what each spends its time on."""
 
+    def __init__(self, pid: int):
+        super().__init__(daemon=True)
+        self.root, self.peak = psutil.Process(pid), 0
+        self._roles: dict[psutil.Process, str] = {self.root: OWNER}
+        self._spent: dict[psutil.Process, float] = {}
 
-def scores_of(folder: Path, lesson: str) -> dict[str, dict[str, float]]:
-    """Return each learner's scores by cell, from the course's gradebook, if it has one."""
-    if not (folder / "gradebook.db").is_file():
-        return {}
-    with Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as gradebook:
-        return {
-            submission.student.id: {
-                grade.name: grade.score
-                for notebook in submission.notebooks
-                for grade in notebook.grades
-            }
-            for submission in gradebook.assignment_submissions(lesson)
-        }
+    def run(self) -> None:
+        """Look until the process has ended: often at the times, now and then at the memory."""
+        turn = 0
+        while True:
+            try:
+                found = [self.root, *self.root.children(recursive=True)]
+            except psutil.Error:
+                return
+            memory = 0
+            for process in found:
+                with contextlib.suppress(psutil.Error, OSError):
+                    times = process.cpu_times()
+                    self._spent[process] = times.user + times.system
+                    self._roles.setdefault(process, self._role(process))
+                    if turn % 5 == 0:
+                        # PSS counts a page that forked kernels share once.
+                        memory += process.memory_full_info().pss
+            self.peak = max(self.peak, memory)
+            turn += 1
+            time.sleep(0.1)
+
+    def _role(self, process: psutil.Process) -> str:
+        above = self._roles.get(process.parent(), OWNER)
+        command = " ".join(process.cmdline())
+        if above in (OWNER, WORKER):
+            if "llm_memory.grading.forkserver" in command:
+                return SERVER
+            return WORKER if "multiprocessing" in command else above
+        # The server forks a judge, or the first process of a namespace, which forks a kernel.
+        return JUDGE if above == SERVER else KERNEL
+
+    def parts(self) -> dict[str, float]:
+        """Return the CPU seconds by role; a process's last tenth of a second may be missing."""
+        found = dict.fromkeys((OWNER, WORKER, SERVER, JUDGE, KERNEL), 0.0)
+        for process, spent in self._spent.items():
+            found[self._roles[process]] += spent
+        return found
 
 
 def compare(stock: Measurement, ours: Measurement) -> list[str]:
@@ -258,6 +281,13 @@ def table(rows: list[Measurement], base: Measurement) -> str:
     return "\n".join(lines)
 
 
+def profile(row: Measurement) -> str:
+    """Return what the CPU seconds of a run went into, as a Markdown table."""
+    lines = ["| what is left | CPU s per submission |", "|---|---:|"]
+    lines += [f"| {part} | {spent / row.submissions:.2f} |" for part, spent in row.parts.items()]
+    return "\n".join(lines)
+
+
 def cost(row: Measurement, cores: int, learners: int = 100_000) -> str:
     """Return the paragraph on what a very large class costs, from a measured one.
 
@@ -269,12 +299,12 @@ def cost(row: Measurement, cores: int, learners: int = 100_000) -> str:
         f"Measured above: {row.cpu / row.submissions:.2f} CPU seconds a submission, everything "
         f"included. {learners:,} learners who hand in the `attention` lesson once are "
         f"{hours:,.0f} core-hours: {seconds / 3600:,.1f} hours on a machine like this one "
-        f"({cores} cores), or {hours / 64:,.1f} hours on 64 cores of a cluster. The one process "
-        f"that owns the gradebook takes {row.owner / row.submissions:.2f} of these CPU seconds, so "
-        f"it keeps up with about {row.cpu / row.owner:.0f} workers; beyond that, give each lesson, "
-        "or each part of the class, a course folder of its own. Peak memory was "
-        f"{row.memory / 2**20:,.0f} MiB at {row.submissions} submissions; only what is in flight "
-        "is held, but that memory stays level in a larger class was not measured."
+        f"({cores} cores). The one process that owns the gradebook takes "
+        f"{row.parts[OWNER] / row.submissions:.2f} of these CPU seconds, so it keeps up with about "
+        f"{row.cpu / row.parts[OWNER]:.0f} cores; beyond that, give each lesson, or each part of "
+        "the class, a course folder of its own. Peak memory was "
+        f"{row.memory / 2**20:,.0f} MiB at {row.submissions} submissions: only what is in flight "
+        "is held."
     )
 
 
@@ -330,11 +360,20 @@ def main() -> int:
             )
     differing = [line for row in rows[1:] if row.scores for line in compare(stock, row)]
     text = table(rows, stock)
+    if options.large:
+        large = rows[-1]
+        ratio = (large.seconds / large.submissions) / (small.seconds / small.submissions)
+        text += (
+            f"\n\nAt {large.submissions} submissions, one takes {ratio:.2f} times as long as at "
+            f"{small.submissions}, and the peak of memory is "
+            f"{large.memory / small.memory:.2f} times as high."
+        )
     text += (
         f"\n\n{platform.machine()}, {cores} cores, Python {platform.python_version()}, lesson "
         f"`{lesson}`. Scores compared cell by cell with stock nbgrader on the submissions that "
         f"both graded, quizzes aside (stock nbgrader cannot grade them): "
-        f"{'no difference' if not differing else f'{len(differing)} differences'}."
+        f"{'no difference' if not differing else f'{len(differing)} differences'}.\n\n"
+        f"Where the time of the last run goes:\n\n{profile(rows[-1])}"
     )
     print(text)
     for line in differing:

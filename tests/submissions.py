@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import nbformat
+from nbgrader.api import Gradebook
 
 from llm_memory.build import course as clone
 from llm_memory.build.lesson import grade_id, is_exercise
@@ -57,3 +58,16 @@ def record(answers):
             for quiz, option in answers.items()
         },
     }
+
+
+def scores(folder: Path, lesson):
+    """Return each student's scores by grade_id, from the course's gradebook."""
+    with Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as gradebook:
+        return {
+            submission.student.id: {
+                grade.name: grade.score
+                for notebook in submission.notebooks
+                for grade in notebook.grades
+            }
+            for submission in gradebook.assignment_submissions(lesson)
+        }

@@ -7,12 +7,12 @@ import sys
 
 import nbformat
 import pytest
-from nbgrader.api import Gradebook
 from traitlets.config import Config
 
 from llm_memory.grading.clear import ClearOutput
 from llm_memory.grading.quiz_scores import ScoreQuizzes
 from tests.hostile.classroom import FULL, LESSON, POINTS, RIGHT, WRONG, Classroom, answers, cell_of
+from tests.submissions import scores
 
 
 @pytest.fixture
@@ -127,14 +127,13 @@ def test_scores_are_stock_nbgraders(room, tmp_path):
          "sys.argv[1:] = ['autograde', 'attention']; main()"],
         cwd=stock, check=True, timeout=500, capture_output=True,
     )  # fmt: skip
-    with Gradebook(f"sqlite:///{stock / 'gradebook.db'}") as gradebook:
-        for student in work:
-            notebook = gradebook.find_submission(LESSON, student).notebooks[0]
-            scores = {grade.name: grade.score for grade in notebook.grades}
-            del scores["quiz_attention"]  # stock nbgrader gives its point to everybody
-            ours = room.scores(student)
-            assert ours.pop("quiz_attention") == POINTS["quiz_attention"]
-            assert ours == scores, student
+    for student, cells in scores(stock, LESSON).items():
+        del cells["quiz_attention"]  # stock nbgrader gives its point to everybody
+        ours = room.scores(student)
+        assert ours.pop("quiz_attention") == POINTS["quiz_attention"]
+        assert ours == cells, student
+        work.pop(student)
+    assert not work
 
 
 def test_a_warning_costs_no_points(room):

@@ -6,12 +6,11 @@ import shutil
 
 import nbformat
 import pytest
-from nbgrader.api import Gradebook
 
 from llm_memory.build import course as clone
 from llm_memory.build.lesson import grade_id, is_quiz, is_test, quiz_name
 from llm_memory.quiz import BANK
-from tests.submissions import ROOT, hand_in, released, solutions, solved
+from tests.submissions import ROOT, hand_in, released, scores, solutions, solved
 
 LESSONS = [name for name in clone.LESSONS if (ROOT / "release" / name).is_dir()]
 
@@ -21,19 +20,6 @@ def right_answers(lesson):
     return {
         name: next(option.id for option in BANK[name].options if option.correct) for name in quizzes
     }
-
-
-def scores(folder, lesson):
-    """Return each student's scores by grade_id, from the gradebook."""
-    with Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as gradebook:
-        return {
-            submission.student.id: {
-                grade.name: grade.score
-                for notebook in submission.notebooks
-                for grade in notebook.grades
-            }
-            for submission in gradebook.assignment_submissions(lesson)
-        }
 
 
 def points(lesson):
