@@ -36,7 +36,7 @@ from llm_memory.grading.provisioner import (
     SandboxKernelSpecManager,
     SandboxProvisioner,
 )
-from llm_memory.grading.reasons import mark
+from llm_memory.grading.reasons import REASONS, mark, note
 
 _MB = 1 << 20
 #: Beyond this in one cell, a kernel is not reporting but flooding. (An honest one stops earlier:
@@ -47,6 +47,8 @@ _FLOOD_MESSAGES = 20_000
 _LARGEST_MESSAGE = 16 * _MB
 #: Seconds that outputs have to arrive after the reply. Some may be lost on the way, the end too.
 _LATE_OUTPUTS = 10.0
+#: Of what costs no points, no more than these are said of one notebook.
+_MOST_FLAGS_OF_A_KIND = 10
 _SHOWN_MESSAGES = {
     *("stream", "display_data", "update_display_data", "execute_result", "error", "clear_output"),
 }
@@ -438,6 +440,7 @@ class SandboxedExecute(Execute):
         finally:
             work.cancel()
             watch.cancel()
+        self._note_attempts(kernel, cell)
         if tally.cut:
             mark(cell, "output_limit", megabytes=self.output_limit / _MB)
         if _is_test(cell):
@@ -520,6 +523,16 @@ class SandboxedExecute(Execute):
         elif "[Errno 11]" in value or "can't start new thread" in value:
             mark(cell, "processes")
 
+    def _note_attempts(self, kernel: StudentKernel, cell: NotebookNode) -> None:
+        """Note what the cell tried to no effect, as far as its process says."""
+        process = kernel.km.provisioner.process
+        if isinstance(process, SandboxedProcess):
+            for code, tried in process.attempts().items():
+                what = ", ".join(tried[:3]) + (" and more" if len(tried) > 3 else "")
+                note(cell, code, what=what)
+        if any(_has_script(output) for output in cell.outputs):
+            note(cell, "script")
+
     def _fail(self, cell: NotebookNode, code: str, **fields: object) -> None:
         """Mark the cell, and leave an error in it, by which nbgrader scores it 0."""
         mark(cell, code, **fields)
@@ -530,16 +543,30 @@ class SandboxedExecute(Execute):
         notes = self.nb.metadata.setdefault("llm_memory", NotebookNode())
         flags = notes.setdefault("flags", [])
         for cell in self.nb.cells:
-            note = cell.metadata.get("llm_memory", {})
-            if "reason" in note and "detail" in note:
-                grade_id = cell.metadata.get("nbgrader", {}).get("grade_id", "")
-                flag = NotebookNode(code=note.reason, cell=grade_id, sentence=note.detail)
-                if flag not in flags:
+            about = cell.metadata.get("llm_memory", {})
+            grade_id = cell.metadata.get("nbgrader", {}).get("grade_id", "")
+            found = [(entry["code"], entry["detail"]) for entry in about.get("notes", [])]
+            if "reason" in about and "detail" in about:
+                found.insert(0, (about.reason, about.detail))
+            for code, sentence in found:
+                flag = NotebookNode(code=code, cell=grade_id, sentence=sentence)
+                many = sum(other["code"] == code for other in flags) >= _MOST_FLAGS_OF_A_KIND
+                if flag not in flags and not (many and not REASONS[code].costs):
                     flags.append(flag)
 
 
 def _is_test(cell: NotebookNode) -> bool:
     return cell.cell_type == "code" and utils.is_grade(cell) and not utils.is_solution(cell)
+
+
+def _has_script(output: NotebookNode) -> bool:
+    """Whether an output would run a script, if a page showed it as it is."""
+    data = output.get("data", {})
+    texts = [data.get(kind, "") for kind in ("text/html", "image/svg+xml", "text/markdown")]
+    texts.append(output.get("evalue", ""))
+    return "application/javascript" in data or any(
+        "<script" in "".join(text).lower() for text in texts
+    )
 
 
 def _error(name: str, value: str, traceback: list[str]) -> NotebookNode:

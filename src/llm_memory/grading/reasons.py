@@ -1,7 +1,8 @@
-"""Why a cell lost points to something other than its own test: codes and sentences.
+"""Why a cell lost points to something other than its own test, and what it tried in vain.
 
 A reason stands in a cell's metadata, `cell.metadata["llm_memory"]["reason"]` (the code) and
-`["detail"]` (the sentence for the student), where the feedback and the summary find it.
+`["detail"]` (the sentence for the student), where the feedback and the summary find it. What costs
+no points stands beside it, in `["notes"]`: a list of the same pairs, `code` and `detail`.
 """
 
 from dataclasses import dataclass
@@ -14,12 +15,17 @@ class Reason:
     """One reason code.
 
     student: a sentence for the feedback; instructor: a phrase for the flag in the summary.
-    Both may hold `{…}` fields, which `mark` fills in.
+    Both may hold `{…}` fields, which `mark` fills in. costs: whether points can be lost by it.
     """
 
     code: str
     student: str
     instructor: str
+    costs: bool = True
+
+
+def _attempt(code: str, student: str, instructor: str) -> Reason:
+    return Reason(code, f"{student} That alone costs no points.", instructor, costs=False)
 
 
 _ALL = (
@@ -52,6 +58,7 @@ _ALL = (
         "This cell printed or displayed more than {megabytes:g} MB. The rest was cut; "
         "that alone costs no points.",
         "output cut at {megabytes:g} MB",
+        costs=False,
     ),
     Reason(
         "output_flood",
@@ -102,6 +109,73 @@ _ALL = (
         "{seconds:g} seconds or its memory.",
         "the test went on beyond {seconds:g} seconds or its memory",
     ),
+    # What was tried (attempts.py): blocked or without effect, and no points are lost by it.
+    _attempt(
+        "blocked_read",
+        "This cell tried to read what grading does not give it: {what}.",
+        "tried to read {what}",
+    ),
+    _attempt(
+        "blocked_write",
+        "This cell tried to write where grading does not allow it: {what}.",
+        "tried to write {what}",
+    ),
+    _attempt(
+        "blocked_network",
+        "This cell tried to reach the network, which there is none of in grading: {what}.",
+        "tried to reach {what}",
+    ),
+    _attempt(
+        "blocked_signal",
+        "This cell sent a signal to another process than its own: {what}.",
+        "sent a signal to {what}",
+    ),
+    _attempt(
+        "started_process",
+        "This cell started another process, which ended with your notebook: {what}.",
+        "started {what}",
+    ),
+    _attempt(
+        "thread_goes_on",
+        "A thread that this cell started went on after it, and ended with your notebook.",
+        "left a thread running",
+    ),
+    _attempt(
+        "native_code",
+        "This cell called into the system past Python, which no lesson needs: {what}.",
+        "called native code ({what})",
+    ),
+    _attempt(
+        "looked_inside",
+        "This cell searched Python's own memory or call stack. Nothing of the tests is there.",
+        "searched memory or the call stack",
+    ),
+    _attempt(
+        "shell_hooked",
+        "This cell changed how the notebook runs cells ({what}). Tests do not run there.",
+        "hooked into the shell ({what})",
+    ),
+    _attempt(
+        "patched",
+        "This cell replaced parts of libraries ({what}). Tests use parts of their own.",
+        "replaced {what}",
+    ),
+    _attempt(
+        "lying_answer",
+        "Your code answered a test with a class of its own ({what}), which says itself what it is "
+        "equal to. Only the data in it counts.",
+        "answered with a class that compares itself ({what})",
+    ),
+    _attempt(
+        "wrote_answers",
+        "This cell wrote to the file of quiz answers. Your answers count as you handed them in.",
+        "wrote quiz answers while it was graded",
+    ),
+    _attempt(
+        "script",
+        "This cell shows a script or a page with one. Scripts are left out.",
+        "showed a script",
+    ),
 )
 
 REASONS = {reason.code: reason for reason in _ALL}
@@ -118,3 +192,15 @@ def mark(cell: NotebookNode, code: str, **fields: object) -> None:
     if note["reason"] == code:
         note["detail"] = reason.student.format(**fields)
         note["flag"] = reason.instructor.format(**fields)
+
+
+def note(cell: NotebookNode, code: str, **fields: object) -> None:
+    """Add `code`, which costs no points, to the notes of `cell`: each code once.
+
+    Raises KeyError as `mark`.
+    """
+    about = cell.metadata.setdefault("llm_memory", NotebookNode())
+    notes = about.setdefault("notes", [])
+    detail = REASONS[code].student.format(**fields)
+    if code not in {entry["code"] for entry in notes}:
+        notes.append(NotebookNode(code=code, detail=detail))

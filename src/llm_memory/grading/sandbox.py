@@ -11,6 +11,7 @@ Sources: namespaces(7), user_namespaces(7), pivot_root(2), landlock(7), setrlimi
 import contextlib
 import ctypes
 import errno
+import functools
 import mmap
 import os
 import platform
@@ -119,6 +120,7 @@ class Box:
             os.mkdir(path, 0o700)
 
 
+@functools.cache  # the kernel asks again, in a root where less exists
 def readable_paths() -> list[str]:
     """What Python needs to read, and nothing more: the installation, the package, libraries.
 

@@ -7,11 +7,14 @@ saves an honest learner's cell from its own prints; the grader counts for itself
 
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from ipykernel.kernelapp import IPKernelApp
 from jupyter_client.session import Session
 from traitlets.config import Config
+
+from llm_memory.grading import attempts
 
 _BOUNDED = {"stream", "display_data", "update_display_data", "execute_result"}
 
@@ -81,8 +84,11 @@ class WarmKernelApp(IPKernelApp):
         self.shell.enable_matplotlib("inline")
 
 
-def run_kernel(connection: dict[str, Any]) -> None:
-    """Run a kernel in this process until it is told to shut down."""
+def run_kernel(connection: dict[str, Any], notes: int, space: str, readable: Iterable[str]) -> None:
+    """Run a kernel in this process until it is told to shut down.
+
+    notes, space, readable: where it writes what the learner's code tries; see `attempts`.
+    """
     WarmKernelApp.connection = connection
     config = Config()
     config.HistoryManager.enabled = False
@@ -94,4 +100,5 @@ def run_kernel(connection: dict[str, Any]) -> None:
     app = WarmKernelApp.instance(config=config)
     app.initialize([])
     sys.path.insert(0, "")
+    attempts.watch(notes, space, readable, app.shell)
     app.start()
