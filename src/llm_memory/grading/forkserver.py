@@ -10,8 +10,8 @@ child's first one never answers), and then forks.
 `init` is the first process of its PID namespace: when it ends, whatever the submission started
 ends with it, detached or not. It watches its kernel, and a pipe that closes when the server
 dies; the server ends when the grader's end of the socket pair closes. So nothing outlives the
-grader, however it ends. The child closes every descriptor that it inherits: a submission has no
-way to ask the server for anything.
+grader, however it ends. The child closes every descriptor that it inherits, but for a pipe to write
+notes to (`attempts`): a submission has no way to ask the server for anything.
 """
 
 import atexit
@@ -34,7 +34,7 @@ import warnings
 from collections.abc import Iterable
 from typing import IO, Any
 
-from llm_memory.grading import sandbox
+from llm_memory.grading import attempts, sandbox
 
 _INSTRUCTOR_PARTS = {"build", "cli", "grading", "training"}
 _LIBRARIES = (
@@ -203,12 +203,15 @@ def _run_init(
             os.dup2(null, standard)
         box, limits = sandbox.Box(**request["box"]), sandbox.Limits(**request["limits"])
         missing = sandbox.enter(box, limits, missing, user)
+        notes, noted = os.pipe()
         kernel = os.fork()
         if kernel == 0:
-            _run_kernel(request, box)
+            _run_kernel(request, box, noted)
+        os.close(noted)
         watched = os.pidfd_open(kernel)
         own = os.pidfd_open(os.getpid())
-        _report(channel, {"missing": sorted(missing)}, (own, watched))
+        _report(channel, {"missing": sorted(missing)}, (own, watched, notes))
+        os.close(notes)
     except BaseException:
         _report(channel, {"error": traceback.format_exc()})
         os._exit(1)
@@ -229,17 +232,18 @@ def _run_init(
     os._exit(code if code >= 0 else 128 - code)
 
 
-def _run_kernel(request: dict[str, Any], box: sandbox.Box) -> None:
-    """Become the kernel. Never returns."""
+def _run_kernel(request: dict[str, Any], box: sandbox.Box, noted: int) -> None:
+    """Become the kernel, which writes at `noted` what it is not allowed. Never returns."""
     try:
-        os.closerange(3, 1 << 16)
+        os.dup2(noted, 3, inheritable=False)
+        os.closerange(4, 1 << 16)
         sandbox.make_dumpable()
         os.environ.update(request["environment"])
         os.environ.update(HOME=box.home, TMPDIR=box.home, MPLCONFIGDIR=box.home)
         tempfile.tempdir = None
         from llm_memory.grading.warmkernel import run_kernel
 
-        run_kernel(request["connection"])
+        run_kernel(request["connection"], 3, box.space, sandbox.readable_paths())
     finally:
         os._exit(0)
 
@@ -290,8 +294,11 @@ class SandboxedProcess:
 
     stdin = stdout = stderr = None
 
-    def __init__(self, channel: socket.socket, init: int, kernel: int, missing: list[str]):
-        self._channel, self.pidfd, self._kernel = channel, init, kernel
+    def __init__(
+        self, channel: socket.socket, init: int, kernel: int, notes: int, missing: list[str]
+    ):
+        self._channel, self.pidfd, self._kernel, self._notes = channel, init, kernel, notes
+        os.set_blocking(notes, False)
         self.missing = missing
         self.returncode: int | None = None
         self.pid = _pid_of(init)
@@ -316,6 +323,10 @@ class SandboxedProcess:
         if self.returncode is None and not select.select([self.pidfd], [], [], timeout)[0]:
             raise subprocess.TimeoutExpired("sandboxed kernel", timeout or 0)
         return self.poll()
+
+    def attempts(self) -> dict[str, list[str]]:
+        """What the kernel noted since the last call: see `attempts.read`."""
+        return attempts.read(self._notes)
 
     def memory_of_children(self) -> int:
         """Bytes of memory that the kernel and what it started hold, 0 while it is alone.
@@ -350,7 +361,7 @@ class SandboxedProcess:
 
     def close(self) -> None:
         """Let go of the descriptors."""
-        for name in ("pidfd", "_kernel"):
+        for name in ("pidfd", "_kernel", "_notes"):
             if getattr(self, name) >= 0:
                 os.close(getattr(self, name))
                 setattr(self, name, -1)
@@ -473,7 +484,7 @@ class ForkServer:
         for attempt in (1, 2):
             ours = self._ask(request, socket.SOCK_SEQPACKET)
             try:
-                message, descriptors, _, _ = socket.recv_fds(ours, _MESSAGE, 2)
+                message, descriptors, _, _ = socket.recv_fds(ours, _MESSAGE, 3)
                 answer = json.loads(message or b"{}")
             except OSError as error:
                 raise ForkServerError(f"the fork server did not answer: {error}") from error
