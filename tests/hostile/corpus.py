@@ -2,7 +2,8 @@
 
 A case is a function that spoils an honest, solved submission. `@case(...)` registers it with the
 cells that lose their points, the reason codes that the instructor sees and words of a sentence
-that the student reads. A case may return a function that looks at the graded class afterwards.
+that the student reads. A case without a flag says in its docstring by what rule: it is honest, or
+it cannot be told. A case may return a function that looks at the graded class afterwards.
 
 `files.py` and `notebooks.py` hold what can be done to files and notebooks, `running.py` what a
 submission can do while it runs. All cases of a module are graded as one class, with honest
@@ -92,6 +93,8 @@ def case(
         name = spoil.__name__
         module = spoil.__module__.rpartition(".")[2]
         assert name not in CASES, f"two cases are called {name}"
+        rule = spoil.__doc__ or ""
+        assert (says and flags) or rule.startswith("Not flagged"), f"{name} states no rule"
         each = tuple(map(frozenset, flags if isinstance(flags, list) else [flags]))
         CASES[name] = Case(name, module, spoil, frozenset(lost), each, says, student or name)
         return spoil
@@ -163,8 +166,14 @@ class Graded:
         }
         flags = room.flags(student)
         assert flags in case.flags
-        page = room.feedback(student)
-        assert case.says in page.replace("&#39;", "'")
+        page = room.feedback(student).replace("&#39;", "'")
+        assert case.says in page
+        score = sum(points for name, points in POINTS.items() if name not in case.lost)
+        assert f"(Score: {score} / {FULL})" in page
+        # In Formgrader, where the graded notebook is shown, and in the feedback.
+        top = room.autograded(student).cells[0].source
+        assert all(f"`{code}`" in top and f"<code>{code}</code>" in page for code in flags)
+        assert flags or "What stood out" not in page
         assert not [line for line in _hidden_lines(room) if line in page]
         summary = self.printed[self.printed.rindex("Summary of") :]
         row = next(line for line in summary.splitlines() if f" {student}: " in line)

@@ -89,7 +89,7 @@ def huge(hand: Hand) -> None:
     _rewrite(hand, b" " * 40_000_000)
 
 
-@case()
+@case(flags={"large-outputs"}, says="Saved outputs are not used")
 def outputs_of_megabytes(hand: Hand) -> None:
     text = "x" * 20_000_000
     cell_of(hand.notebook, "double").outputs = [
@@ -98,7 +98,7 @@ def outputs_of_megabytes(hand: Hand) -> None:
     hand.write()
 
 
-@case()
+@case(flags={"old-format"}, says="an older format (3)")
 def nbformat_3(hand: Hand) -> None:
     cells = [
         {
@@ -116,6 +116,7 @@ def nbformat_3(hand: Hand) -> None:
 
 @case()
 def utf_8_with_a_mark(hand: Hand) -> None:
+    """Not flagged: some editors write it."""
     hand.write()
     _rewrite(hand, b"\xef\xbb\xbf" + hand.path.read_bytes())
 
@@ -204,7 +205,7 @@ def folders_without_end(hand: Hand) -> None:
     (deep / "file").write_text("x")
 
 
-@case()
+@case(flags={"shadowing"}, says="have names of Python's or of the course's own")
 def files_that_shadow_modules(hand: Hand) -> None:
     for name in ("numpy", "random", "json", "tempfile", "ipykernel", "llm_memory", "sitecustomize"):
         (hand.folder / f"{name}.py").write_text("raise SystemExit('shadowed')")
@@ -214,6 +215,7 @@ def files_that_shadow_modules(hand: Hand) -> None:
 
 @case()
 def a_helper_file(hand: Hand) -> None:
+    """Not flagged: learners may bring files along."""
     (hand.folder / "helper_of_mine.py").write_text("def twice(x):\n    return 2 * x\n")
     cell = cell_of(hand.notebook, "double")
     cell.source = "from helper_of_mine import twice\n\ndef double(x):\n    return twice(x)"
@@ -222,6 +224,7 @@ def a_helper_file(hand: Hand) -> None:
 
 @case()
 def files_where_grading_writes(hand: Hand) -> None:
+    """Not flagged: names like others; grading writes elsewhere."""
     (hand.folder / f"{LESSON}_files").write_text("x")
     (hand.folder / f"{LESSON}.html").write_text("x")
     (hand.folder / "feedback").write_text("x")
@@ -232,7 +235,7 @@ def time_is_no_time(hand: Hand) -> None:
     (hand.folder / "timestamp.txt").write_bytes(b"\xff\x00 yesterday")
 
 
-@case(flags={"files-skipped"})
+@case(flags={"files-skipped"}, says="left out: timestamp.txt")
 def time_links_to_the_gradebook(hand: Hand) -> None:
     (hand.folder / "timestamp.txt").unlink()
     (hand.folder / "timestamp.txt").symlink_to(hand.room.folder / "gradebook.db")
@@ -240,6 +243,7 @@ def time_links_to_the_gradebook(hand: Hand) -> None:
 
 @case()
 def no_time(hand: Hand) -> None:
+    """Not flagged: what comes by mail has none."""
     (hand.folder / "timestamp.txt").unlink()
 
 
@@ -287,10 +291,11 @@ def answer_claims_points(hand: Hand) -> None:
 
 @case(lost={"quiz_attention"}, says="First answer")
 def right_first_wrong_last(hand: Hand) -> None:
+    """Not flagged: the answer that stands at the end counts."""
     (hand.folder / _ANSWERS).write_text(json.dumps(answers(WRONG, first="relevant")))
 
 
-@case(lost={"quiz_attention"}, flags={"files-skipped"})
+@case(lost={"quiz_attention"}, flags={"files-skipped"}, says="left out: quiz_answers.json")
 def answers_link_to_a_file(hand: Hand) -> None:
     (hand.folder / "mine").write_text(json.dumps(answers("relevant")))
     (hand.folder / _ANSWERS).unlink()
@@ -299,16 +304,17 @@ def answers_link_to_a_file(hand: Hand) -> None:
 
 @case(student="ünï cödé 漢字 {y} (z) & co")
 def student_of_all_characters(hand: Hand) -> None:
-    """The names of folders come from user names; a class may have any."""
+    """Not flagged: the names of folders come from user names; a class may have any."""
 
 
 @case(student="bell\x07 and \x1b[31m")
 def student_of_control_characters(hand: Hand) -> None:
-    """As above."""
+    """Not flagged, as above."""
 
 
 @case(lost=DOUBLE)
 def wrong_but_honest(hand: Hand) -> None:
+    """Not flagged: its tests say what is wrong."""
     cell_of(hand.notebook, "double").source = "def double(x):\n    return x"
     hand.notebook.cells.append(new_code_cell("1 / 0"))
     hand.write()

@@ -42,12 +42,12 @@ def answers_a_list_of_a_thousand_levels(hand: Hand) -> None:
     )
 
 
-@case(lost=TESTS, flags={"malformed_answer"}, says="is no answer")
+@case(lost=TESTS, flags={"malformed_answer", "patched"}, says="is no answer")
 def replaces_the_answering_end_by_noise(hand: Hand) -> None:
     _nothing_solved(hand, f"{_RPC}rpc.Peer._answer = lambda self, *a: self.channel.send([b'?'])")
 
 
-@case(lost=TESTS)
+@case(lost=TESTS, flags={"patched"}, says="(llm_memory.grading.rpc.Peer._answer)")
 def replaces_the_answering_end_by_yes(hand: Hand) -> None:
     _nothing_solved(
         hand,
@@ -56,7 +56,7 @@ def replaces_the_answering_end_by_yes(hand: Hand) -> None:
     )
 
 
-@case(lost=TESTS)
+@case(lost=TESTS, flags={"patched"}, says="(llm_memory.grading.rpc.Peer._answer)")
 def forges_replies(hand: Hand) -> None:
     _nothing_solved(
         hand,
@@ -71,7 +71,7 @@ def forges_replies(hand: Hand) -> None:
     )
 
 
-@case(lost=TESTS)
+@case(lost=TESTS, flags={"patched"}, says="Tests use parts of their own")
 def patches_checks_and_comparisons(hand: Hand) -> None:
     _nothing_solved(
         hand,
@@ -85,7 +85,7 @@ def patches_checks_and_comparisons(hand: Hand) -> None:
     )
 
 
-@case(lost=DOUBLE)
+@case(lost=DOUBLE, flags={"lying_answer"}, says="a class of its own (Liar)")
 def returns_an_array_that_lies(hand: Hand) -> None:
     _double(
         hand,
@@ -95,7 +95,7 @@ def returns_an_array_that_lies(hand: Hand) -> None:
     )
 
 
-@case()
+@case(flags={"shell_hooked", "patched"}, says="Tests do not run there")
 def prints_what_runs(hand: Hand) -> Callable:
     _before_all(
         hand,

@@ -30,7 +30,7 @@ def cell_copied(hand: Hand) -> None:
     hand.notebook.cells.insert(_place(hand, "double"), scratch)
 
 
-@case()
+@case(flags={"copied"}, says="several copies of the cell test_double_core")
 def test_cell_copied(hand: Hand) -> None:
     copied = copy.deepcopy(cell_of(hand.notebook, "test_double_core"))
     hand.notebook.cells.append(copied)
@@ -96,7 +96,7 @@ def points_changed(hand: Hand) -> None:
     cell_of(hand.notebook, "test_double_core").metadata.nbgrader.points = 1000
 
 
-@case(flags={"tampered", "relabelled"})
+@case(flags={"tampered", "relabelled"}, says="Type, points or lock of the cell double")
 def locks_changed(hand: Hand) -> None:
     cell_of(hand.notebook, "double").metadata.nbgrader.update(locked=True, grade=True, points=50)
     cell_of(hand.notebook, "test_double_core").metadata.nbgrader.update(
@@ -111,7 +111,7 @@ def tests_emptied_and_nothing_solved(hand: Hand) -> None:
         cell_of(hand.notebook, name).source = "pass"
 
 
-@case(lost=TESTS, flags={"tampered"})
+@case(lost=TESTS, flags={"tampered"}, says="quiz_attention is not yours to change")
 def quiz_cell_replaced(hand: Hand) -> None:
     hand.notebook = copy.deepcopy(hand.room.released)
     cell_of(hand.notebook, "quiz_attention").source = "1000"
@@ -131,7 +131,7 @@ def metadata_and_ids_gone(hand: Hand) -> None:
     hand.notebook.nbformat_minor = 4
 
 
-@case(flags={"recovered"})
+@case(flags={"recovered"}, says="recognised by its content")
 def metadata_of_wrong_types(hand: Hand) -> None:
     for value, cell in zip([3, [], {}, None, "x", {"nbgrader": 1}] * 9, hand.notebook.cells,
                            strict=False):  # fmt: skip
@@ -139,7 +139,7 @@ def metadata_of_wrong_types(hand: Hand) -> None:
         cell.metadata["tags"] = value
 
 
-@case(flags={"tampered"})
+@case(flags={"tampered"}, says="test_double_core is not yours to change")
 def newer_schema(hand: Hand) -> None:
     for cell in hand.notebook.cells:
         if "nbgrader" in cell.metadata:
@@ -147,14 +147,14 @@ def newer_schema(hand: Hand) -> None:
     cell_of(hand.notebook, "test_double_core").metadata.nbgrader.points = -2
 
 
-@case(lost=TESTS)
+@case(lost=TESTS, flags={"retagged"}, says="Tags of the cell test_double_core had been changed")
 def tests_tagged_to_be_skipped(hand: Hand) -> None:
     hand.notebook = copy.deepcopy(hand.room.released)
     for cell in hand.notebook.cells:
         cell.metadata.tags = ["skip-execution", "show", "keep-output"]
 
 
-@case(lost=TESTS)
+@case(lost=TESTS, flags={"forged"}, says="brought a grade of its own along")
 def outputs_forged(hand: Hand) -> None:
     hand.notebook = copy.deepcopy(hand.room.released)
     for name in ALL:
@@ -163,7 +163,7 @@ def outputs_forged(hand: Hand) -> None:
     hand.notebook.metadata["llm_memory"] = {"graded": True, "flags": [], "answers": {}}
 
 
-@case()
+@case(flags={"language"}, says="names another language (bash)")
 def another_kernel_named(hand: Hand) -> None:
     hand.notebook.metadata.kernelspec = NotebookNode(
         name="bash", display_name="Bash", language="bash"
@@ -173,6 +173,7 @@ def another_kernel_named(hand: Hand) -> None:
 
 @case()
 def solved_in_an_added_cell(hand: Hand) -> None:
+    """Not flagged: learners may add cells."""
     given = cell_of(hand.room.released, "double").source
     solution = cell_of(hand.notebook, "double")
     hand.notebook.cells.insert(_place(hand, "double") + 1, new_code_cell(solution.source))
@@ -181,20 +182,21 @@ def solved_in_an_added_cell(hand: Hand) -> None:
 
 @case()
 def helper_in_an_edited_reading_cell(hand: Hand) -> None:
+    """Not flagged: reading cells are there to be tried out."""
     cell_of(hand.notebook, "total").source = "def total(rows):\n    return helper(rows)"
     for cell in hand.notebook.cells:
         if cell.source == 'print("a reading cell")':
             cell.source = "def helper(rows):\n    return sum(map(sum, rows))"
 
 
-@case()
+@case(flags={"control-characters"}, says="U+202E")
 def text_of_all_kinds(hand: Hand) -> None:
     cell = cell_of(hand.notebook, "double")
     cell.source = f"# ä 漢字 🧠 \u202e \x07 \x1b[31m\n{cell.source}"
     hand.notebook.cells.append(new_markdown_cell("ünïcode \x00 \x0b \u2028 \ufffe"))
 
 
-@case(lost=DOUBLE)
+@case(lost=DOUBLE, flags={"control-characters"}, says="U+0000")
 def nul_and_a_lone_surrogate(hand: Hand) -> None:
     cell_of(hand.notebook, "double").source = "def double(x):\n    return 2 * x \x00"
     hand.notebook.cells.append(new_code_cell("'SURROGATE'"))
@@ -204,6 +206,7 @@ def nul_and_a_lone_surrogate(hand: Hand) -> None:
 
 @case()
 def thousands_of_cells(hand: Hand) -> None:
+    """Not flagged: many, and fewer than the bound (`endless_cells` has more)."""
     hand.notebook.cells += [new_markdown_cell("x") for _ in range(1_500)]
 
 
@@ -217,7 +220,7 @@ def endless_cells(hand: Hand) -> None:
     hand.notebook.cells += [new_markdown_cell("x") for _ in range(5_000)]
 
 
-@case()
+@case(flags={"unknown-cells"}, says="unknown kind (attack)")
 def cells_of_no_known_kind(hand: Hand) -> None:
     hand.notebook.cells.insert(
         2, NotebookNode(cell_type="heading", level=3, source="x", metadata={}, id="double")
@@ -237,7 +240,7 @@ def _no_script(room: Classroom, student: str) -> None:
             )
 
 
-@case()
+@case(flags={"script", "script-in-text"}, says="Scripts are left out")
 def scripts_in_text_and_outputs(hand: Hand) -> object:
     shows = (
         "from IPython.display import HTML, Javascript, SVG, Markdown, display\n"
@@ -257,7 +260,7 @@ def scripts_in_text_and_outputs(hand: Hand) -> object:
     return _no_script
 
 
-@case(lost=DOUBLE, says="it has to work below zero")
+@case(lost=DOUBLE, flags={"script"}, says="it has to work below zero")
 def script_in_an_error(hand: Hand) -> object:
     cell_of(hand.notebook, "double").source = (
         f"def double(x):\n    return 2 * x if x > 2 else exec('raise ValueError({_SCRIPT!r})')"
@@ -267,6 +270,7 @@ def script_in_an_error(hand: Hand) -> object:
 
 @case(says="none was recorded", lost={"quiz_attention"})
 def no_answer(hand: Hand) -> None:
+    """Not flagged: nobody has to answer."""
     (hand.folder / "quiz_answers.json").unlink()
 
 
@@ -278,17 +282,20 @@ def _carry(hand: Hand, record: object) -> None:
 
 @case()
 def answer_in_the_notebook_alone(hand: Hand) -> None:
+    """Not flagged: the file of answers need not come along."""
     (hand.folder / "quiz_answers.json").unlink()
     _carry(hand, answers(RIGHT))
 
 
 @case(lost={"quiz_attention"})
 def later_answer_in_the_notebook(hand: Hand) -> None:
+    """Not flagged: both records are the learner's, and the later counts."""
     _carry(hand, answers(WRONG, "2026-01-05T11:30:00+00:00"))
 
 
 @case()
 def earlier_answer_in_the_notebook(hand: Hand) -> None:
+    """Not flagged, as above."""
     _carry(hand, answers(WRONG, "2026-01-05T10:30:00+00:00"))
 
 

@@ -65,7 +65,7 @@ def _things_to_attack(hand: Hand) -> dict[str, Path]:
     }
 
 
-@case()
+@case(flags={"blocked_read"}, says="tried to read what grading does not give it")
 def reads_what_is_the_instructors(hand: Hand) -> Callable:
     for path in _things_to_attack(hand).values():
         _append(hand, _attempt(f"open({str(path)!r}, 'rb').read(1)"))
@@ -73,7 +73,7 @@ def reads_what_is_the_instructors(hand: Hand) -> Callable:
     return _held
 
 
-@case()
+@case(flags={"blocked_write"}, says="tried to write where grading does not allow it")
 def writes_what_is_the_instructors(hand: Hand) -> Callable:
     for name, path in _things_to_attack(hand).items():
         if name != "home":
@@ -87,6 +87,7 @@ def writes_what_is_the_instructors(hand: Hand) -> Callable:
 
 @case()
 def reads_the_hidden_tests_beside_it(hand: Hand) -> Callable:
+    """Not flagged: its own folder is there to be read, and no hidden test is in it."""
     _append(
         hand,
         "import pathlib\n"
@@ -97,7 +98,7 @@ def reads_the_hidden_tests_beside_it(hand: Hand) -> Callable:
     return _held
 
 
-@case()
+@case(flags={"looked_inside"}, says="Nothing of the tests is there")
 def looks_for_the_hidden_tests_in_memory(hand: Hand) -> Callable:
     code = (
         "import gc, sys\n"
@@ -161,7 +162,7 @@ class _Listeners:
         _held(room, student)
 
 
-@case()
+@case(flags={"blocked_network"}, says="tried to reach the network")
 def calls_out(hand: Hand) -> Callable:
     listeners = _Listeners(hand.room.folder)
     tcp, udp = listeners.tcp.getsockname(), listeners.udp.getsockname()
@@ -208,7 +209,7 @@ def exits_when_called(hand: Hand) -> None:
     _double(hand, "import os\n\ndef double(x):\n    os._exit(0)")
 
 
-@case(lost=DOUBLE, flags={"kernel_died"}, says="segmentation fault")
+@case(lost=DOUBLE, flags={"kernel_died", "native_code"}, says="segmentation fault")
 def segfaults(hand: Hand) -> None:
     _double(hand, "import ctypes\nctypes.string_at(0)")
 
@@ -223,7 +224,7 @@ def leaves_the_shell(hand: Hand) -> None:
     hand.notebook.cells.insert(1, new_code_cell("%reset -f"))
 
 
-@case(flags={"kernel_died"})
+@case(flags={"kernel_died", "blocked_signal"}, says="sent a signal to another process")
 def kills_its_parents(hand: Hand) -> None:
     _append(hand, "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nos.kill(1, 9)")
     _append(hand, "os.kill(os.getpid(), signal.SIGKILL)")
@@ -234,7 +235,7 @@ def memory_bomb(hand: Hand) -> None:
     _double(hand, "parts = []\nfor _ in range(60):\n    parts.append(b'x' * 100_000_000)")
 
 
-@case(flags={"processes"}, says="more processes or threads")
+@case(flags={"processes", "started_process"}, says="more processes or threads")
 def fork_bomb(hand: Hand) -> None:
     _append(
         hand,
@@ -284,6 +285,7 @@ def asks_for_input(hand: Hand) -> None:
 
 @case()
 def warns_beside_correct_code(hand: Hand) -> None:
+    """Not flagged: a warning is no wrong answer."""
     _double(
         hand,
         "import sys, warnings\n\ndef double(x):\n    warnings.warn('beware')\n"
@@ -291,7 +293,7 @@ def warns_beside_correct_code(hand: Hand) -> None:
     )
 
 
-@case()
+@case(flags={"thread_goes_on"}, says="ended with your notebook")
 def threads_that_go_on(hand: Hand) -> None:
     _append(
         hand,
@@ -313,7 +315,7 @@ def _nothing_left(room: Classroom, student: str) -> None:
     assert not left
 
 
-@case()
+@case(flags={"started_process"}, says="which ended with your notebook")
 def detached_child(hand: Hand) -> Callable:
     _append(
         hand,
@@ -329,8 +331,15 @@ def _nothing_solved(hand: Hand, trick: str) -> None:
     _append(hand, trick)
 
 
+_TURNED_OFF = {"patched", "shell_hooked"}
+
+
 # Their tricks leave the shell unable to answer the judge, which then gives up waiting.
-@case(lost=TESTS, flags=[{"late_answer"}, {"test_stopped"}])
+@case(
+    lost=TESTS,
+    flags=[{"late_answer", "shell_hooked"}, {"test_stopped", "shell_hooked"}],
+    says="changed how the notebook runs cells",
+)
 def asserts_removed_by_a_transformer(hand: Hand) -> None:
     _nothing_solved(
         hand,
@@ -341,7 +350,11 @@ def asserts_removed_by_a_transformer(hand: Hand) -> None:
     )
 
 
-@case(lost=TESTS, flags=[{"late_answer"}, {"test_stopped"}])
+@case(
+    lost=TESTS,
+    flags=[{"late_answer", *_TURNED_OFF}, {"test_stopped", *_TURNED_OFF}],
+    says="replaced parts of libraries (builtins.AssertionError",
+)
 def errors_turned_off(hand: Hand) -> None:
     _nothing_solved(
         hand,
@@ -355,7 +368,7 @@ def errors_turned_off(hand: Hand) -> None:
     )
 
 
-@case(lost=DOUBLE)
+@case(lost=DOUBLE, flags={"lying_answer"}, says="a class of its own (Anything)")
 def an_answer_equal_to_everything(hand: Hand) -> None:
     _double(
         hand,
@@ -364,7 +377,11 @@ def an_answer_equal_to_everything(hand: Hand) -> None:
     )
 
 
-@case(lost={"quiz_attention"})
+@case(
+    lost={"quiz_attention"},
+    flags={"wrote_answers", "patched"},
+    says="Your answers count as you handed them in",
+)
 def quiz_answered_by_the_kernel(hand: Hand) -> None:
     path = hand.folder / "quiz_answers.json"
     path.write_text(path.read_text().replace("relevant", WRONG))
@@ -379,7 +396,7 @@ def quiz_answered_by_the_kernel(hand: Hand) -> None:
     )
 
 
-@case()
+@case(flags={"blocked_read", "wrote_answers"}, says="what grading does not give it")
 def replaces_its_own_notebook(hand: Hand) -> None:
     gradebook = str(hand.room.folder / "gradebook.db")
     _append(

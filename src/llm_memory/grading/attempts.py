@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import operator
 import os
 import re
 import sys
@@ -86,11 +87,17 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _OPEN_TO_ALL = ("/dev/shm", "/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 #: What Python itself tries, one after another, for a program started from a cell.
 _TERMINALS = ("/dev/pt", "/dev/tty")
-_WATCHED_MODULES = (
-    *("builtins", "numpy", "numpy.testing", "torch", "torch.testing", "torch.nn.functional"),
-    *("llm_memory.check", "llm_memory.quiz", "llm_memory.grading.answering"),
-    *("llm_memory.grading.codec", "llm_memory.grading.rpc", "llm_memory.grading.attempts"),
+#: What tests compare with, and all of what stands between the kernel and the judge.
+_COMPARISONS = (
+    *("all", "allclose", "any", "array_equal", "array_equiv", "eq", "equal", "isclose"),
+    *("not_equal", "testing"),
 )
+_WATCHED: dict[str, tuple[str, ...] | None] = {
+    **dict.fromkeys(("numpy", "torch"), _COMPARISONS),
+    **dict.fromkeys(("builtins", "numpy.testing", "torch.testing")),
+    **dict.fromkeys(("llm_memory.check", "llm_memory.quiz", "llm_memory.grading.answering")),
+    **dict.fromkeys(f"llm_memory.grading.{name}" for name in ("attempts", "codec", "rpc")),
+}
 #: Methods by which a value answers for itself in a comparison.
 _ANSWERS_FOR_ITSELF = (
     *("__eq__", "__ne__", "__lt__", "__gt__", "__bool__", "__array_function__"),
@@ -100,6 +107,9 @@ _PLAIN = (int, float, complex, str, bytes, list, tuple, dict, set, frozenset)
 
 #: Methods of IPython's shell that run a cell or say what went wrong in it.
 _REPLACEABLE = ("run_cell", "run_cell_async", "run_code", "showtraceback", "_showtraceback")
+
+#: Python's own, whatever a submission puts in their place.
+_all, _any = all, any
 
 #: The kernel's own, or None where nothing is watched (an ordinary kernel).
 watcher: Watcher | None = None
@@ -138,16 +148,13 @@ class Watcher:
     def install(self, shell: Any = None) -> None:
         """Watch from now on. `shell`: IPython's, whose hooks are compared with what they are."""
         os.set_blocking(self._descriptor, False)
-        for name in _WATCHED_MODULES:
+        for name, parts in _WATCHED.items():
             module = sys.modules.get(name)
-            if module is None:
-                continue
-            self._fresh.append((name, vars(module), dict(vars(module))))
-            if name.startswith("llm_memory.grading"):
-                for kind in [v for v in vars(module).values() if isinstance(v, type)]:
-                    if kind.__module__ == name:
-                        held = vars(kind)
-                        self._fresh.append((f"{name}.{kind.__name__}", held, dict(held)))
+            if module is not None:
+                self._remember(name, vars(module), parts)
+                for kind in list(vars(module).values()) if name.startswith(__package__) else ():
+                    if isinstance(kind, type) and kind.__module__ == name:
+                        self._remember(f"{name}.{kind.__name__}", vars(kind))
         if shell is not None:
             self._shell = shell
             self._hooks = self._all_hooks()
@@ -161,6 +168,10 @@ class Watcher:
                     handlers[event](args)
 
         sys.addaudithook(hook)
+
+    def _remember(self, name: str, held: Any, parts: Iterable[str] | None = None) -> None:
+        functions = {key: held[key] for key in parts or list(held) if callable(held.get(key))}
+        self._fresh.append((name, held, functions))
 
     def note(self, code: str, what: object = "", said: dict[str, set] | None = None) -> None:
         """Write a note, once for each cell (or once for each `said`)."""
@@ -282,9 +293,12 @@ class Watcher:
         """Compare the process with its fresh state, and note what is the learner's in it."""
         self._said = {}
         with contextlib.suppress(Exception):
-            for name, now, before in self._fresh:
-                for key, value in before.items():
-                    if now.get(key) is not value and _is_learners(now.get(key)):
+            for name, held, before in self._fresh:
+                now = list(map(held.get, before))
+                if _all(map(operator.is_, now, before.values())):
+                    continue
+                for key, value in zip(before, now, strict=True):
+                    if value is not before[key] and _is_learners(value):
                         self.note("patched", f"{name}.{key}", self._seen)
             fresh = {id(hook) for _, hook in self._hooks}
             for name, hook in self._all_hooks():
@@ -304,7 +318,7 @@ class Watcher:
             if kind in plain or not issubclass(kind, tuple(plain)):
                 return
             own = [vars(base) for base in kind.__mro__ if base.__module__ == "__main__"]
-            if any(method in names for names in own for method in _ANSWERS_FOR_ITSELF):
+            if _any(method in names for names in own for method in _ANSWERS_FOR_ITSELF):
                 self.note("lying_answer", kind.__name__)
 
     def _all_hooks(self) -> list[tuple[str, Any]]:
@@ -366,7 +380,7 @@ def _real(path: Any) -> str | None:
 
 
 def _within(real: str, roots: Iterable[str]) -> bool:
-    return any(real == root or real.startswith(root.rstrip("/") + "/") for root in roots)
+    return _any(real == root or real.startswith(root.rstrip("/") + "/") for root in roots)
 
 
 def _arrays() -> list[type]:

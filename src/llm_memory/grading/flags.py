@@ -20,7 +20,8 @@ from nbgrader.utils import is_solution
 #: The key under which grading keeps its own data in a notebook's metadata.
 KEY = "llm_memory"
 
-#: What each reason code of the rebuild says to the learner; `{}` is the cell, file or detail.
+#: What each reason code of the reading and the rebuild says to the learner; `{}` is the cell, file
+#: or detail. (What cells do when they run has its codes in `reasons`.)
 SENTENCES = {
     "unreadable": "Your notebook could not be read ({}), so nothing in it could be graded. "
     "Please hand it in again.",
@@ -43,6 +44,18 @@ SENTENCES = {
     "restored": "The cell {} was not in your notebook. The course's own version was put back.",
     "moved": "Cells of the lesson stood in another order. They were graded in the lesson's order.",
     "too-large": "A cell was left out because it is larger than {}.",
+    "copied": "There were several copies of the cell {}. The course's own version counts, once.",
+    "retagged": "Tags of the cell {} had been changed. The course's own count.",
+    "forged": "Your notebook brought a grade of its own along ({}). It does not count.",
+    "large-outputs": "Your notebook held outputs of more than {}. Saved outputs are not used.",
+    "language": "Your notebook names another language ({}). It was run as Python.",
+    "old-format": "Your notebook is in an older format ({}). It was graded all the same.",
+    "unknown-cells": "Cells of an unknown kind ({}) were taken as text, or left out.",
+    "control-characters": "Your notebook holds characters that are not shown, or that turn the "
+    "direction of text ({}). A reader may see something else than Python does.",
+    "script-in-text": "A text cell holds a script. It is shown as text, and not run.",
+    "shadowing": "Files of yours have names of Python's or of the course's own ({}). They are "
+    "your files like any others.",
 }
 
 

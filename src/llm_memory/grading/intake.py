@@ -5,7 +5,8 @@ submission is first copied to a folder of the grader's own, by these rules:
 
 - Regular files only, of at most `MAX_FILE` bytes each and `MAX_TOTAL` and `MAX_FILES` in all;
   no links, pipes or devices, no names with control characters, and nothing in the place of one of
-  the course's own files. What is left out is flagged (`files-skipped`).
+  the course's own files. What is left out is flagged (`files-skipped`), and so are names that
+  an import would take for Python's (`shadowing`).
 - A notebook handed in under another name counts if its name is the lesson's with something
   behind it (`attention (1).ipynb`, `attention-Copy1.ipynb`; the last of several in sorted
   order), or if it is the only notebook there and the lesson has only one (`renamed`).
@@ -17,6 +18,7 @@ import contextlib
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -29,6 +31,11 @@ from llm_memory.grading.submission import MAX_NOTEBOOK, Unreadable, read_bytes, 
 from llm_memory.quiz.record import FILE_NAME
 
 SETTLE_TRIES, SETTLE_SECONDS = 4, 0.5
+_COURSE_FILES = {"gradebook.db", "nbgrader_config.py"}
+_LIBRARIES = (
+    *("IPython", "ipykernel", "ipywidgets", "llm_memory", "matplotlib", "numpy", "torch"),
+    *("sitecustomize", "usercustomize"),
+)
 MAX_FILE, MAX_TOTAL, MAX_FILES, MAX_DEPTH = 20_000_000, 50_000_000, 1_000, 8
 
 
@@ -96,6 +103,8 @@ def copy_in(
         return flags
     general = _copy_files(submitted, staged, ours, ignore) + _check_timestamp(staged)
     there = _notebooks_in(submitted)
+    if names := _shadowing(staged):
+        general.append(Flag("shadowing", detail=", ".join(map(shown, names[:5]))))
     choice = _choose(there, notebooks)
     extra = [shown(name) for name in there if name not in choice.values()]
     if extra:
@@ -164,6 +173,18 @@ def _walk(root: Path, folder: str, ignore: list[str], skipped: list[str]) -> Ite
 
 def _plain_name(name: str) -> bool:
     return name.isprintable()  # neither control characters nor bytes that are no text
+
+
+def _shadowing(staged: Path) -> list[str]:
+    """Return the files that an import would take for Python's, or a reader for the course's."""
+    modules = {*sys.stdlib_module_names, *_LIBRARIES}
+    return sorted(
+        path.name
+        for path in staged.iterdir()
+        if path.name in _COURSE_FILES
+        or (path.suffix == ".py" and path.stem in modules)
+        or (path.name in modules and (path / "__init__.py").is_file())
+    )
 
 
 def _in_the_way(relative: str, ours: set[str]) -> bool:

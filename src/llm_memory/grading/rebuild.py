@@ -14,7 +14,8 @@ added, in their place between their neighbours. The rules:
 - A reading cell that the learner edited is a cell that they added: code in the place of the
   original, text below it. One that only shows still only shows, and is not run, unless it now
   binds a name that it did not.
-- Outputs, tags, attachments and kernel of the submission are dropped.
+- Outputs, tags, attachments and kernel of the submission are dropped; what stands out in them is
+  flagged (`copied`, `retagged`, and the remarks in `submission`).
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ from llm_memory.quiz.record import FILE_NAME, merge, read_answers
 
 #: The tag of cells that grading does not run.
 SHOW = "show"
+_NOT_RUN = {SHOW, "skip-execution"}
 
 
 class CourseError(Exception):
@@ -329,6 +331,10 @@ def rebuild(lesson: Lesson, submitted: list[NotebookNode]) -> tuple[NotebookNode
             submitted[index], cell
         ):
             found.append(Flag("tampered", name))
+        if not is_solution(cell) and len(match.copies[name]) > 1:
+            found.append(Flag("copied", name))
+        if index is not None and _retagged(submitted[index], cell):
+            found.append(Flag("retagged", name))
 
     notebook = copy.deepcopy(lesson.notebook)
     notebook.cells = list(added[-1])
@@ -360,6 +366,12 @@ def _relabelled(submitted: NotebookNode, original: NotebookNode) -> bool:
     return submitted.cell_type != original.cell_type or any(
         key in given and key in ours and given[key] != ours[key] for key in keys
     )
+
+
+def _retagged(submitted: NotebookNode, original: NotebookNode) -> bool:
+    """Whether a submitted cell was given a tag by which a cell is not run."""
+    gained = set(submitted.metadata.get("tags", [])) - set(original.metadata.get("tags", []))
+    return bool(gained & _NOT_RUN)
 
 
 def _learners_source(cell: NotebookNode, cell_type: str) -> str:

@@ -17,12 +17,20 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from llm_memory.grading.flags import Flag, shown
+from llm_memory.grading.flags import KEY, Flag, shown
 from llm_memory.quiz.record import Answers, answers_in_notebook
 
 #: Bytes of a notebook; one with every picture of a lesson in it has about a tenth of this.
 MAX_NOTEBOOK = 32_000_000
 MAX_CELLS, MAX_SOURCE, MAX_NAME = 2_000, 200_000, 200
+#: Characters of all outputs together beyond which they are remarked on.
+MANY_OUTPUTS = 10_000_000
+
+_CELL_TYPES = {"code", "markdown", "raw", "heading", "html"}  # the last two in format 3
+#: Control characters, halves of characters, and what turns the direction of text ("Trojan
+#: Source", Boucher and Anderson 2021). Tab, ends of lines and form feed may be in a program.
+_UNSEEN = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_SCRIPT = re.compile(r"<script|javascript:", re.IGNORECASE)
 
 
 class Unreadable(Exception):
@@ -85,13 +93,83 @@ def parse_notebook(content: Any) -> Submission:
         raise Unreadable("it is JSON, but not a notebook")
     answers, problems = answers_in_notebook(content)
     found = Submission(answers=answers, flags=answer_flags(problems))
+    remarks = _Remarks()
+    remarks.on_notebook(content)
     for count, raw in enumerate(_raw_cells(content)):
         if count == MAX_CELLS:
             found.flags.append(Flag("too-large", detail=f"{MAX_CELLS:,} cells"))
             break
         if isinstance(raw, dict):
             _read_cell(raw, found)
+            remarks.on_cell(raw)
+        else:
+            remarks.add("unknown-cells", type(raw).__name__)
+    found.flags += remarks.flags()
     return found
+
+
+class _Remarks:
+    """What is odd in a notebook without being in the way of grading it."""
+
+    def __init__(self):
+        self._details: dict[str, list[str]] = {}
+        self._output = 0
+
+    def add(self, code: str, detail: str) -> None:
+        details = self._details.setdefault(code, [])
+        if detail not in details:
+            details.append(detail)
+
+    def flags(self) -> list[Flag]:
+        """Return a flag for each kind of remark, with its first details."""
+        if self._output > MANY_OUTPUTS:
+            self.add("large-outputs", f"{MANY_OUTPUTS // 1_000_000} MB")
+        return [
+            Flag(code, detail=", ".join(details[:5]) + (", …" if len(details) > 5 else ""))
+            for code, details in self._details.items()
+        ]
+
+    def on_notebook(self, content: dict[str, Any]) -> None:
+        """Look at what is no cell."""
+        version = content.get("nbformat")
+        if isinstance(version, int) and version < 4:
+            self.add("old-format", str(version)[:20])
+        metadata = content.get("metadata")
+        if not isinstance(metadata, dict):
+            return
+        if KEY in metadata:
+            self.add("forged", "in the data about the notebook")
+        for key, name in (("kernelspec", "language"), ("language_info", "name")):
+            about = metadata.get(key)
+            language = about.get(name) if isinstance(about, dict) else None
+            if isinstance(language, str) and "python" not in language.lower():
+                self.add("language", shown(language))
+
+    def on_cell(self, raw: dict[str, Any]) -> None:
+        """Look at a cell."""
+        kind = raw.get("cell_type")
+        if not isinstance(kind, str) or kind not in _CELL_TYPES:
+            self.add("unknown-cells", shown(kind) if isinstance(kind, str) else "none")
+        source = joined(raw.get("source", raw.get("input", "")))[:MAX_SOURCE]
+        for character in sorted(set(_UNSEEN.findall(source))):
+            self.add("control-characters", f"U+{ord(character):04X}")
+        if kind != "code" and _SCRIPT.search(source):
+            self.add("script-in-text", "")
+        metadata = raw.get("metadata")
+        nbgrader = metadata.get("nbgrader") if isinstance(metadata, dict) else None
+        graded = isinstance(nbgrader, dict) and nbgrader.get("grade") is True
+        outputs = raw.get("outputs")
+        for output in outputs if isinstance(outputs, list) else []:
+            if not isinstance(output, dict):
+                continue
+            data = output.get("data")
+            texts = [output.get("text"), *(data.values() if isinstance(data, dict) else ())]
+            self._output += sum(len(joined(text)) for text in texts)
+            # A number as the result of a test cell is what nbgrader takes for its points.
+            if graded and output.get("output_type") == "execute_result":
+                result = joined(data.get("text/plain")) if isinstance(data, dict) else ""
+                if re.fullmatch(r"\s*[-+]?[\d.]+(e[-+]?\d+)?\s*", result[:MAX_NAME]):
+                    self.add("forged", "points saved as the result of a test")
 
 
 def answer_flags(problems: list[str]) -> list[Flag]:
@@ -131,14 +209,21 @@ def _read_cell(raw: dict[str, Any], found: Submission) -> None:
             if isinstance(nbgrader.get(key), bool | int | float):
                 kept[key] = nbgrader[key]
         cell.metadata.nbgrader = NotebookNode(kept)
+    tags = metadata.get("tags") if isinstance(metadata, dict) else None
+    if isinstance(tags, list):
+        cell.metadata.tags = [tag[:MAX_NAME] for tag in tags[:100] if isinstance(tag, str)]
     found.cells.append(cell)
+
+
+def joined(value: Any) -> str:
+    """Return the text of a string or a list of them; anything else counts as none."""
+    if isinstance(value, list):
+        value = "".join(part for part in value if isinstance(part, str))
+    return value if isinstance(value, str) else ""
 
 
 def text(value: Any) -> str:
     """Return a source as text that UTF-8 and a compiler take; not text counts as none."""
-    if isinstance(value, list):
-        value = "".join(part for part in value if isinstance(part, str))
-    if not isinstance(value, str):
-        return ""
+    value = joined(value)
     # Lone surrogates cannot be written to a file, and NUL is in no program.
     return value.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
