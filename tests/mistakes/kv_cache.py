@@ -1167,7 +1167,7 @@ class _Static:
 
     def allocate(self, n_layers, shape, dtype):
         keys = [torch.zeros(shape, dtype=dtype) for _ in range(n_layers)]
-        return keys, [torch.empty_like(room) for room in keys]
+        return keys, [torch.zeros_like(room) for room in keys]
 
     @property
     def n_bytes(self):
