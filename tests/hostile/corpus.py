@@ -168,7 +168,7 @@ class Graded:
         assert flags in case.flags
         page = room.feedback(student).replace("&#39;", "'")
         assert case.says in page
-        score = sum(points for name, points in POINTS.items() if name not in case.lost)
+        score = FULL - sum(POINTS[name] for name in case.lost)
         assert f"(Score: {score} / {FULL})" in page
         # In Formgrader, where the graded notebook is shown, and in the feedback.
         top = room.autograded(student).cells[0].source

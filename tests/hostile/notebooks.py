@@ -260,11 +260,12 @@ def scripts_in_text_and_outputs(hand: Hand) -> object:
     return _no_script
 
 
-@case(lost=DOUBLE, flags={"script"}, says="it has to work below zero")
+@case(lost=DOUBLE, flags={"script"}, says="Scripts are left out")
 def script_in_an_error(hand: Hand) -> object:
-    cell_of(hand.notebook, "double").source = (
-        f"def double(x):\n    return 2 * x if x > 2 else exec('raise ValueError({_SCRIPT!r})')"
-    ).replace("'<script>alert('owned')</script>'", '"<script>alert(0)</script>"')
+    raising = f"raise ValueError({_SCRIPT!r})"
+    cell_of(
+        hand.notebook, "double"
+    ).source = f"def double(x):\n    return 2 * x if x > 2 else exec({raising!r})"
     return _no_script
 
 
