@@ -118,7 +118,23 @@ def doubling(monkeypatch):
 
 
 def test_right_work_passes(doubling):
-    check(lambda x: x + x, "double")
+    def double(x):
+        return x + x
+
+    check(double)
+    assert checking.results == {"double": True}
+
+
+def test_what_is_tried_under_another_name_is_not_noted(doubling):
+    def double(x):
+        return x + x
+
+    def broken(x):
+        return x * x
+
+    check(double)
+    with pytest.raises(CheckFailed, match="squared, not doubled"):
+        check(broken, "double")
     assert checking.results == {"double": True}
 
 
