@@ -9,6 +9,7 @@ import pytest
 
 from llm_memory.build import course as clone
 from llm_memory.build.lesson import grade_id, is_quiz, is_test, quiz_name
+from llm_memory.grading.flags import all_flags
 from llm_memory.quiz import BANK
 from tests.submissions import ROOT, hand_in, released, scores, solutions, solved
 
@@ -96,3 +97,6 @@ def test_full_and_no_points(course, lesson):
     found = scores(course.folder, lesson)
     assert found["all"] == points(lesson)
     assert found["none"] == dict.fromkeys(points(lesson), 0)
+    for student in found:
+        graded = course.folder / "autograded" / student / lesson / f"{lesson}.ipynb"
+        assert all_flags(nbformat.read(graded, as_version=4)) == []  # nothing in honest work is odd

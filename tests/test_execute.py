@@ -3,6 +3,7 @@
 Each test runs a notebook of a few cells in a real, sandboxed kernel.
 """
 
+import re
 import threading
 
 import pytest
@@ -10,8 +11,10 @@ from nbformat import validate
 from nbformat.v4 import new_code_cell
 
 from llm_memory.grading.execute import OutputFlood, OutputTally, SandboxedExecute
+from llm_memory.grading.flags import SENTENCES
 from llm_memory.grading.reasons import REASONS
 from tests.submission_cells import errors, printed, reason, run_cells, test_cell
+from tests.submissions import ROOT
 
 
 def test_cells_share_a_kernel_and_keep_their_outputs():
@@ -249,6 +252,14 @@ def test_every_reason_has_its_sentences():
         assert entry.code == code
         assert entry.student.format(**fields).endswith((".", "!"))
         assert entry.instructor.format(**fields)
+
+
+def test_the_documentation_lists_every_code():
+    page = (ROOT / "docs" / "instructors.md").read_text(encoding="utf-8")
+    section = page.split("## Flags, and what each means")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    listed = [code for row in rows for code in re.findall(r"`([\w-]+)`", row)]
+    assert sorted(listed) == sorted([*REASONS, *SENTENCES])
 
 
 def test_it_is_configured_as_nbgraders_execute():

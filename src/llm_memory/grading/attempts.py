@@ -341,7 +341,10 @@ _EVENTS = {
     "open": "open",
     **dict.fromkeys(("os.listdir", "os.scandir", "os.chdir", "sqlite3.connect"), "read"),
     **dict.fromkeys(
-        ("os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.chmod", "os.chown", "os.utime"),
+        (
+            *("os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.chmod", "os.chown"),
+            *("os.utime", "shutil.rmtree"),
+        ),
         "change",
     ),
     "os.rename": "move",
