@@ -35,7 +35,9 @@ def test_the_same_seed_gives_the_same_text_and_another_seed_another():
 def test_held_out_pairs_never_occur_in_training_text():
     corpus = Corpus(11)
     text = " ".join(
-        " ".join(token.word for token in corpus.document(300, (0.0, 1.0))) for _ in range(400)
+        " ".join(token.word for token in corpus.document(300, shares))
+        for shares in [(0.0, 1.0), (0.0, 0.0, 1.0)]
+        for _ in range(300)
     )
     seen = pairs_in(text)
     assert len(seen) > 800  # nearly all of what is allowed
@@ -65,7 +67,7 @@ def test_the_shipped_vocabulary_is_the_grammars_and_covers_every_document():
     assert words == vocabulary()
     known = set(words)
     corpus = Corpus(21)
-    for shares in [(1.0, 0.0), (0.0, 1.0), (0.0, 0.0)]:
+    for shares in [(1.0, 0.0), (0.0, 1.0), (0.0, 0.0), (0.0, 0.0, 1.0)]:
         for _ in range(60):
             assert {token.word for token in corpus.document(300, shares)} <= known
     assert set(" ".join(held_out()).split()) <= known
@@ -96,6 +98,21 @@ def test_no_fact_changes_within_a_document():
             key = f"the {colour} code is "
             codes = {part[:5] for part in text.split(key)[1:] if len(part) > 6}
             assert len(codes) <= 1
+
+
+def test_far_documents_ask_at_their_end_for_the_facts_of_their_beginning():
+    corpus, length, asked = Corpus(8), 257, 0
+    for _ in range(60):
+        words = [token.word for token in corpus.document(length, (0.0, 0.0, 1.0))]
+        first = " ".join(words[: words.index(".") + 1])
+        sentences = " ".join(words).split(" . ")[:-1]  # the last one may be cut
+        known = {sentence for sentence in sentences if sentences.count(sentence) > 1}
+        places = [i for i in range(length) if " ".join(words[i:]).startswith(first)]
+        assert places[0] == 0
+        asked += any(place > length - 60 for place in places)
+        assert not known or sentences[-1] in known
+        assert not any(60 < place < length - 60 for place in places)
+    assert asked > 20
 
 
 def test_facts_run_out_without_harm():

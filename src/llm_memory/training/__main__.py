@@ -1,6 +1,7 @@
 """Train the model that ships with the course: one folder a seed, with a curve of loss and recall.
 
     python -m llm_memory.training --out models --seeds 3 4 5     # about half an hour a seed
+    python -m llm_memory.training --out models --continue-from folder   # only polish that model
     python -m llm_memory.training.abilities models/seed-3        # measure, write its model card
 
 To ship a model, copy its folder's files over `src/llm_memory/data/` and the new lines of
@@ -16,7 +17,7 @@ from pathlib import Path
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from llm_memory.training.loop import Recipe, train
+from llm_memory.training.loop import Recipe, polish, train
 
 
 def draw_curve(history: list[dict], path: Path) -> None:
@@ -49,7 +50,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--until-recall", action="store_true", help="stop once facts are recalled, to compare seeds"
     )
+    parser.add_argument(
+        "--continue-from", type=Path, help="polish the model in this folder, train no other"
+    )
     options = parser.parse_args(arguments)
+    if start := options.continue_from:
+        training = json.loads((start / "training.json").read_text(encoding="utf-8"))
+        options.seeds = [training["recipe"]["seed"]]
     torch.set_num_threads(options.threads)
     recipe = replace(Recipe(), stop_at=0.95) if options.until_recall else Recipe()
     tries = []
@@ -63,7 +70,10 @@ def main(arguments: list[str] | None = None) -> int:
                 progress.print("  ".join(f"{name} {value}" for name, value in figures.items()))
 
             folder = options.out / f"seed-{seed}"
-            history = train(replace(recipe, seed=seed), folder, show)
+            if start:
+                history = polish(start, folder, show)
+            else:
+                history = train(replace(recipe, seed=seed), folder, show)
             draw_curve(history, folder / "curve.png")
             last = history[-1]
             tries.append(

@@ -325,9 +325,17 @@ def model_card(figures: dict, training: dict, tries: list[dict]) -> str:
     }
     rivals = {f"1 of {n} codes": row for n, row in figures["recall"]["by_length"].items()}
     columns = {"share right": figures["recall"]["by_kind"]}
+    stages = {
+        part: "\n".join(
+            f"- {millions} million tokens in texts of {length}, {rows} a step"
+            for length, rows, millions, _ in recipe[part]
+        )
+        for part in ("stages", "polish")
+    }
     values = {
         **figures,
         **seed,
+        **stages,
         **chances,
         **heads,
         **figures["speed"],
@@ -336,11 +344,8 @@ def model_card(figures: dict, training: dict, tries: list[dict]) -> str:
         "millions": f"{training['history'][-1]['tokens'] / 1e6:.1f}",
         "head": "L{}H{}".format(*seed["head"]),
         "second_time": figures["induction"]["second_time"],
-        "shape": json.dumps({k: v for k, v in recipe.items() if k != "stages"}),
-        "stages": "\n".join(
-            f"- {millions} million tokens in texts of {length}, {rows} a step"
-            for length, rows, millions, _ in recipe["stages"]
-        ),
+        "shape": json.dumps({k: v for k, v in recipe.items() if k not in stages}),
+        "polish_rate": recipe["polish_rate"],
         "coreference_table": table({"share right": figures["coreference"]}, "kind"),
         "recall_table": table(rivals, "text length"),
         "kinds_table": table(columns, "kind of fact"),

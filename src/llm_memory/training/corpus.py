@@ -9,7 +9,7 @@ import random
 import re
 import tomllib
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import NamedTuple
 
@@ -217,13 +217,34 @@ class Corpus:
             for _ in range(self.random.randint(1, 2)):
                 yield [Token(words[0], "news"), *(Token(word, "answer") for word in words[1:])]
 
-    def document(self, length: int, shares: tuple[float, float] = (0.5, 0.45)) -> list[Token]:
+    def far(self, length: int) -> Iterator[list[Token]]:
+        """Sentences of a document that asks at its end for the facts of its beginning."""
+        kind, known, kinds = self.kind_of_fact(), set(), list(grammar()["coreference"])
+        drawn = [self.fact(kind, known) for _ in range(self.random.randint(2, 4))]
+        facts = [fact for fact in drawn if fact]
+        said = sum(len(first) for first, _ in facts)
+        yield from (first for first, _ in facts)
+        end = length - self.random.randint(1, len(facts)) * len(facts[0][1])
+        while True:
+            filler = self.random.random() < 0.5
+            sentence = self.filler() if filler else self.coreference(self.random.choice(kinds))
+            said += len(sentence)
+            if said > end:
+                break
+            yield sentence
+        while True:
+            yield self.random.choice(facts)[1]
+
+    def document(self, length: int, shares: tuple[float, ...] = (0.5, 0.45)) -> list[Token]:
         """One document of exactly `length` tokens (its last sentence may be cut).
 
-        `shares` are the chances of a dense document and of a story; the rest are echoes.
+        `shares` are the chances of a dense document, of a story and, if there is a third, of one
+        that asks across its whole length (`far`); the rest are echoes.
         """
-        chances = [*shares, max(0.0, 1 - sum(shares))]
-        kind = self.random.choices([self.dense, self.story, self.echo], chances)[0]
+        dense, story, far = (*shares, 0.0)[:3]
+        chances = [dense, story, max(0.0, 1 - sum(shares)), far]
+        kinds = [self.dense, self.story, self.echo, partial(self.far, length)]
+        kind = self.random.choices(kinds, chances)[0]
         sentences, tokens = kind(), []
         while len(tokens) < length:
             tokens += next(sentences)

@@ -1,7 +1,8 @@
 """Train the small model: short sequences first, answers weighted, an early stop if recall fails.
 
 The recipe is a curriculum because recall of one fact among competing ones is learned in a jump or
-not at all: short, dense documents bring the jump early, longer ones then stretch its distance.
+not at all: short, dense documents bring the jump early, longer ones then stretch its distance. Few
+of them ask across the whole window, so a last short part, the polish, has many that do.
 """
 
 import json
@@ -19,11 +20,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from llm_memory.checkpoint import LlamaConfig
-from llm_memory.model import Llama
+from llm_memory.model import Llama, load_model
 from llm_memory.tokenizer import UNKNOWN, WordTokenizer
 from llm_memory.training.abilities import quick_look
 from llm_memory.training.corpus import Corpus, vocabulary
 
+Stages = tuple[tuple[int, int, float, tuple[float, ...]], ...]
 WEIGHT = {"text": 1.0, "answer": 3.0, "news": 0.25}  # what cannot be known is mostly noise
 
 
@@ -38,14 +40,16 @@ class Recipe:
     n_heads: int = 4
     n_kv_heads: int = 2
     head_dim: int = 24
-    # Sequence length, rows a step, millions, shares of dense documents and stories.
-    stages: tuple[tuple[int, int, float, tuple[float, float]], ...] = (
+    # Sequence length, rows a step, millions, shares of kinds of document (`Corpus.document`).
+    stages: Stages = (
         (64, 8, 0.6, (0.50, 0.20)),
         (64, 16, 1.5, (0.60, 0.35)),
         (128, 16, 2.5, (0.50, 0.45)),
         (256, 8, 4.0, (0.50, 0.45)),
     )
+    polish: Stages = ((256, 8, 0.6, (0.25, 0.25, 0.4)),)
     learning_rate: float = 2e-3
+    polish_rate: float = 5e-4
     warm_up: int = 150
     weight_decay: float = 0.05
     embedding_std: float = 0.15
@@ -163,7 +167,7 @@ class Batches:
         self.ids = {word: i for i, word in enumerate(words)}
         self.unknown_rate = unknown_rate
 
-    def next(self, rows: int, length: int, shares: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    def next(self, rows: int, length: int, shares: tuple[float, ...]) -> tuple[Tensor, Tensor]:
         """Return one batch; half of the rows begin in the middle of a sentence."""
         ids = np.empty((rows, length + 1), dtype=np.int64)
         weights = np.empty((rows, length + 1), dtype=np.float32)
@@ -191,31 +195,77 @@ def save(folder: Path, model: Llama, words: list[str], history: dict) -> None:
     (folder / "vocabulary.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
 
 
+def tokens_in(stages: Stages) -> int:
+    """Return how many tokens the steps of these stages read."""
+    return sum(round(m * 1e6 / (length * rows)) * length * rows for length, rows, m, _ in stages)
+
+
 def train(recipe: Recipe, folder: Path, progress: Callable[[int, int, dict], None]) -> list[dict]:
     """Train one model into `folder`, and return the history of its figures.
 
     Every 200 steps the folder is written, so that it can be used while training goes on, and
-    `progress(tokens, total, figures)` is called. Stops early if recall has not come in time.
+    `progress(tokens, total, figures)` is called. Stops early if recall has not come in time, and
+    is polished if it has.
     """
     words = vocabulary()
-    tokenizer = WordTokenizer(words)
-    batches = Batches(recipe.seed + 1000, words, recipe.unknown_rate)
     model = new_model(recipe, max(length for length, *_ in recipe.stages), len(words))
+    history: list[dict] = []
+    batches = Batches(recipe.seed + 1000, words, recipe.unknown_rate)
+    ended = fit(
+        model, recipe, recipe.stages, recipe.learning_rate, batches, folder, history, progress
+    )
+    return polish(folder, folder, progress) if ended and recipe.polish else history
+
+
+def polish(start: Path, folder: Path, progress: Callable[[int, int, dict], None]) -> list[dict]:
+    """Go on from the saved weights in `start` through `Recipe.polish`, into `folder`.
+
+    The optimizers are new and the learning rate is its own: this begins from the float16 file and
+    needs nothing else, so that a model that was shipped without it can have it later. Returns the
+    whole history. Raises ValueError if the model has been polished.
+    """
+    written = json.loads((start / "training.json").read_text(encoding="utf-8"))
+    recipe, history = Recipe(**written["recipe"]), written["history"]
+    if history[-1]["tokens"] > tokens_in(recipe.stages):
+        raise ValueError(f"The model in {start} has been polished: start from one that has not.")
+    model = load_model(start)[0].requires_grad_(True)
+    batches = Batches(recipe.seed + 2_000_000, vocabulary(), recipe.unknown_rate)
+    fit(model, recipe, recipe.polish, recipe.polish_rate, batches, folder, history, progress)
+    return history
+
+
+def fit(
+    model: Llama,
+    recipe: Recipe,
+    stages: Stages,
+    learning_rate: float,
+    batches: Batches,
+    folder: Path,
+    history: list[dict],
+    progress: Callable[[int, int, dict], None],
+) -> bool:
+    """Train `model` through `stages` on one cosine; return whether it came to their end.
+
+    Adds to `history`, and writes the folder whenever it does. Raises ValueError for texts longer
+    than the model's window.
+    """
+    if (longest := max(length for length, *_ in stages)) > model.config.window:
+        raise ValueError(f"Texts of {longest} tokens: the window is {model.config.window}.")
+    words = vocabulary()
+    tokenizer = WordTokenizer(words)
     inner = [p for p in model.layers.parameters() if p.dim() == 2]
     other = [p for p in model.parameters() if not any(p is q for q in inner)]
     optimizers = [
-        Muon(inner, recipe.learning_rate, recipe.weight_decay),
-        torch.optim.AdamW(
-            other, recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
-        ),
+        Muon(inner, learning_rate, recipe.weight_decay),
+        torch.optim.AdamW(other, learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     ]
     steps = [
         (length, rows, shares)
-        for length, rows, millions, shares in recipe.stages
+        for length, rows, millions, shares in stages
         for _ in range(round(millions * 1e6 / (length * rows)))
     ]
-    total = sum(length * rows for length, rows, _ in steps)
-    done, losses, history = 0, [], []
+    before = history[-1] if history else {"tokens": 0, "seconds": 0}
+    done, total, losses = 0, tokens_in(stages), []
     began = time.time()
     for step, (length, rows, shares) in enumerate(steps):
         if step == 0 or steps[step - 1][0] != length:
@@ -226,7 +276,7 @@ def train(recipe: Recipe, folder: Path, progress: Callable[[int, int, dict], Non
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
             for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate * rate
+                group["lr"] = learning_rate * rate
         ids, weights = batches.next(rows, length, shares)
         logits = model(ids[:, :-1], rope=rope)
         each = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
@@ -239,17 +289,21 @@ def train(recipe: Recipe, folder: Path, progress: Callable[[int, int, dict], Non
         losses.append(loss.item())
         if step % 200 == 199 or step == len(steps) - 1:
             figures = {
-                "tokens": done,
+                "tokens": before["tokens"] + done,
                 "length": length,
                 "loss": round(float(np.mean(losses)), 4),
                 **quick_look(model, tokenizer),
-                "seconds": round(time.time() - began),
+                "seconds": before["seconds"] + round(time.time() - began),
             }
             history.append(figures)
             losses.clear()
-            progress(done, total, figures)
+            whole = tokens_in(recipe.stages) + tokens_in(recipe.polish)
+            progress(figures["tokens"], whole, figures)
             save(folder, model, words, {"recipe": asdict(recipe), "history": history})
-            too_late = done > recipe.give_up_at * 1e6 and figures["recall"] < recipe.give_up_below
+            too_late = (
+                figures["tokens"] > recipe.give_up_at * 1e6
+                and figures["recall"] < recipe.give_up_below
+            )
             if too_late or figures["recall"] > recipe.stop_at:
-                break
-    return history
+                return False
+    return True
