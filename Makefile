@@ -8,6 +8,8 @@ TORCH_INDEX := $(if $(filter Linux,$(shell uname -s)),--extra-index-url https://
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Learners' laptops have few cores, and so has CI: more threads than that only get in each other's way.
 export OMP_NUM_THREADS ?= 1
+# One more than CI has cores: some tests wait for a submission's time to run out.
+TEST_PROCESSES ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help lab test build nbval bench-grading bench-generate format
@@ -24,7 +26,7 @@ test: .venv/.test  ## everything that CI runs: lint, nbval, tests, browser journ
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -q -p no:cacheprovider --nbval source
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 nbval: .venv/.test  ## run the solved lessons against their stored outputs
 	$(BIN)/python -m pytest -q -p no:cacheprovider --nbval source

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import inspect
+import json
 import os
 import platform
 import random
@@ -197,17 +198,17 @@ class Watch(threading.Thread):
         return found
 
 
-def compare(stock: Measurement, ours: Measurement) -> list[str]:
-    """Return where ours gives another score than stock nbgrader, quizzes aside.
+def compare(stock: Measurement, other: Measurement) -> list[str]:
+    """Return where a way gives another score than stock nbgrader, quizzes aside.
 
     Stock nbgrader gives a quiz full points for running without an error.
     """
     return [
-        f"{student} {cell}: stock {score:g}, ours {ours.scores[student][cell]:g}"
+        f"{student} {cell}: stock {score:g}, {other.name} {other.scores[student][cell]:g}"
         for student, cells in stock.scores.items()
-        if student in ours.scores
+        if student in other.scores
         for cell, score in cells.items()
-        if not cell.startswith("quiz_") and score != ours.scores[student][cell]
+        if not cell.startswith("quiz_") and score != other.scores[student][cell]
     ]
 
 
@@ -246,11 +247,19 @@ def run_otter(folder: Path, lesson: str, n: int) -> Measurement:
         nbformat.write(notebook, path)
     script = course / "run.sh"
     lines = [
+        f"mkdir -p results/{path.parts[-3]}; "
         f"{python} -m otter run -a autograder.zip -o results/{path.parts[-3]} {path}"
         for path in notebooks
     ]
     script.write_text("set -e\n" + "\n".join(lines) + "\n")
-    return measure("Otter, `otter run`", ["bash", str(script)], course, lesson, n)
+    measured = measure("Otter, `otter run`", ["bash", str(script)], course, lesson, n)
+    for path in notebooks:
+        student = path.parts[-3]
+        results = json.loads((course / "results" / student / "results.json").read_text())
+        measured.scores[student] = {
+            test["name"]: test["score"] for test in results["tests"] if "score" in test
+        }
+    return measured
 
 
 def otter_test(cell: nbformat.NotebookNode) -> str:
