@@ -402,7 +402,7 @@ print(os.getuid() != 0)
 def test_a_missing_protection_is_said_once(place, caplog):
     from llm_memory.grading.provisioner import SandboxProvisioner
 
-    SandboxProvisioner._warned.clear()
+    SandboxProvisioner.missing_here.clear()
     for _ in range(2):
         run_in_box("pass", place, {"network_namespace"})
     said = [r.getMessage() for r in caplog.records if "network_namespace" in r.getMessage()]

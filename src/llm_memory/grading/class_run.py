@@ -31,7 +31,7 @@ from traitlets import Integer, Unicode
 from llm_memory.grading import job
 from llm_memory.grading.converter import ClassAutograde
 from llm_memory.grading.forkserver import ForkServer
-from llm_memory.grading.provisioner import can_fork
+from llm_memory.grading.provisioner import can_fork, say_missing
 
 LOCK_SECONDS = 60  # how long to wait for Formgrader to let go of the gradebook
 GRADEBOOK_TROUBLE = (
@@ -234,10 +234,11 @@ class ClassRun(ClassAutograde):
             submission = next(item for item in in_flight if future in item.open)
             notebook, _ = submission.open.pop(future)
             try:
-                submission.executed[notebook] = future.result()
+                submission.executed[notebook], missing = future.result()
             except Exception as error:
                 self._trouble(executor, submission, in_flight, error)
                 continue
+            say_missing(missing, self.log)
             if not submission.open:
                 in_flight.remove(submission)
                 self._guarded(self._save_and_finish, submission)

@@ -40,9 +40,10 @@ class Job:
     settings: dict[str, dict[str, Any]]
 
 
-def run(job: Job) -> str:
+def run(job: Job) -> tuple[str, list[str]]:
     """Execute the notebook in a folder of its own and return it, executed, as JSON text.
 
+    With it come the names of the protections that are missing here (`sandbox.MISSING`).
     What a learner's code does wrong is in the notebook; what is raised is the grader's trouble.
     """
     notebook = nbformat.reads(job.notebook, as_version=4)
@@ -61,7 +62,7 @@ def run(job: Job) -> str:
         }
         preprocessor = import_item(job.execute)(config=Config(job.settings))
         notebook, _ = preprocessor.preprocess(notebook, resources)
-    return nbformat.writes(notebook)
+    return nbformat.writes(notebook), sorted(SandboxProvisioner.missing_here)
 
 
 def settings_of(execute: str, config: Config) -> dict[str, dict[str, Any]]:

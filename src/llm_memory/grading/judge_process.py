@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import resource
 import signal
 import socket
 from collections.abc import Iterable
@@ -130,6 +129,8 @@ def serve(channel: socket.socket) -> None:
 
 
 def _bound_memory(extra: int) -> None:
+    import resource  # not on every platform on which this module is imported
+
     with open("/proc/self/statm") as sizes:
         now = int(sizes.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (now + extra, now + extra))

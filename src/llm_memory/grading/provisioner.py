@@ -10,6 +10,8 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterable
+from logging import Logger
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +66,7 @@ class SandboxProvisioner(LocalProvisioner):
 
     box: sandbox.Box | None = None
     exit_code: int | None = None
-    _warned: set[str] = set()  # noqa: RUF012 (each absence is said once per process)
+    missing_here: set[str] = set()  # noqa: RUF012 (of the process: each absence is said once)
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """Prepare the box and point the connection at sockets in it."""
@@ -127,10 +129,7 @@ class SandboxProvisioner(LocalProvisioner):
                 f"{', '.join(sorted(missing))}. Grade on a Linux machine with user namespaces and "
                 "Landlock, or set c.SandboxProvisioner.require_sandbox = False."
             )
-        for name in sorted({only} if only else missing):
-            if name not in self._warned:
-                self._warned.add(name)
-                self.log.warning("Sandbox: no %s here: %s.", name, sandbox.MISSING[name])
+        say_missing({only} if only else missing, self.log)
 
     async def ended(self) -> int | None:
         """Wait for the kernel to end and leave it to others to clean up; its exit status."""
@@ -177,6 +176,13 @@ class SandboxProvisioner(LocalProvisioner):
         if self.box is not None:
             shutil.rmtree(self.box.path, ignore_errors=True)
             self.box = None
+
+
+def say_missing(names: Iterable[str], log: Logger) -> None:
+    """Say of each protection that is missing what that means, once in this process."""
+    for name in sorted(set(names) - SandboxProvisioner.missing_here):
+        SandboxProvisioner.missing_here.add(name)
+        log.warning("Sandbox: no %s here: %s.", name, sandbox.MISSING[name])
 
 
 def can_fork() -> bool:
