@@ -47,7 +47,7 @@ _FLOOD_MESSAGES = 20_000
 _LARGEST_MESSAGE = 16 * _MB
 #: Seconds that outputs have to arrive after the reply. Some may be lost on the way, the end too.
 _LATE_OUTPUTS = 10.0
-#: Of what costs no points, no more than these are said of one notebook.
+#: Of what costs no graded cell its points, no more than these are said of one notebook.
 _MOST_FLAGS_OF_A_KIND = 10
 _SHOWN_MESSAGES = {
     *("stream", "display_data", "update_display_data", "execute_result", "error", "clear_output"),
@@ -545,13 +545,16 @@ class SandboxedExecute(Execute):
         for cell in self.nb.cells:
             about = cell.metadata.get("llm_memory", {})
             grade_id = cell.metadata.get("nbgrader", {}).get("grade_id", "")
+            # A cell without a name is found by its number on the page.
+            count = cell.get("execution_count")
+            name = grade_id or (f"In [{count}]" if count else "")
             found = [(entry["code"], entry["detail"]) for entry in about.get("notes", [])]
             if "reason" in about and "detail" in about:
                 found.insert(0, (about.reason, about.detail))
             for code, sentence in found:
-                flag = NotebookNode(code=code, cell=grade_id, sentence=sentence)
+                flag = NotebookNode(code=code, cell=name, sentence=sentence)
                 many = sum(other["code"] == code for other in flags) >= _MOST_FLAGS_OF_A_KIND
-                if flag not in flags and not (many and not REASONS[code].costs):
+                if flag not in flags and not (many and not (grade_id and REASONS[code].costs)):
                     flags.append(flag)
 
 
