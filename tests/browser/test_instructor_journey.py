@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import jupytext
 import pytest
+from nbformat.v4 import new_code_cell
 from playwright.sync_api import expect
 
 from tests.browser.lab import ARTEFACTS, PATIENCE, NotebookPage, running_chromium, running_lab
@@ -23,6 +24,7 @@ def school(tmp_path_factory):
     classroom.hand_in("alice")
     dying = classroom.solved()
     cell_of(dying, "double").source = "import os\nos._exit(1)"
+    dying.cells.append(new_code_cell("open('/etc/passwd')"))
     classroom.hand_in("bob", dying)
     (classroom.folder / "notebooks").mkdir()
     shutil.copy(ROOT / "notebooks" / "attention.md", classroom.folder / "notebooks")
@@ -57,6 +59,9 @@ def test_formgraders_button_grades_and_shows_the_flag(school):
     shown = page.locator("body")
     expect(shown).to_contain_text("kernel_died")
     expect(shown).to_contain_text("ended Python itself")
+    # What cost no points is seen, too.
+    expect(shown).to_contain_text("blocked_read")
+    expect(shown).to_contain_text("tried to read what grading does not give it: /etc/passwd")
     screenshot(page, "formgrader-flag")
     page.close()
 
