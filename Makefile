@@ -8,8 +8,8 @@ TORCH_INDEX := $(if $(filter Linux,$(shell uname -s)),--extra-index-url https://
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Learners' laptops have few cores, and so has CI: more threads than that only get in each other's way.
 export OMP_NUM_THREADS ?= 1
-# One more than CI has cores: some tests wait for a submission's time to run out.
-TEST_PROCESSES ?= 3
+# Twice as many as CI has cores: much of a test is waiting for a kernel, a page or a time limit.
+TEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help lab test build nbval bench-grading bench-generate format
@@ -25,11 +25,10 @@ lab: .venv/.lab  ## lay the lessons out in work/ and open JupyterLab on the firs
 test: .venv/.test  ## everything that CI runs: lint, nbval, tests, browser journeys
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -q -p no:cacheprovider --nbval source
-	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --nbval source tests
 
 nbval: .venv/.test  ## run the solved lessons against their stored outputs
-	$(BIN)/python -m pytest -q -p no:cacheprovider --nbval source
+	$(BIN)/python -m pytest -q --nbval source
 
 build: .venv/.test  ## notebooks/ to source/ and release/
 	$(BIN)/python -m llm_memory.build
@@ -63,9 +62,10 @@ format: .venv/.test  ## lay the code out
 	  { echo "The course could not be installed: is the network up? Run the same command again to go on."; exit 1; }
 	@touch $@
 
-.venv/.test: pyproject.toml .venv/.lab
-	@echo "Installing what the tests need …"
+# All that `make lab` needs, too, and in one go.
+.venv/.test: pyproject.toml .venv/.torch
+	@echo "Installing the course with JupyterLab, nbgrader and what the tests need …"
 	@$(BIN)/python -m pip install -c constraints.txt -e '.[dev]' || \
 	  { echo "The test dependencies could not be installed: is the network up? Run the same command again to go on."; exit 1; }
 	@sh tests/browser/install_chromium.sh
-	@touch $@
+	@touch .venv/.lab $@

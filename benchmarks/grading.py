@@ -170,9 +170,10 @@ class Watch(threading.Thread):
             memory = 0
             for process in found:
                 with contextlib.suppress(psutil.Error, OSError):
+                    if process not in self._roles:
+                        self._roles[process] = self._role(process)
                     times = process.cpu_times()
                     self._spent[process] = times.user + times.system
-                    self._roles.setdefault(process, self._role(process))
                     if turn % 5 == 0:
                         # PSS counts a page that forked kernels share once.
                         memory += process.memory_full_info().pss

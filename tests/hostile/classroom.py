@@ -7,11 +7,13 @@ that a lesson has, and nothing that takes time.
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,36 +142,48 @@ def cell_of(notebook: NotebookNode, grade_id: str) -> NotebookNode:
     )
 
 
+@functools.cache
+def _released_course() -> tempfile.TemporaryDirectory:
+    """Release the lesson once, for all classrooms of this process."""
+    kept = tempfile.TemporaryDirectory(prefix="classroom-")
+    folder = Path(kept.name)
+    for name in ("nbgrader_config.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    source = folder / "source" / LESSON
+    source.mkdir(parents=True)
+    nbformat.write(lesson(), source / f"{LESSON}.ipynb")
+    _nbgrader(folder, "generate_assignment", LESSON)
+    return kept
+
+
+def _nbgrader(folder: Path, *arguments: str, code: int | None = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "nbgrader", *arguments],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    printed = done.stdout + done.stderr
+    assert code is None or done.returncode == code, printed
+    return printed
+
+
 class Classroom:
     """A course folder with a released lesson, and the submissions of its class."""
 
     def __init__(self, folder: Path, settings: str = ""):
-        """Release the lesson in a new folder; `settings` go behind the course's own."""
+        """Put the released lesson in a new folder; `settings` go behind the course's own."""
         self.folder = folder
-        folder.mkdir()
-        for name in ("nbgrader_config.py", "pyproject.toml"):
-            shutil.copy(ROOT / name, folder)
+        shutil.copytree(_released_course().name, folder)
         with (folder / "nbgrader_config.py").open("a") as file:
             file.write(settings)
-        source = folder / "source" / LESSON
-        source.mkdir(parents=True)
-        nbformat.write(lesson(), source / f"{LESSON}.ipynb")
-        self.nbgrader("generate_assignment", LESSON)
         self.released = nbformat.read(folder / "release" / LESSON / f"{LESSON}.ipynb", 4)
 
     def nbgrader(self, *arguments: str, code: int | None = 0) -> str:
         """Run an nbgrader command in the course and return what it printed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "nbgrader", *arguments],
-            cwd=self.folder,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=500,
-        )
-        printed = done.stdout + done.stderr
-        assert code is None or done.returncode == code, printed
-        return printed
+        return _nbgrader(self.folder, *arguments, code=code)
 
     def solved(self) -> NotebookNode:
         """Return the released lesson with both exercises solved."""
