@@ -11,6 +11,8 @@ export OMP_NUM_THREADS ?= 1
 # Twice as many as CI has cores: much of a test is waiting for a kernel, a page or a time limit.
 TEST_PROCESSES ?= 4
 
+FIRST_LESSON := work/attention/attention.ipynb
+
 .DEFAULT_GOAL := help
 .PHONY: help lab test build nbval bench-grading bench-generate format
 
@@ -20,7 +22,7 @@ help:            ## this list
 lab: .venv/.lab  ## lay the lessons out in work/ and open JupyterLab on the first
 	@$(BIN)/python -m llm_memory.workspace
 	@echo "Opening JupyterLab; stop it with Ctrl-C. Without a display, open the address it prints."
-	@$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/work/attention/attention.ipynb
+	@$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/$(FIRST_LESSON)
 
 test: .venv/.test  ## everything that CI runs: lint, nbval, tests, browser journeys
 	$(BIN)/ruff check .

@@ -1,14 +1,12 @@
 """What tests share: a course of their own in a temporary folder, and nbgrader's commands in it."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from llm_memory.build import course as clone
+from tests.commands import nbgrader
 
 ROOT = clone.root()
 
@@ -21,17 +19,7 @@ class Course:
 
     def nbgrader(self, *arguments: str, code: int | None = 0, **env: str) -> str:
         """Run an nbgrader command as an instructor would, and return what it printed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "nbgrader", *arguments],
-            cwd=self.folder,
-            env=os.environ | env,
-            capture_output=True,
-            text=True,
-            timeout=500,
-        )
-        text = done.stdout + done.stderr
-        assert code is None or done.returncode == code, text
-        return text
+        return nbgrader(self.folder, *arguments, code=code, **env)
 
 
 @pytest.fixture

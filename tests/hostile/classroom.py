@@ -9,10 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +19,8 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from nbgrader.api import Gradebook
+
+from tests.commands import nbgrader
 
 ROOT = Path(__file__).resolve().parents[2]
 LESSON = "attention"
@@ -152,22 +151,8 @@ def _released_course() -> tempfile.TemporaryDirectory:
     source = folder / "source" / LESSON
     source.mkdir(parents=True)
     nbformat.write(lesson(), source / f"{LESSON}.ipynb")
-    _nbgrader(folder, "generate_assignment", LESSON)
+    nbgrader(folder, "generate_assignment", LESSON)
     return kept
-
-
-def _nbgrader(folder: Path, *arguments: str, code: int | None = 0) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "nbgrader", *arguments],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    printed = done.stdout + done.stderr
-    assert code is None or done.returncode == code, printed
-    return printed
 
 
 class Classroom:
@@ -183,7 +168,7 @@ class Classroom:
 
     def nbgrader(self, *arguments: str, code: int | None = 0) -> str:
         """Run an nbgrader command in the course and return what it printed."""
-        return _nbgrader(self.folder, *arguments, code=code)
+        return nbgrader(self.folder, *arguments, code=code, OMP_NUM_THREADS="1")
 
     def solved(self) -> NotebookNode:
         """Return the released lesson with both exercises solved."""
