@@ -6,8 +6,13 @@ EXTRA := $(if $(wildcard src/llm_memory/grading),instructor,lab)
 # The CPU build of PyTorch: on Linux the default one brings gigabytes of GPU libraries.
 TORCH_INDEX := $(if $(filter Linux,$(shell uname -s)),--extra-index-url https://download.pytorch.org/whl/cpu --retries 0)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# uv installs in seconds what takes pip minutes; pip knows mirrors and wheels that only it was told of.
+UV := $(BIN)/python -m uv pip install --python $(BIN)/python -c constraints.txt
+PIP := $(BIN)/python -m pip install -c constraints.txt
 # Learners' laptops have few cores, and so has CI: more threads than that only get in each other's way.
 export OMP_NUM_THREADS ?= 1
+# Installed as it comes, a module is compiled when it is first imported, and not again.
+unexport PYTHONDONTWRITEBYTECODE
 # Twice as many as CI has cores: much of a test is waiting for a kernel, a page or a time limit.
 TEST_PROCESSES ?= 4
 
@@ -54,20 +59,20 @@ format: .venv/.test  ## lay the code out
 
 .venv/.torch: constraints.txt | .venv/bin/python
 	@echo "Installing PyTorch for the CPU …"
-	@$(BIN)/python -m pip install $(TORCH_INDEX) -r constraints.txt || \
+	@$(BIN)/python -m pip install --no-compile $(TORCH_INDEX) -r constraints.txt uv || \
 	  { echo "PyTorch could not be installed: is the network up? Run the same command again to go on."; exit 1; }
 	@touch $@
 
 .venv/.lab: pyproject.toml .venv/.torch
 	@echo "Installing the course with JupyterLab and nbgrader …"
-	@$(BIN)/python -m pip install -c constraints.txt -e '.[$(EXTRA)]' || \
+	@$(UV) -e '.[$(EXTRA)]' || { echo "Trying with pip …"; $(PIP) -e '.[$(EXTRA)]'; } || \
 	  { echo "The course could not be installed: is the network up? Run the same command again to go on."; exit 1; }
 	@touch $@
 
 # All that `make lab` needs, too, and in one go.
 .venv/.test: pyproject.toml .venv/.torch
 	@echo "Installing the course with JupyterLab, nbgrader and what the tests need …"
-	@$(BIN)/python -m pip install -c constraints.txt -e '.[dev]' || \
+	@$(UV) -e '.[dev]' || { echo "Trying with pip …"; $(PIP) -e '.[dev]'; } || \
 	  { echo "The test dependencies could not be installed: is the network up? Run the same command again to go on."; exit 1; }
 	@sh tests/browser/install_chromium.sh
 	@touch .venv/.lab $@
