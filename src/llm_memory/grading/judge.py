@@ -80,7 +80,7 @@ class Outcome:
 
 def unfinished(reason: str, *, stuck: bool = True, **fields: Any) -> Outcome:
     """Return the outcome of a test that was not finished."""
-    sentence = REASONS[reason].student.format(**fields)
+    sentence = REASONS[reason].sentence.format(**fields)
     return Outcome([_error_output("TestNotFinished", sentence)], reason, fields, stuck=stuck)
 
 

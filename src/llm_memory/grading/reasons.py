@@ -14,18 +14,17 @@ from nbformat.notebooknode import NotebookNode
 class Reason:
     """One reason code.
 
-    student: a sentence for the feedback; instructor: a phrase for the flag in the summary.
-    Both may hold `{…}` fields, which `mark` fills in. costs: whether points can be lost by it.
+    sentence: for the feedback and the summary; `mark` fills in its `{…}` fields.
+    costs: whether points can be lost by it.
     """
 
     code: str
-    student: str
-    instructor: str
+    sentence: str
     costs: bool = True
 
 
-def _attempt(code: str, student: str, instructor: str) -> Reason:
-    return Reason(code, f"{student} That alone costs no points.", instructor, costs=False)
+def _attempt(code: str, sentence: str) -> Reason:
+    return Reason(code, f"{sentence} That alone costs no points.", costs=False)
 
 
 _ALL = (
@@ -34,147 +33,120 @@ _ALL = (
         "timeout",
         "This cell was stopped: it ran for longer than {seconds:g} seconds. "
         "Look for a loop that never ends.",
-        "stopped after {seconds:g} seconds",
     ),
     Reason(
         "timeout_total",
         "This cell was not run: the cells before it used up the {seconds:g} seconds "
         "that the whole notebook has.",
-        "not run, the notebook's {seconds:g} seconds were used up",
     ),
     Reason(
         "memory",
         "This cell asked for more memory than grading allows ({megabytes:g} MB).",
-        "asked for more than {megabytes:g} MB of memory",
     ),
     Reason(
         "kernel_died",
         "This cell ended Python itself ({how}). Its points are lost; the other cells were "
         "graded in a fresh kernel.",
-        "ended the kernel ({how})",
     ),
     Reason(
         "output_limit",
         "This cell printed or displayed more than {megabytes:g} MB. The rest was cut; "
         "that alone costs no points.",
-        "output cut at {megabytes:g} MB",
         costs=False,
     ),
     Reason(
         "output_flood",
         "This cell was stopped: it went on sending output far beyond {megabytes:g} MB.",
-        "stopped for flooding the output",
     ),
     Reason(
         "input",
         "This cell asks for input(), and nobody answers while a notebook is graded.",
-        "asked for input()",
     ),
     Reason(
         "disk",
         "This cell wrote more to disk than grading allows ({megabytes:g} MB).",
-        "wrote more than {megabytes:g} MB to disk",
     ),
     Reason(
         "processes",
         "This cell started more processes or threads than grading allows.",
-        "started too many processes",
     ),
     # Testing what the cells defined (judge.py).
     Reason(
         "no_answer",
         "The test got no answer from your code's process: it had ended, or it sent more than is "
         "accepted.",
-        "no answer to the test",
     ),
     Reason(
         "late_answer",
         "The test was given up: your code did not answer within {seconds:g} seconds. "
         "Look for a loop that never ends.",
-        "no answer to the test within {seconds:g} seconds",
     ),
     Reason(
         "answer_too_large",
         "Your code returned far more than the test asks for: {what}.",
-        "an answer that is too large: {what}",
     ),
     Reason(
         "malformed_answer",
         "What your code's process sent to the test is no answer.",
-        "a malformed answer to the test: {what}",
     ),
     Reason(
         "test_stopped",
         "The test of this cell was stopped: with what your code returned, it went on beyond "
         "{seconds:g} seconds or its memory.",
-        "the test went on beyond {seconds:g} seconds or its memory",
     ),
     # What was tried (attempts.py): blocked or without effect, and no points are lost by it.
     _attempt(
         "blocked_read",
         "This cell tried to read what grading does not give it: {what}.",
-        "tried to read {what}",
     ),
     _attempt(
         "blocked_write",
         "This cell tried to write where grading does not allow it: {what}.",
-        "tried to write {what}",
     ),
     _attempt(
         "blocked_network",
         "This cell tried to reach the network, which there is none of in grading: {what}.",
-        "tried to reach {what}",
     ),
     _attempt(
         "blocked_signal",
         "This cell sent a signal to another process than its own: {what}.",
-        "sent a signal to {what}",
     ),
     _attempt(
         "started_process",
         "This cell started another process, which ended with your notebook: {what}.",
-        "started {what}",
     ),
     _attempt(
         "thread_goes_on",
         "A thread that this cell started went on after it, and ended with your notebook.",
-        "left a thread running",
     ),
     _attempt(
         "native_code",
         "This cell called into the system past Python, which no lesson needs: {what}.",
-        "called native code ({what})",
     ),
     _attempt(
         "looked_inside",
         "This cell searched Python's own memory or call stack. Nothing of the tests is there.",
-        "searched memory or the call stack",
     ),
     _attempt(
         "shell_hooked",
         "This cell changed how the notebook runs cells ({what}). Tests do not run there.",
-        "hooked into the shell ({what})",
     ),
     _attempt(
         "patched",
         "This cell replaced parts of libraries ({what}). Tests use parts of their own.",
-        "replaced {what}",
     ),
     _attempt(
         "lying_answer",
         "Your code answered a test with a class of its own ({what}), which says itself what it is "
         "equal to. Only the data in it counts.",
-        "answered with a class that compares itself ({what})",
     ),
     _attempt(
         "wrote_answers",
         "This cell wrote to the file of quiz answers. Your answers count as you handed them in.",
-        "wrote quiz answers while it was graded",
     ),
     _attempt(
         "script",
         "This cell shows a script or a page with one. Scripts are left out.",
-        "showed a script",
     ),
 )
 
@@ -190,8 +162,7 @@ def mark(cell: NotebookNode, code: str, **fields: object) -> None:
     note = cell.metadata.setdefault("llm_memory", NotebookNode())
     note.setdefault("reason", code)
     if note["reason"] == code:
-        note["detail"] = reason.student.format(**fields)
-        note["flag"] = reason.instructor.format(**fields)
+        note["detail"] = reason.sentence.format(**fields)
 
 
 def note(cell: NotebookNode, code: str, **fields: object) -> None:
@@ -201,6 +172,6 @@ def note(cell: NotebookNode, code: str, **fields: object) -> None:
     """
     about = cell.metadata.setdefault("llm_memory", NotebookNode())
     notes = about.setdefault("notes", [])
-    detail = REASONS[code].student.format(**fields)
+    detail = REASONS[code].sentence.format(**fields)
     if code not in {entry["code"] for entry in notes}:
         notes.append(NotebookNode(code=code, detail=detail))
