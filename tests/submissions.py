@@ -8,7 +8,7 @@ import nbformat
 from nbgrader.api import Gradebook
 
 from llm_memory.build import course as clone
-from llm_memory.build.lesson import grade_id, is_exercise
+from llm_memory.build.lesson import grade_id, is_exercise, is_test
 
 ROOT = clone.root()
 
@@ -35,6 +35,20 @@ def solved(lesson, exercises=None, own=None):
         if grade_id(cell) in answers and is_exercise(cell):
             cell.source = answers[grade_id(cell)]
     return notebook
+
+
+def only_exercises_are_open(notebook):
+    """Assert that in an unsolved lesson that was run nothing but tests and checks is stopped."""
+    stopped = []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            assert output.get("name") != "stderr", f"{cell.id} warns: {output.text}"
+            if output.output_type == "error":
+                assert output.ename == "NotImplementedError", (cell.id, output.evalue)
+                checks = is_test(cell) or cell.source.startswith("check(")
+                assert checks, f"{cell.id} depends on an unsolved exercise"
+                stopped.append(cell.id)
+    assert stopped, "an unsolved exercise does not say so"
 
 
 def hand_in(folder: Path, student, lesson, notebook, answers=None, name=None):

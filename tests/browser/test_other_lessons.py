@@ -3,13 +3,14 @@
 import re
 import shutil
 
+import nbformat
 import pytest
 from playwright.sync_api import expect
 
 from llm_memory.quiz import BANK, read_answers
 from llm_memory.quiz.record import FILE_NAME
 from tests.browser.lab import PATIENCE
-from tests.submissions import ROOT, solutions
+from tests.submissions import ROOT, only_exercises_are_open, solutions
 
 JOURNEYS = {
     "context_window": ("fit_to_window", "def fit_to_window(", re.compile(r"pictures\.chat_window")),
@@ -24,6 +25,8 @@ def test_a_learner_takes_the_lesson(lab, lesson):
     shutil.copytree(ROOT / "release" / lesson, folder)
     page = lab.open(f"{lesson}/{lesson}.ipynb")
     page.run_all()
+    page.save()
+    only_exercises_are_open(nbformat.read(folder / f"{lesson}.ipynb", as_version=4))
 
     cell = page.cell(picture)
     image = cell.locator("img").first

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from llm_memory.quiz import BANK, answers_in_notebook, read_answers
 from llm_memory.quiz.record import FILE_NAME
-from tests.submissions import ROOT, solutions
+from tests.submissions import ROOT, only_exercises_are_open, solutions
 
 LESSON = "attention"
 
@@ -45,6 +45,8 @@ def test_from_the_first_look_to_the_grade(lab, course):
     page.run_all()
     assert page.quiz("attention").chosen() == [False, False, False]
     page.screenshot("journey-2-ran")
+    page.save()
+    only_exercises_are_open(nbformat.read(file, as_version=4))
 
     page.quiz("guess-they").choose_with_mouse("A")
     expect(page.quiz("guess-they").output).to_contain_text("Your guess is noted.")
