@@ -11,6 +11,11 @@ from tests.commands import nbgrader
 ROOT = clone.root()
 
 
+def pytest_collection_modifyitems(items):
+    """Let the longest files start first, or one process works on when the others are done."""
+    items.sort(key=lambda item: item.get_closest_marker("takes_long") is None)
+
+
 class Course:
     """A copy of the course, with a gradebook and an exchange of its own."""
 

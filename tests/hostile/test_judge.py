@@ -311,6 +311,8 @@ def test_a_cheat_gains_nothing(room, name):
     room.learn(HONEST)
     assert room.judge.run(AFTERWARDS).outputs == []
     room.learn(code)
+    if reason == "test_stopped":  # it takes all the time there is
+        room.judge.cell_seconds = 5
     outcome = room.judge.run(TEST)
     assert [output.output_type for output in outcome.outputs] == ["error"]
     assert outcome.reason == reason, outcome

@@ -77,6 +77,11 @@ class ClassRun(ClassAutograde):
         except OperationalError as error:
             raise NbGraderException(GRADEBOOK_TROUBLE.format(error.orig)) from error
 
+    def warm_up(self) -> None:
+        """As of one process; where a cluster executes, nothing is executed here."""
+        if not self.scheduler:
+            super().warm_up()
+
     def convert_all(self) -> None:
         """Grade every submission, then raise if one could not be graded."""
         self._errors: list[str] = []

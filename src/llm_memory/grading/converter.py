@@ -98,8 +98,6 @@ class ClassAutograde(Autograde):
             self._fail("Outputs that were handed in are no grade: leave out --no-execute.")
         with tempfile.TemporaryDirectory(prefix="grading-") as folder:
             self.staging = Path(folder).resolve()
-            if can_fork():
-                ForkServer.instance().begin()  # it warms up while the class is taken in
             super().start()
 
     def init_notebooks(self) -> None:
@@ -125,6 +123,12 @@ class ClassAutograde(Autograde):
                 f"There is nothing to grade: no folder matches {pattern}. Run `nbgrader collect "
                 f"{assignment}`, or put each learner's notebook there yourself."
             )
+        self.warm_up()
+
+    def warm_up(self) -> None:
+        """Start the fork server, which imports while the class is taken in."""
+        if can_fork():
+            ForkServer.instance().begin()
 
     def _submitted(self, student: str, assignment: str) -> str:
         return self.coursedir.format_path(self.coursedir.submitted_directory, student, assignment)
