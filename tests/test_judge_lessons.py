@@ -9,29 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from llm_memory.build import course, fingerprints
-from llm_memory.build import lesson as reading
-from llm_memory.build.lesson import grade_id, is_exercise, is_test, read
+from llm_memory.build import fingerprints
+from llm_memory.build.lesson import grade_id
 from llm_memory.check import check
 from llm_memory.grading.judge import Judge, free_names
+from tests.lessons_and_mistakes import BANKS, LESSONS, cells_that_test
 from tests.loopback import Loopback
-
-ROOT = course.root()
-LESSONS = {
-    name: read(ROOT / "notebooks" / f"{name}.md", ROOT)
-    for name in course.LESSONS
-    if (ROOT / "notebooks" / f"{name}.md").is_file()
-}
-BANKS = {name: fingerprints.load_bank(ROOT, name) for name in LESSONS}
-
-
-def cells_that_test(lesson, exercise):
-    names = [grade_id(cell) for cell in LESSONS[lesson].cells if is_exercise(cell)]
-    return [
-        cell
-        for cell in LESSONS[lesson].cells
-        if is_test(cell) and reading.tested_exercise(grade_id(cell), names) == exercise
-    ]
 
 
 @pytest.fixture(scope="module")

@@ -4,28 +4,18 @@ import warnings
 
 import pytest
 
-from llm_memory.build import course, fingerprints
-from llm_memory.build import lesson as reading
-from llm_memory.build.lesson import grade_id, is_exercise, is_test, read
+from llm_memory.build import fingerprints
+from llm_memory.build.lesson import grade_id
 from llm_memory.check import CheckFailed, check, exercises
-
-ROOT = course.root()
-LESSONS = {
-    name: read(ROOT / "notebooks" / f"{name}.md", ROOT)
-    for name in course.LESSONS
-    if (ROOT / "notebooks" / f"{name}.md").is_file()
-}
-BANKS = {name: fingerprints.load_bank(ROOT, name) for name in LESSONS}
+from tests import lessons_and_mistakes
+from tests.lessons_and_mistakes import BANKS, LESSONS
 
 
 def cells_that_test(lesson, exercise):
     """Return the exercise's test cells as code to run."""
-    cells = LESSONS[lesson].cells
-    names = [grade_id(cell) for cell in cells if is_exercise(cell)]
     return [
         compile(cell.source, grade_id(cell), "exec")
-        for cell in cells
-        if is_test(cell) and reading.tested_exercise(grade_id(cell), names) == exercise
+        for cell in lessons_and_mistakes.cells_that_test(lesson, exercise)
     ]
 
 

@@ -32,9 +32,10 @@ def read(path: Path, folder: Path) -> NotebookNode:
         language_info={"name": "python"},
     )
     notebook.nbformat, notebook.nbformat_minor = 4, 5
+    repository, badges = course.repository(folder), course.badges(folder, lesson)
     for index, cell in enumerate(notebook.cells):
-        cell.source = cell.source.replace("{{repository}}", course.repository(folder))
-        cell.source = cell.source.replace("{{badges}}", course.badges(folder, lesson))
+        cell.source = cell.source.replace("{{repository}}", repository)
+        cell.source = cell.source.replace("{{badges}}", badges)
         cell.id = grade_id(cell) or f"cell-{index:03d}"
     check_conventions(notebook, lesson)
     return notebook
