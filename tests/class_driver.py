@@ -1,7 +1,7 @@
-"""Run `llm-memory grade` with something going wrong at a named step, as a process of its own.
+"""`llm-memory grade` with something going wrong at a named step.
 
-`python class_driver.py STEP ARGUMENTS…` ends itself with SIGKILL at the step;
-`locked`, `full-disk` and `worker-dies` make the trouble of that name instead.
+The first argument is a step, at which the process ends itself with SIGKILL, or the name of
+another trouble: `locked`, `full-disk`, `worker-dies`, or `nothing`.
 """
 
 import errno
@@ -100,6 +100,8 @@ def worker_dies():
 
 TROUBLES = {"locked": locked, "full-disk": full_disk, "worker-dies": worker_dies}
 
-if __name__ == "__main__":
+
+def grade() -> None:
+    """Run the command whose arguments follow the trouble's name."""
     {**STEPS, **TROUBLES, "nothing": lambda: None}[sys.argv[1]]()
-    sys.exit(cli.main(sys.argv[2:]))
+    sys.exit(cli.main(["grade", *sys.argv[2:]]))

@@ -1,21 +1,67 @@
-"""nbgrader's commands, run as an instructor runs them."""
+"""nbgrader's commands, run as an instructor runs them, each in a process of its own.
 
+The processes are forked from one that has nbgrader imported, which is most of what starting a
+command takes. What runs in them is nbgrader's entry point, with the arguments, the folder and the
+environment of the command.
+"""
+
+import multiprocessing
 import os
-import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+
+SECONDS = 500  # a limit for the stuck
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["nbgrader.apps.nbgraderapp", "llm_memory.grading.class_run"])
 
 
 def nbgrader(folder: Path, *arguments: str, code: int | None = 0, **env: str) -> str:
     """Run an nbgrader command in a course, and return what it printed; `code` None: any exit."""
-    done = subprocess.run(
-        [sys.executable, "-m", "nbgrader", *arguments],
-        cwd=folder,
-        env=os.environ | env,
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    printed = done.stdout + done.stderr
-    assert code is None or done.returncode == code, printed
+    return run(_nbgrader, folder, *arguments, code=code, **env)
+
+
+def _nbgrader() -> None:
+    from nbgrader.apps.nbgraderapp import main
+
+    main()
+
+
+def run(
+    command: Callable[[], None], folder: Path, *arguments: str, code: int | None = 0, **env: str
+) -> str:
+    """Run an entry point in a process of its own, and return what it printed.
+
+    command: a function of a module that is imported by name; it finds `arguments` in `sys.argv`.
+    """
+    with tempfile.TemporaryDirectory(prefix="command-") as temporary:
+        output = Path(temporary, "output")
+        output.touch()
+        process = _processes.Process(
+            target=_be, args=(command, folder, arguments, dict(os.environ) | env, output)
+        )
+        process.start()
+        process.join(SECONDS)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            code = 0  # a command that does not end is wrong, whatever was expected of it
+        printed = output.read_text(encoding="utf-8", errors="replace")
+    assert code is None or process.exitcode == code, printed
     return printed
+
+
+def _be(
+    command: Callable[[], None], folder: Path, arguments: tuple, env: dict[str, str], output: Path
+) -> None:
+    """Become the command: its folder, environment and arguments, its output in a file."""
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(folder)
+    sys.argv = [command.__name__.strip("_"), *arguments]
+    with output.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    command()

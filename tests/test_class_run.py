@@ -9,15 +9,14 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from tests import class_driver
+from tests.commands import run
 from tests.hostile.classroom import FULL, LESSON, POINTS, WRONG, Classroom, cell_of
 
 pytestmark = pytest.mark.takes_long
-DRIVER = Path(__file__).with_name("class_driver.py")
 
 
 @pytest.fixture
@@ -41,17 +40,9 @@ def mixed_class(classroom, copies=1):
 
 def grade(classroom, *arguments, trouble="nothing", code=0):
     """Run `llm-memory grade`, with trouble if any, and return what it printed."""
-    done = subprocess.run(
-        [sys.executable, DRIVER, trouble, "grade", LESSON, "--workers=1", *arguments],
-        cwd=classroom.folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    printed = done.stdout + done.stderr
-    assert done.returncode == code, printed
-    return printed
+    arguments = (trouble, LESSON, "--workers=1", *arguments)
+    env = {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    return run(class_driver.grade, classroom.folder, *arguments, code=code, **env)
 
 
 def finished(classroom):
@@ -139,7 +130,7 @@ def test_ctrl_c_finishes_what_is_in_flight_and_says_what_is_left(classroom):
     for number in range(6):
         classroom.hand_in(f"s{number}")
     process = subprocess.Popen(
-        [sys.executable, DRIVER, "nothing", "grade", LESSON, "--workers=1"],
+        [sys.executable, "-m", "llm_memory.cli", "grade", LESSON, "--workers=1"],
         cwd=classroom.folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -201,7 +201,9 @@ class NotebookPage:
 
     def _wait_until_all_ran(self) -> None:
         try:
-            self.page.wait_for_function("window.cellsToRun.size === 0", timeout=PATIENCE)
+            self.page.wait_for_function(
+                "window.cellsToRun.size === 0", timeout=PATIENCE, polling=500
+            )
         except TimeoutError as error:
             first = "[...window.cellsToRun][0].model.sharedModel.source"
             raise AssertionError(f"did not run: {self.page.evaluate(first)}") from error
