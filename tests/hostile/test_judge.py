@@ -337,6 +337,9 @@ def test_a_kernel_that_was_busy_answers_the_next_test(room):
     room.learn("def soon(): return 'soon'")
     room.judge.ready_seconds = 1
     room.client.execute("import time; time.sleep(6)")
+    # What the judge asks comes by another line, and could otherwise come first.
+    while room.client.get_iopub_msg(timeout=60)["msg_type"] != "execute_input":
+        pass
     outcome = room.judge.run("assert soon() == 'soon'")
     assert outcome.reason == "late_answer" and outcome.stuck
     room.judge.ready_seconds = 30
