@@ -25,9 +25,9 @@ def feedback(name: str, option_id: str) -> str:
     return BANK[name].feedback(option_id).replace("**", "")
 
 
-def test_an_answer_by_mouse_and_by_keyboard_is_kept_over_a_restart(lab):
+def test_an_answer_by_mouse_and_by_keyboard_is_kept_over_a_restart_and_a_reload(lab):
     folder = lab.folder / "journey"
-    write_notebook(folder / "quizzes.ipynb", "attention", "attention-scale", "guess-they")
+    write_notebook(folder / "quizzes.ipynb", "attention", "attention-scale", "guess-shuffle")
     page = lab.open("journey/quizzes.ipynb")
     page.run_all()
     quiz = page.quiz("attention")
@@ -80,20 +80,15 @@ def test_an_answer_by_mouse_and_by_keyboard_is_kept_over_a_restart(lab):
     assert answers_in_notebook(saved) == (answers, [])
     page.screenshot("quiz-after-restart")
 
-
-def test_the_last_cell_brings_answers_into_a_reloaded_notebook(lab):
-    folder = lab.folder / "reload"
-    write_notebook(folder / "quizzes.ipynb", "guess-shuffle")
-    page = lab.open("reload/quizzes.ipynb")
-    page.run_all()
     page.quiz("guess-shuffle").choose_with_mouse("B")
     expect(page.quiz("guess-shuffle").output).to_contain_text("Kept (1 choice so far)")
     page.save()
-
+    # The page forgets what its quizzes hold; the last cell brings it into the notebook.
     page = page.reloaded()
     page.quiz("guess-shuffle").choose_with_mouse("C")
     expect(page.quiz("guess-shuffle").output).to_contain_text(feedback("guess-shuffle", "mean"))
     answers, _ = read_answers(folder / FILE_NAME)
+    assert answers["attention"]["choice"] == "relevant"
     assert answers["guess-shuffle"]["choice"] == "mean"
     page.run_cell(page.cell("hand_in("))
     expect(page.cell("hand_in(").locator(".jp-Cell-outputArea")).to_contain_text(
