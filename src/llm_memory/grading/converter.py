@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from fnmatch import fnmatch
 from glob import glob
 from pathlib import Path
@@ -31,6 +30,7 @@ from llm_memory.grading.flags import KEY, Flag
 from llm_memory.grading.forkserver import ForkServer
 from llm_memory.grading.provisioner import can_fork
 from llm_memory.grading.submission import Submission, Unreadable, read_notebook
+from llm_memory.grading.temporary import folder_for_submissions
 
 
 def install() -> None:
@@ -96,8 +96,7 @@ class ClassAutograde(Autograde):
         if not self.config.Execute.get("enabled", True):
             # nbgrader would take what is saved in a notebook for the outcome of its tests.
             self._fail("Outputs that were handed in are no grade: leave out --no-execute.")
-        with tempfile.TemporaryDirectory(prefix="grading-") as folder:
-            self.staging = Path(folder).resolve()
+        with folder_for_submissions() as self.staging:
             super().start()
 
     def init_notebooks(self) -> None:

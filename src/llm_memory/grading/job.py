@@ -10,10 +10,8 @@ import multiprocessing
 import os
 import signal
 import socket
-import tempfile
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -22,6 +20,7 @@ from traitlets.utils.importstring import import_item
 
 from llm_memory.grading.forkserver import ForkServer
 from llm_memory.grading.provisioner import SandboxProvisioner
+from llm_memory.grading.temporary import folder_for_submissions
 
 
 @dataclass(frozen=True)
@@ -47,18 +46,18 @@ def run(job: Job) -> tuple[str, list[str]]:
     What a learner's code does wrong is in the notebook; what is raised is the grader's trouble.
     """
     notebook = nbformat.reads(job.notebook, as_version=4)
-    with tempfile.TemporaryDirectory(prefix="grading-") as folder:
+    with folder_for_submissions() as folder:
         for name, data in job.files.items():
-            path = Path(folder, name)
+            path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
         name = job.where["notebook"]
         # As nbconvert's exporter gives it: the notebook stands in the folder that it runs in.
-        Path(folder, f"{name}.ipynb").write_text(job.notebook, encoding="utf-8")
+        (folder / f"{name}.ipynb").write_text(job.notebook, encoding="utf-8")
         resources = {
             "unique_key": name,
             "nbgrader": dict(job.where),
-            "metadata": {"name": name, "path": folder},
+            "metadata": {"name": name, "path": str(folder)},
         }
         preprocessor = import_item(job.execute)(config=Config(job.settings))
         notebook, _ = preprocessor.preprocess(notebook, resources)
