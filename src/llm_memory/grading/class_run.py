@@ -78,7 +78,7 @@ class ClassRun(ClassAutograde):
             raise NbGraderException(GRADEBOOK_TROUBLE.format(error.orig)) from error
 
     def warm_up(self) -> None:
-        """As of one process; where a cluster executes, nothing is executed here."""
+        """As Autograde, unless a cluster executes: then nothing is executed here."""
         if not self.scheduler:
             super().warm_up()
 
