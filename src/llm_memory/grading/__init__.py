@@ -15,8 +15,9 @@ __all__ = ["configure"]
 def configure(c: Config) -> None:
     """Set all that grading needs in nbgrader's configuration; for `nbgrader_config.py`.
 
-    Everything is a setting of nbgrader's but one: the converter that it runs has its name in
-    nbgrader's code, and is replaced there (`llm_memory.grading.converter`).
+    Everything is a setting of nbgrader's but two, which have their names in nbgrader's code and
+    are replaced there: the converter that it runs (`llm_memory.grading.converter`), and what
+    makes a gradebook's database engine (`llm_memory.grading.engines`).
     """
     from sqlalchemy.exc import SAWarning
 

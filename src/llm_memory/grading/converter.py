@@ -25,7 +25,7 @@ from nbgrader.converters.base import NbGraderException
 from nbgrader.utils import find_all_files, rmtree
 from traitlets import Dict, Instance, List
 
-from llm_memory.grading import flags, intake, rebuild
+from llm_memory.grading import engines, flags, intake, rebuild
 from llm_memory.grading.flags import KEY, Flag
 from llm_memory.grading.forkserver import ForkServer
 from llm_memory.grading.provisioner import can_fork
@@ -34,7 +34,8 @@ from llm_memory.grading.temporary import folder_for_submissions
 
 
 def install() -> None:
-    """Let `nbgrader autograde` and Formgrader use `ClassAutograde`."""
+    """Let `nbgrader autograde` and Formgrader use `ClassAutograde`, and one engine a gradebook."""
+    engines.install()
     nbgrader.apps.autogradeapp.Autograde = ClassAutograde
     nbgrader.apps.api.Autograde = ClassAutograde
 
