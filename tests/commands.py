@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from nbgrader.apps.nbgraderapp import main
+
 SECONDS = 500  # a limit for the stuck
 
 _processes = multiprocessing.get_context("forkserver")
@@ -20,13 +22,7 @@ _processes.set_forkserver_preload(["nbgrader.apps.nbgraderapp", "llm_memory.grad
 
 def nbgrader(folder: Path, *arguments: str, code: int | None = 0, **env: str) -> str:
     """Run an nbgrader command in a course, and return what it printed; `code` None: any exit."""
-    return run(_nbgrader, folder, *arguments, code=code, **env)
-
-
-def _nbgrader() -> None:
-    from nbgrader.apps.nbgraderapp import main
-
-    main()
+    return run(main, folder, *arguments, code=code, **env)
 
 
 def run(
@@ -44,11 +40,11 @@ def run(
         )
         process.start()
         process.join(SECONDS)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            code = 0  # a command that does not end is wrong, whatever was expected of it
+        ended = process.exitcode is not None
+        process.kill()
+        process.join()
         printed = output.read_text(encoding="utf-8", errors="replace")
+    assert ended, f"still running after {SECONDS} seconds:\n{printed}"
     assert code is None or process.exitcode == code, printed
     return printed
 
@@ -60,7 +56,7 @@ def _be(
     os.environ.clear()
     os.environ.update(env)
     os.chdir(folder)
-    sys.argv = [command.__name__.strip("_"), *arguments]
+    sys.argv[1:] = arguments
     with output.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -2,7 +2,7 @@
 
 nbgrader opens the gradebook nine times for each submission, each time with an engine of its own,
 and an engine is what remembers how SQLAlchemy's statements are written in SQL: working that out
-anew was a third of what autograding itself computes.
+anew was more than a quarter of what autograding itself computed.
 """
 
 from __future__ import annotations
