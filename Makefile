@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # A clone of the students' repository has no instructor parts.
-EXTRA := $(if $(wildcard src/llm_memory/grading),instructor,lab)
+EXTRA := $(if $(wildcard packages/nbjudge),instructor,lab)
+ENGINE := $(if $(wildcard packages/nbjudge),-e packages/nbjudge)
 # The CPU build of PyTorch: on Linux the default one brings gigabytes of GPU libraries.
 TORCH_INDEX := $(if $(filter Linux,$(shell uname -s)),--extra-index-url https://download.pytorch.org/whl/cpu --retries 0)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -38,7 +39,7 @@ nbval: .venv/.test  ## run the solved lessons against their stored outputs
 	$(BIN)/python -m pytest -q --nbval source
 
 build: .venv/.test  ## notebooks/ to source/ and release/
-	$(BIN)/python -m llm_memory.build
+	$(BIN)/python -m course_tools.build
 
 bench-grading: .venv/.test  ## stock nbgrader, Otter and ours on one class; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/grading.py
@@ -63,16 +64,16 @@ format: .venv/.test  ## lay the code out
 	  { echo "PyTorch could not be installed: is the network up? Run the same command again to go on."; exit 1; }
 	@touch $@
 
-.venv/.lab: pyproject.toml .venv/.torch
+.venv/.lab: pyproject.toml $(wildcard packages/nbjudge/pyproject.toml) .venv/.torch
 	@echo "Installing the course with JupyterLab and nbgrader …"
-	@$(UV) -e '.[$(EXTRA)]' || { echo "Trying with pip …"; $(PIP) -e '.[$(EXTRA)]'; } || \
+	@$(UV) $(ENGINE) -e '.[$(EXTRA)]' || { echo "Trying with pip …"; $(PIP) $(ENGINE) -e '.[$(EXTRA)]'; } || \
 	  { echo "The course could not be installed: is the network up? Run the same command again to go on."; exit 1; }
 	@touch $@
 
 # All that `make lab` needs, too, and in one go.
-.venv/.test: pyproject.toml .venv/.torch
+.venv/.test: pyproject.toml packages/nbjudge/pyproject.toml .venv/.torch
 	@echo "Installing the course with JupyterLab, nbgrader and what the tests need …"
-	@$(UV) -e '.[dev]' || { echo "Trying with pip …"; $(PIP) -e '.[dev]'; } || \
+	@$(UV) $(ENGINE) -e '.[dev]' || { echo "Trying with pip …"; $(PIP) $(ENGINE) -e '.[dev]'; } || \
 	  { echo "The test dependencies could not be installed: is the network up? Run the same command again to go on."; exit 1; }
 	@sh tests/browser/install_chromium.sh
 	@touch .venv/.lab $@

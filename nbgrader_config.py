@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from llm_memory.grading import configure
+from nbjudge import configure
 
 c = get_config()  # noqa: F821 - traitlets gives this function to a configuration file
 

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import nbformat
 import torch
+from course_tools.build import course
+from course_tools.build.fingerprints import solved_namespace
 
-from llm_memory.build import course
-from llm_memory.build.fingerprints import solved_namespace
 from llm_memory.data import held_out
 from llm_memory.model import SHIPPED, load_model
 

@@ -32,8 +32,9 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from llm_memory.build import fingerprints  # noqa: E402
-from llm_memory.build.lesson import grade_id, is_quiz, is_test  # noqa: E402
+from course_tools.build import fingerprints  # noqa: E402
+from course_tools.build.lesson import grade_id, is_quiz, is_test  # noqa: E402
+
 from llm_memory.quiz import BANK  # noqa: E402
 from tests.submissions import hand_in, released, scores, solutions, solved  # noqa: E402
 
@@ -185,7 +186,7 @@ class Watch(threading.Thread):
         above = self._roles.get(process.parent(), OWNER)
         command = " ".join(process.cmdline())
         if above in (OWNER, WORKER):
-            if "llm_memory.grading.forkserver" in command:
+            if "nbjudge.server.forkserver" in command:
                 return SERVER
             return WORKER if "multiprocessing" in command else above
         # The server forks a judge, or the first process of a namespace, which forks a kernel.
@@ -341,7 +342,7 @@ def main() -> int:
     lesson, cores = options.lesson, os.cpu_count() or 1
     python = sys.executable
     autograde = [python, "-m", "nbgrader", "autograde", lesson]
-    grade = [python, "-m", "llm_memory.cli", "grade", lesson]
+    grade = [python, "-m", "course_tools.cli", "grade", lesson]
 
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
         folder = Path(temporary)

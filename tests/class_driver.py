@@ -9,13 +9,14 @@ import os
 import signal
 import sys
 
+from course_tools import cli
 from nbgrader.converters.base import BaseConverter
 from nbgrader.preprocessors import SaveAutoGrades
-
-from llm_memory import cli
-from llm_memory.grading import class_run, flags, intake
-from llm_memory.grading.class_run import ClassRun
-from llm_memory.grading.converter import ClassAutograde
+from nbjudge.classes import class_run
+from nbjudge.classes.class_run import ClassRun
+from nbjudge.classes.converter import ClassAutograde
+from nbjudge.intake import folder as intake
+from nbjudge.steps import flags
 
 
 def die(*_):

@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from course_tools.build import course as clone
 
-from llm_memory.build import course as clone
 from tests.commands import nbgrader
 
 ROOT = clone.root()

@@ -1,8 +1,8 @@
 """The lessons as text, and the bank of known mistakes and accepted variants of each."""
 
-from llm_memory.build import course, fingerprints
-from llm_memory.build import lesson as reading
-from llm_memory.build.lesson import grade_id, is_exercise, is_test, read
+from course_tools.build import course, fingerprints
+from course_tools.build import lesson as reading
+from course_tools.build.lesson import grade_id, is_exercise, is_test, read
 
 ROOT = course.root()
 LESSONS = {

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import zmq
-
-from llm_memory.grading.answering import MESSAGE, Answerer
-from llm_memory.grading.rpc import Channel
+from nbjudge.kernel.answering import MESSAGE, Answerer
+from nbjudge.wire.calls import Channel
 
 KEY = "a key for tests"
 

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from nbformat.v4 import new_code_cell, new_notebook
+from nbjudge.run.execution import SandboxedExecute
 from traitlets.config import Config
-
-from llm_memory.grading.execute import SandboxedExecute
 
 
 def test_cell(source, name="test_it_core"):

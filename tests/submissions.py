@@ -5,10 +5,9 @@ import json
 from pathlib import Path
 
 import nbformat
+from course_tools.build import course as clone
+from course_tools.build.lesson import grade_id, is_exercise, is_test
 from nbgrader.api import Gradebook
-
-from llm_memory.build import course as clone
-from llm_memory.build.lesson import grade_id, is_exercise, is_test
 
 ROOT = clone.root()
 

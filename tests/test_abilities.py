@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from course_tools.training import abilities
+from course_tools.training.corpus import Corpus, Token, is_held_out
+from course_tools.training.loop import Recipe, new_model, polish, tokens_in, train
 
 from llm_memory.model import SHIPPED, load_model
-from llm_memory.training import abilities
-from llm_memory.training.corpus import Corpus, Token, is_held_out
-from llm_memory.training.loop import Recipe, new_model, polish, tokens_in, train
 
 torch.set_num_threads(1)
 CASES = 60
@@ -73,7 +73,7 @@ def test_knows_random_words_the_second_time(shipped):
 
 def test_card_and_figures_are_of_the_shipped_file(figures):
     digest = hashlib.sha256((SHIPPED / "model.safetensors").read_bytes()).hexdigest()
-    assert figures["sha256"] == digest, "measure again: python -m llm_memory.training.abilities"
+    assert figures["sha256"] == digest, "measure again: python -m course_tools.training.abilities"
     training = json.loads((SHIPPED / "training.json").read_text(encoding="utf-8"))
     tries = Path(abilities.__file__).with_name("tries.json").read_text(encoding="utf-8")
     card = (SHIPPED / "MODEL_CARD.md").read_text(encoding="utf-8")

@@ -4,10 +4,10 @@ import json
 import os
 
 import pytest
+from nbjudge.codes import REASONS
+from nbjudge.kernel import attempts
+from nbjudge.run.provisioner import can_fork
 
-from llm_memory.grading import attempts
-from llm_memory.grading.provisioner import can_fork
-from llm_memory.grading.reasons import REASONS
 from tests.submission_cells import errors, printed, reason, run_cells, test_cell
 
 forked = pytest.mark.skipif(not can_fork(), reason="kernels cannot be forked on this platform")
@@ -49,7 +49,7 @@ TRIED = {
     "get_ipython().set_custom_exc((OSError,), lambda *a: None)": {"shell_hooked"},
     "import numpy\nnumpy.allclose = lambda *a: True": {"patched"},
     "import builtins\nbuiltins.all = lambda *a: True": {"patched"},
-    "from llm_memory.grading import rpc\nrpc.Peer._perform = lambda *a: True": {"patched"},
+    "from nbjudge.wire import calls as rpc\nrpc.Peer._perform = lambda *a: True": {"patched"},
     "from IPython.display import HTML\nHTML('<script>1</script>')": {"script"},
 }
 

@@ -7,10 +7,10 @@ import sys
 
 import nbformat
 import pytest
+from nbjudge.steps.clear import ClearOutput
+from nbjudge.steps.recorded import ScoreQuizzes
 from traitlets.config import Config
 
-from llm_memory.grading.clear import ClearOutput
-from llm_memory.grading.quiz_scores import ScoreQuizzes
 from tests.hostile.classroom import FULL, LESSON, POINTS, RIGHT, WRONG, Classroom, answers, cell_of
 from tests.submissions import scores
 

@@ -5,13 +5,12 @@ import shutil
 
 import nbformat
 import pytest
+from course_tools.build import __main__ as building
+from course_tools.build import course as clone
+from course_tools.build import lesson as lessons
+from course_tools.build.lesson import LessonError, check_conventions, read
+from course_tools.build.source import drop_random_parts, execute
 from nbformat.v4 import new_code_cell, new_notebook, new_output
-
-from llm_memory.build import __main__ as building
-from llm_memory.build import course as clone
-from llm_memory.build import lesson as lessons
-from llm_memory.build.lesson import LessonError, check_conventions, read
-from llm_memory.build.source import drop_random_parts, execute
 
 ROOT = clone.root()
 LESSONS = [name for name in clone.LESSONS if (ROOT / "notebooks" / f"{name}.md").is_file()]
@@ -127,7 +126,7 @@ def without_pictures(notebook):
 @pytest.mark.parametrize("name", LESSONS)
 def test_building_again_changes_nothing(name, tmp_path):
     folder = tmp_path / "course"
-    for part in ("notebooks", "tests/mistakes"):
+    for part in ("notebooks", "tools/course_tools/mistakes"):
         shutil.copytree(ROOT / part, folder / part)
     for part in ("pyproject.toml", "nbgrader_config.py"):
         shutil.copy(ROOT / part, folder)

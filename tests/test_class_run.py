@@ -121,7 +121,7 @@ def test_ctrl_c_finishes_what_is_in_flight_and_says_what_is_left(classroom):
     for number in range(6):
         classroom.hand_in(f"s{number}")
     process = subprocess.Popen(
-        [sys.executable, "-m", "llm_memory.cli", "grade", LESSON, "--workers=1"],
+        [sys.executable, "-m", "course_tools.cli", "grade", LESSON, "--workers=1"],
         cwd=classroom.folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -152,7 +152,7 @@ def test_ctrl_c_finishes_what_is_in_flight_and_says_what_is_left(classroom):
 )
 def test_nothing_to_grade_says_what_to_do(classroom, assignment, says):
     done = subprocess.run(
-        [sys.executable, "-m", "llm_memory.cli", "grade", assignment],
+        [sys.executable, "-m", "course_tools.cli", "grade", assignment],
         cwd=classroom.folder,
         capture_output=True,
         text=True,
@@ -194,7 +194,14 @@ def test_a_dask_cluster_grades_everyone_once_though_a_worker_is_killed(classroom
     with dask(*scheduler), dask(*worker) as first, dask(*worker):
         _wait_for_workers(address, 2)
         process = subprocess.Popen(
-            [sys.executable, "-m", "llm_memory.cli", "grade", LESSON, f"--scheduler={address}"],
+            [
+                sys.executable,
+                "-m",
+                "course_tools.cli",
+                "grade",
+                LESSON,
+                f"--scheduler={address}",
+            ],
             cwd=classroom.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

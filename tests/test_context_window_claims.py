@@ -4,8 +4,7 @@ import re
 
 import nbformat
 import pytest
-
-from llm_memory.build import course
+from course_tools.build import course
 
 SOURCE = course.root() / "source" / "context_window" / "context_window.ipynb"
 

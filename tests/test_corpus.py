@@ -2,9 +2,7 @@
 
 from itertools import product
 
-from llm_memory.data import held_out
-from llm_memory.model import SHIPPED
-from llm_memory.training.corpus import (
+from course_tools.training.corpus import (
     SLOT,
     Corpus,
     events,
@@ -12,6 +10,9 @@ from llm_memory.training.corpus import (
     is_held_out,
     vocabulary,
 )
+
+from llm_memory.data import held_out
+from llm_memory.model import SHIPPED
 
 
 def pairs_in(text: str) -> set[tuple[str, str]]:

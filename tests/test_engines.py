@@ -5,8 +5,8 @@ import threading
 
 import pytest
 from nbgrader.api import Gradebook
-
-from llm_memory.grading import _put_own_commands_on_path, engines
+from nbjudge.classes import engines
+from nbjudge.configure import _put_own_commands_on_path
 
 
 @pytest.fixture(scope="module")

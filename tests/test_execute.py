@@ -9,10 +9,10 @@ import threading
 import pytest
 from nbformat import validate
 from nbformat.v4 import new_code_cell
+from nbjudge.codes import REASONS
+from nbjudge.run.execution import OutputFlood, OutputTally, SandboxedExecute
+from nbjudge.steps.flags import SENTENCES
 
-from llm_memory.grading.execute import OutputFlood, OutputTally, SandboxedExecute
-from llm_memory.grading.flags import SENTENCES
-from llm_memory.grading.reasons import REASONS
 from tests.submission_cells import errors, printed, reason, run_cells, test_cell
 from tests.submissions import ROOT
 

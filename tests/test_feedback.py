@@ -6,11 +6,11 @@ import pytest
 from nbconvert.exporters import HTMLExporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from nbgrader.server_extensions.formgrader import handlers
+from nbjudge.intake.rebuild import Lesson, rebuild
+from nbjudge.steps.feedback import WithoutHiddenTests
+from nbjudge.steps.outputs import SafeOutputs
 from traitlets.config import Config
 
-from llm_memory.grading.feedback import WithoutHiddenTests
-from llm_memory.grading.outputs import SafeOutputs
-from llm_memory.grading.rebuild import Lesson, rebuild
 from tests.hostile.classroom import HIDDEN, cell_of, lesson
 
 SCRIPT = "<script>owned()</script>"

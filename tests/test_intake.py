@@ -3,8 +3,7 @@
 import json
 
 import pytest
-
-from llm_memory.grading import intake
+from nbjudge.intake import folder as intake
 
 
 @pytest.fixture

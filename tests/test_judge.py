@@ -10,8 +10,8 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-
-from llm_memory.grading.codec import (
+from nbjudge.judge.verdicts import Judge, free_names
+from nbjudge.wire.values import (
     Decoder,
     Encoder,
     Limits,
@@ -20,7 +20,7 @@ from llm_memory.grading.codec import (
     pack,
     unpack,
 )
-from llm_memory.grading.judge import Judge, free_names
+
 from tests.loopback import Loopback
 
 # A learner who answers from a thread of this process: honest work needs no more.
@@ -542,7 +542,7 @@ total = sum(w for w in np.arange(os.x))
 
 
 def test_all_the_errors_that_travel_are_builtin():
-    from llm_memory.grading.rpc import EXCEPTIONS
+    from nbjudge.wire.calls import EXCEPTIONS
 
     assert all(getattr(builtins, name) is kind for name, kind in EXCEPTIONS.items())
     assert not {"SystemExit", "KeyboardInterrupt", "Exception"} & EXCEPTIONS.keys()
@@ -553,7 +553,7 @@ def test_all_the_errors_that_travel_are_builtin():
 
 #: Asks the judge itself: a learner can do without what the answering end refuses.
 REACHING = """
-from llm_memory.grading.rpc import METHOD_FOUND, Method
+from nbjudge.wire.calls import METHOD_FOUND, Method
 def reach(thing, *path):
     for name in path:
         if isinstance(name, int): thing = thing[name]

@@ -8,11 +8,11 @@ import warnings
 from pathlib import Path
 
 import pytest
+from course_tools.build import fingerprints
+from course_tools.build.lesson import grade_id
+from nbjudge.judge.verdicts import Judge, free_names
 
-from llm_memory.build import fingerprints
-from llm_memory.build.lesson import grade_id
 from llm_memory.check import check
-from llm_memory.grading.judge import Judge, free_names
 from tests.lessons_and_mistakes import BANKS, LESSONS, cells_that_test
 from tests.loopback import Loopback
 

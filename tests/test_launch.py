@@ -11,8 +11,8 @@ import venv
 import nbformat
 import pytest
 import yaml
+from course_tools.build import course as clone
 
-from llm_memory.build import course as clone
 from tests.submissions import ROOT, only_exercises_are_open, released
 
 pytestmark = pytest.mark.takes_long

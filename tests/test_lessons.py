@@ -2,8 +2,8 @@
 
 import nbformat
 import pytest
+from course_tools.build import course as clone
 
-from llm_memory.build import course as clone
 from tests.submissions import ROOT
 
 LESSONS = [name for name in clone.LESSONS if (ROOT / "release" / name).is_dir()]

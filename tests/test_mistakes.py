@@ -3,9 +3,9 @@
 import warnings
 
 import pytest
+from course_tools.build import fingerprints
+from course_tools.build.lesson import grade_id
 
-from llm_memory.build import fingerprints
-from llm_memory.build.lesson import grade_id
 from llm_memory.check import CheckFailed, check, exercises
 from tests import lessons_and_mistakes
 from tests.lessons_and_mistakes import BANKS, LESSONS

@@ -20,7 +20,7 @@ GRADE = """
 import json, logging, sys
 from nbformat.v4 import new_code_cell, new_notebook
 from traitlets.config import Config
-from llm_memory.grading.judged import JudgedExecute
+from nbjudge.run.judged import JudgedExecute
 from tests.submission_cells import errors, test_cell
 
 said = []
@@ -59,12 +59,14 @@ names = [m.name for m in pkgutil.walk_packages(llm_memory.__path__, "llm_memory.
 for name in names:
     if not name.endswith("__main__"):
         importlib.import_module(name)
-from llm_memory.grading import forkserver, judge_process, provisioner, sandbox
+from nbjudge.judge import process as judge_process
+from nbjudge.run import provisioner
+from nbjudge.server import forkserver, sandbox
 seen = [hasattr(m.os, n) for m, n in ((forkserver, "fork"), (judge_process, "pidfd_open"))]
 print(json.dumps([names, seen, sandbox.sys.platform, provisioner.can_fork()]))
 """
     names, seen, platform, can_fork = run_as_on_windows(code)
-    assert {"llm_memory.grading.judge_process", "llm_memory.grading.class_run"} <= {*names}
+    assert {"nbjudge.judge.process", "nbjudge.classes.class_run"} <= {*names}
     assert (seen, platform, can_fork) == ([False, False], "win32", False)
 
 
@@ -73,7 +75,7 @@ def test_a_submission_is_judged_and_what_is_missing_is_said_once(tmp_path):
     code = (
         GRADE
         + """
-import llm_memory.grading.judge as judge
+import nbjudge.judge.verdicts as judge
 here = []
 run = judge.Judge.run
 judge.Judge.run = lambda *given: here.append(1) or run(*given)
@@ -111,7 +113,7 @@ def test_require_sandbox_refuses_and_runs_nothing(tmp_path):
     code = (
         GRADE
         + """
-from llm_memory.grading.provisioner import SandboxMissing
+from nbjudge.run.provisioner import SandboxMissing
 try:
     grade("open('ran', 'w').close()", require_sandbox=True)
 except SandboxMissing as error:
@@ -123,7 +125,7 @@ except SandboxMissing as error:
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("command", [["nbgrader", "autograde"], ["llm_memory.cli", "grade"]])
+@pytest.mark.parametrize("command", [["nbgrader", "autograde"], ["course_tools.cli", "grade"]])
 def test_a_class_is_graded_by_either_command(command, tmp_path, monkeypatch):
     room = Classroom(tmp_path / "course")
     room.hand_in("ada")

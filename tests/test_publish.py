@@ -7,9 +7,9 @@ import sys
 import tomllib
 
 import pytest
+from course_tools.build.leaks import secrets
+from course_tools.build.publish import PublishError, publish
 
-from llm_memory.build.leaks import secrets
-from llm_memory.build.publish import PublishError, publish
 from tests.submissions import ROOT
 
 

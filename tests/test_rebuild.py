@@ -6,9 +6,9 @@ import json
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell
+from nbjudge.intake import rebuild as rebuilding
+from nbjudge.intake.notebook import Unreadable, parse_notebook, read_notebook
 
-from llm_memory.grading import rebuild as rebuilding
-from llm_memory.grading.submission import Unreadable, parse_notebook, read_notebook
 from tests.hostile.classroom import HIDDEN, LESSON, ROOT, Classroom, cell_of
 
 

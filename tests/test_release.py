@@ -5,9 +5,9 @@ import re
 
 import nbformat
 import pytest
+from course_tools.build import course as clone
+from course_tools.build.leaks import find_leaks, given_to_learners, secrets
 
-from llm_memory.build import course as clone
-from llm_memory.build.leaks import find_leaks, given_to_learners, secrets
 from tests.submissions import released
 
 ROOT = clone.root()

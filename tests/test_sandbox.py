@@ -15,10 +15,10 @@ import time
 from dataclasses import dataclass
 
 import pytest
+from nbjudge.run.provisioner import SandboxMissing, can_fork
+from nbjudge.server import sandbox
+from nbjudge.server.forkserver import ForkServer
 
-from llm_memory.grading import sandbox
-from llm_memory.grading.forkserver import ForkServer
-from llm_memory.grading.provisioner import SandboxMissing, can_fork
 from tests.submission_cells import errors, printed, reason, run_cells
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="kernels cannot be forked on this platform")
@@ -400,7 +400,7 @@ print(os.getuid() != 0)
 
 
 def test_a_missing_protection_is_said_once(place, caplog):
-    from llm_memory.grading.provisioner import SandboxProvisioner
+    from nbjudge.run.provisioner import SandboxProvisioner
 
     SandboxProvisioner.missing_here.clear()
     for _ in range(2):

@@ -8,14 +8,13 @@ import sys
 import tempfile
 
 import pytest
-
-from llm_memory.grading.temporary import folder_for_submissions
+from nbjudge.classes.temporary import folder_for_submissions
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="no locks, and nothing is swept")
 
 HOLD = """
 import time
-from llm_memory.grading.temporary import folder_for_submissions
+from nbjudge.classes.temporary import folder_for_submissions
 with folder_for_submissions() as folder:
     (folder / "submission").write_text("a learner's work")
     print(folder, flush=True)

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
-
-from llm_memory.grading import provisioner as module
-from llm_memory.grading.forkserver import ForkServer, descendants
-from llm_memory.grading.provisioner import (
+from nbjudge.run import provisioner as module
+from nbjudge.run.provisioner import (
     KERNEL_NAME,
     SandboxKernelSpecManager,
     SandboxMissing,
     SandboxProvisioner,
     can_fork,
 )
+from nbjudge.server.forkserver import ForkServer, descendants
+
 from tests.submission_cells import errors, printed, run_cells
 
 forked = pytest.mark.skipif(not can_fork(), reason="kernels cannot be forked on this platform")
@@ -97,8 +97,8 @@ def test_boxes_are_removed(tmp_path, monkeypatch):
 GRADER = """
 import time
 from jupyter_client import KernelManager
-from llm_memory.grading.forkserver import ForkServer
-from llm_memory.grading.provisioner import KERNEL_NAME, SandboxKernelSpecManager
+from nbjudge.server.forkserver import ForkServer
+from nbjudge.run.provisioner import KERNEL_NAME, SandboxKernelSpecManager
 km = KernelManager(kernel_name=KERNEL_NAME, kernel_spec_manager=SandboxKernelSpecManager())
 km.start_kernel()
 process = km.provisioner.process
@@ -139,8 +139,7 @@ def test_the_kernelspec_is_found_without_being_installed():
 
 def test_the_kernel_is_ours_whatever_the_notebook_says():
     from nbformat.v4 import new_code_cell, new_notebook
-
-    from llm_memory.grading.execute import SandboxedExecute
+    from nbjudge.run.execution import SandboxedExecute
 
     nb = new_notebook(cells=[new_code_cell("1 + 1")])
     nb.metadata.kernelspec = {"name": "bash", "display_name": "Bash", "language": "bash"}

@@ -16,7 +16,7 @@ SETTINGS = """
 c.Execute.timeout = 20
 c.JudgedExecute.call_timeout = 4.0
 """
-_RPC = "from llm_memory.grading import rpc\n"
+_RPC = "from nbjudge.wire import calls as rpc\n"
 
 
 @case(lost=DOUBLE, flags={"late_answer"}, says="did not answer within")
@@ -47,7 +47,7 @@ def replaces_the_answering_end_by_noise(hand: Hand) -> None:
     _nothing_solved(hand, f"{_RPC}rpc.Peer._answer = lambda self, *a: self.channel.send([b'?'])")
 
 
-@case(lost=TESTS, flags={"patched"}, says="(llm_memory.grading.rpc.Peer._answer)")
+@case(lost=TESTS, flags={"patched"}, says="(nbjudge.wire.calls.Peer._answer)")
 def replaces_the_answering_end_by_yes(hand: Hand) -> None:
     _nothing_solved(
         hand,
@@ -56,7 +56,7 @@ def replaces_the_answering_end_by_yes(hand: Hand) -> None:
     )
 
 
-@case(lost=TESTS, flags={"patched"}, says="(llm_memory.grading.rpc.Peer._answer)")
+@case(lost=TESTS, flags={"patched"}, says="(nbjudge.wire.calls.Peer._answer)")
 def forges_replies(hand: Hand) -> None:
     _nothing_solved(
         hand,

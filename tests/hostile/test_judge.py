@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 from jupyter_client import KernelManager
+from nbjudge.judge.process import JudgeProcess
+from nbjudge.judge.verdicts import Judge
+from nbjudge.kernel.answering import Answerer
+from nbjudge.run.provisioner import KERNEL_NAME, SandboxKernelSpecManager
+from nbjudge.wire.calls import ANSWER
 
-from llm_memory.grading.answering import Answerer
-from llm_memory.grading.judge import Judge
-from llm_memory.grading.judge_process import JudgeProcess
-from llm_memory.grading.provisioner import KERNEL_NAME, SandboxKernelSpecManager
-from llm_memory.grading.rpc import ANSWER
 from tests.loopback import Loopback
 
 HONEST = """
@@ -104,7 +104,7 @@ CHEATS = {
     ),
     "the answering end patched to say yes": (
         """
-        from llm_memory.grading import rpc
+        from nbjudge.wire import calls as rpc
         rpc.Peer._result = lambda self, *args: True
         rpc.Peer._perform = lambda self, *args: True
         def answer(x): return x
@@ -113,7 +113,7 @@ CHEATS = {
     ),
     "an answer for every call, whatever it is": (
         """
-        from llm_memory.grading import rpc
+        from nbjudge.wire import calls as rpc
         def answers(self, identifier, body, buffers):
             for guess in [6, None, True, [rpc.HELD, 1, "function", "answer"]]:
                 self._send(rpc.ANSWER, identifier, [True, guess, []], [])
@@ -124,7 +124,7 @@ CHEATS = {
     ),
     "a message that is none": (
         """
-        from llm_memory.grading import rpc
+        from nbjudge.wire import calls as rpc
         rpc.Peer._answer = lambda self, *args: self.channel.send([b"\\xc1\\xc1"])
         def answer(x): return x
         """,
@@ -132,7 +132,7 @@ CHEATS = {
     ),
     "no value": (
         """
-        from llm_memory.grading import codec
+        from nbjudge.wire import values as codec
         codec.Encoder._encode_array = lambda self, value: [codec.ARRAY, "O", [1], 0, None]
         def answer(x): return 2 * x
         """,
@@ -141,7 +141,7 @@ CHEATS = {
     "messages by the hundred": (
         """
         import secrets
-        from llm_memory.grading import rpc
+        from nbjudge.wire import calls as rpc
         def answers(self, identifier, body, buffers):
             for _ in range(500):
                 self._send(rpc.ANSWER, secrets.token_bytes(16), [True, 6, []], [])
@@ -153,7 +153,7 @@ CHEATS = {
     ),
     "messages without a signature": (
         """
-        from llm_memory.grading import rpc
+        from nbjudge.wire import calls as rpc
         rpc.Channel._sign = lambda self, frames: b"s" * 32
         def answer(x): return 2 * x
         """,
@@ -189,7 +189,7 @@ CHEATS = {
     ),
     "bytes beyond the limit, past the limit's back": (
         """
-        from llm_memory.grading import rpc
+        from nbjudge.wire import calls as rpc
         rpc.Peer._answer = lambda self, *args: self.channel.send([b"x" * 70_000_000])
         def answer(x): return x
         """,
@@ -197,7 +197,7 @@ CHEATS = {
     ),
     "many frames beyond the limit": (
         """
-        from llm_memory.grading import rpc
+        from nbjudge.wire import calls as rpc
         answers = rpc.Peer._answer
         def many(self, identifier, body, buffers):
             if body[0] != "call": return answers(self, identifier, body, buffers)

@@ -1,8 +1,8 @@
 """Grade what a submission can try against the judge, as one class."""
 
 import pytest
+from nbjudge.run.provisioner import can_fork
 
-from llm_memory.grading.provisioner import can_fork
 from tests.hostile import judging
 from tests.hostile.classroom import Classroom
 from tests.hostile.corpus import Graded, cases_of

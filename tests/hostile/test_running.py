@@ -1,8 +1,8 @@
 """Grade what a submission can do while it runs, as one class."""
 
 import pytest
+from nbjudge.run.provisioner import can_fork
 
-from llm_memory.grading.provisioner import can_fork
 from tests.hostile import running
 from tests.hostile.classroom import Classroom
 from tests.hostile.corpus import Graded, cases_of

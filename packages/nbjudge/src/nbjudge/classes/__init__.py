@@ -1,0 +1,1 @@
+"""A whole class: one process owns the gradebook; summary and report."""

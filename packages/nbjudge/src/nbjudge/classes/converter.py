@@ -1,0 +1,277 @@
+"""nbgrader's Autograde, made safe for what learners hand in.
+
+nbgrader chooses its converter by name in the code of its two entry points, the command and
+Formgrader's button, and offers no setting for it; `install` puts ours in that place. All that can
+be set by configuration is (see `nbjudge.configure`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from fnmatch import fnmatch
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+import nbgrader.apps.api
+import nbgrader.apps.autogradeapp
+from nbconvert.exporters import NotebookExporter
+from nbformat.v4 import new_notebook
+from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.converters import Autograde
+from nbgrader.converters.base import NbGraderException
+from nbgrader.utils import find_all_files, rmtree
+from traitlets import Dict, Instance, List
+
+from nbjudge.classes import engines
+from nbjudge.classes.temporary import folder_for_submissions
+from nbjudge.intake import folder as intake
+from nbjudge.intake import rebuild
+from nbjudge.intake.notebook import Submission, Unreadable, read_notebook
+from nbjudge.run.provisioner import can_fork
+from nbjudge.server.forkserver import ForkServer
+from nbjudge.steps import flags
+from nbjudge.steps.flags import KEY, Flag
+
+
+def install() -> None:
+    """Let `nbgrader autograde` and Formgrader use `ClassAutograde`, and one engine a gradebook."""
+    engines.install()
+    nbgrader.apps.autogradeapp.Autograde = ClassAutograde
+    nbgrader.apps.api.Autograde = ClassAutograde
+
+
+class SubmissionExporter(NotebookExporter):
+    """Reads a submitted notebook as hostile; what cannot be read becomes an empty one."""
+
+    def from_filename(
+        self, filename: str, resources: dict | None = None, **kw: Any
+    ) -> tuple[str, dict]:
+        """As nbconvert's. In the first of nbgrader's two passes the usable part of the notebook
+        goes to `Rebuild` in `resources["submission"]`.
+        """
+        converter = self.parent
+        if not converter.sanitizing:
+            return super().from_filename(filename, resources=resources, **kw)
+        found = converter.flags_of(filename)
+        submission = Submission()
+        if not any(flag.code in ("missing-notebook", "unreadable") for flag in found):
+            try:
+                submission = read_notebook(filename)
+            except Unreadable as error:
+                found = [*found, Flag("unreadable", detail=str(error))]
+        submission.flags = [*found, *submission.flags]
+        path, name = os.path.split(filename)
+        resources = {
+            **(resources or {}),
+            "metadata": {"name": os.path.splitext(name)[0], "path": path},
+            "submission": submission,
+        }
+        return self.from_notebook_node(new_notebook(), resources=resources, **kw)
+
+
+class ClassAutograde(Autograde):
+    """Autograde that takes every submission in first, and always reaches the last student.
+
+    It reads each submission from a safe copy (`nbjudge.intake.folder`), grades what is there
+    of a broken one, goes on where a run was cut off, says what to do where nothing can be graded,
+    and ends with a summary of scores and flags.
+    """
+
+    staging = Instance(Path, allow_none=True)
+    expected = List(help="The lesson's notebooks, without suffix.")
+    lessons = Dict(help="The lesson as graded, by the notebook's name.")
+    staged_flags = Dict(help="The flags of each staged notebook, by path.")
+
+    @property
+    def sanitizing(self) -> bool:
+        """Whether this is the first of nbgrader's two passes over a notebook."""
+        return self._sanitizing
+
+    @property
+    def _input_directory(self) -> str:
+        # format_path joins it to the root, which an absolute path replaces.
+        return str(self.staging) if self._sanitizing else self.coursedir.autograded_directory
+
+    def start(self) -> None:
+        """Grade the class; `NbGraderException` where that cannot be or somebody was left out."""
+        if not self.config.Execute.get("enabled", True):
+            # nbgrader would take what is saved in a notebook for the outcome of its tests.
+            self._fail("Outputs that were handed in are no grade: leave out --no-execute.")
+        with folder_for_submissions() as self.staging:
+            super().start()
+
+    def init_notebooks(self) -> None:
+        """List every submission there is, whatever is in it."""
+        assignment = self.coursedir.assignment_id
+        self.expected = self._expected(assignment)
+        if not self.expected:
+            self._fail(f"No notebook of {assignment} matches {self.coursedir.notebook_id!r}.")
+        pattern = self._submitted(self.coursedir.student_id, assignment)
+        self.assignments = {}
+        # A student's name may hold what glob takes for a pattern.
+        for path in [pattern] if os.path.lexists(pattern) else sorted(glob(pattern)):
+            student = self._student_of(path)
+            if "\n" in student:
+                self.log.error("The name of the folder %r cannot be a student's; rename it.", path)
+                continue
+            staged = Path(self._format_source(assignment, student))
+            self.assignments[str(staged)] = [
+                str(staged / f"{name}.ipynb") for name in self.expected
+            ]
+        if not self.assignments:
+            self._fail(
+                f"There is nothing to grade: no folder matches {pattern}. Run `nbgrader collect "
+                f"{assignment}`, or put each learner's notebook there yourself."
+            )
+        self.warm_up()
+
+    def warm_up(self) -> None:
+        """Start the fork server, which imports while the class is taken in."""
+        if can_fork():
+            ForkServer.instance().begin()
+
+    def _submitted(self, student: str, assignment: str) -> str:
+        return self.coursedir.format_path(self.coursedir.submitted_directory, student, assignment)
+
+    def _student_of(self, path: str) -> str:
+        marker = "\0"
+        before, after = self._submitted(marker, self.coursedir.assignment_id).split(marker)
+        return path[len(before) : len(path) - len(after)]
+
+    def _fail(self, message: str) -> None:
+        self.log.error(message)
+        raise NbGraderException(message)
+
+    def _expected(self, assignment: str) -> list[str]:
+        """Return the names of the lesson's notebooks that this run is for."""
+        course = self.coursedir
+        with Gradebook(course.db_url, course.course_id) as gradebook:
+            try:
+                names = sorted(nb.name for nb in gradebook.find_assignment(assignment).notebooks)
+            except MissingEntry:
+                names = []
+        folder = Path(course.format_path(course.source_directory, ".", assignment))
+        if not names:
+            self._fail(self._not_ready(assignment, folder))
+        for name in names:
+            try:
+                self.lessons[name] = rebuild.load_lesson(
+                    folder / f"{name}.ipynb", name, assignment, course.db_url, self.config
+                )
+            except rebuild.CourseError as error:
+                self._fail(str(error))
+        return [name for name in names if fnmatch(name, course.notebook_id)]
+
+    def _not_ready(self, assignment: str, folder: Path) -> str:
+        if folder.is_dir() and any(folder.glob("*.ipynb")):
+            return (
+                f"{assignment} was never released. Run `nbgrader generate_assignment "
+                f"{assignment}`, then autograde again."
+            )
+        lesson = Path(self.coursedir.root) / "notebooks" / f"{assignment}.md"
+        if lesson.is_file():
+            return (
+                f"{assignment} was never built. Run `make build`, then `nbgrader "
+                f"generate_assignment {assignment}`."
+            )
+        there = sorted(
+            path.parent.name
+            for path in folder.parent.glob("*/*.ipynb")
+            if path.stem == path.parent.name
+        )
+        return f"There is no assignment {assignment!r}. There are: {', '.join(there) or 'none'}."
+
+    def init_destination(self, assignment_id: str, student_id: str) -> bool:
+        """Take the submission in; grade it unless it has been graded to the end."""
+        submitted = Path(self._submitted(student_id, assignment_id))
+        staged = Path(self._format_source(assignment_id, student_id))
+        course = self.coursedir
+        source = course.format_path(course.source_directory, ".", assignment_id)
+        ours = {
+            os.path.relpath(path, source)
+            for path in find_all_files(source, [*course.ignore, "*.ipynb"])
+        }
+        found = intake.take_in(submitted, staged, self.expected, ours, course.ignore)
+        self.staged_flags.update(
+            {str(staged / f"{name}.ipynb"): those for name, those in found.items()}
+        )
+        graded = Path(self._format_dest(assignment_id, student_id))
+        if graded.exists() and not all(_finished(graded / f"{n}.ipynb") for n in self.expected):
+            self.log.warning("Grading %s again: the last run was cut off.", student_id)
+            rmtree(graded)
+        to_do = super().init_destination(assignment_id, student_id)
+        if not to_do:
+            shutil.rmtree(staged)
+        return to_do
+
+    def init_assignment(self, assignment_id: str, student_id: str) -> None:
+        """As nbgrader's, with every notebook of the lesson to be graded."""
+        expected = self.notebooks
+        super().init_assignment(assignment_id, student_id)
+        self.notebooks = expected
+
+    def set_permissions(self, assignment_id: str, student_id: str) -> None:
+        """As nbgrader's; then the staged copy has served."""
+        super().set_permissions(assignment_id, student_id)
+        shutil.rmtree(self._format_source(assignment_id, student_id), ignore_errors=True)
+
+    def flags_of(self, filename: str) -> list[Flag]:
+        """Return what stood out when a staged notebook was taken in."""
+        return self.staged_flags.get(filename, [])
+
+    def convert_notebooks(self) -> None:
+        """Grade all, then say what came of it."""
+        try:
+            self.convert_all()
+        finally:
+            self._summarize()
+
+    def convert_all(self) -> None:
+        """Grade one submission after the other."""
+        super().convert_notebooks()
+
+    def _summarize(self) -> None:
+        course = self.coursedir
+        lines = []
+        with Gradebook(course.db_url, course.course_id) as gradebook:
+            for staged in sorted(self.assignments):
+                student = os.path.relpath(staged, self.staging).split(os.sep)[0]
+                try:
+                    graded = gradebook.find_submission(course.assignment_id, student)
+                except MissingEntry:
+                    lines.append(f"{student}: not graded, see the error above")
+                    continue
+                found = []
+                for name in self.expected:
+                    notebook = Path(self._graded(student), f"{name}.ipynb")
+                    found += [
+                        f"{flag['code']} {flag['cell']}".strip() for flag in _flags_in(notebook)
+                    ]
+                score = f"{graded.score:g} of {graded.max_score:g}"
+                lines.append(f"{student}: {score}" + (f"; {', '.join(found)}" if found else ""))
+        self.log.info(
+            "Summary of %s:\n  %s", course.assignment_id, "\n  ".join(lines) or "nothing graded"
+        )
+
+    def _graded(self, student: str) -> str:
+        course = self.coursedir
+        return course.format_path(course.autograded_directory, student, course.assignment_id)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _finished(path: Path) -> bool:
+    return bool(_read(path).get("metadata", {}).get(KEY, {}).get("graded"))
+
+
+def _flags_in(path: Path) -> list[dict[str, str]]:
+    notebook = _read(path)
+    return flags.all_flags(notebook) if notebook else []

@@ -1,0 +1,88 @@
+"""One notebook to execute, as plain data: what a worker gets and what comes back.
+
+A worker needs neither the gradebook nor a shared folder: the job carries the sanitized notebook
+(with its hidden tests, for the judge) and the files that were handed in with it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import nbformat
+from traitlets.config import Config
+from traitlets.utils.importstring import import_item
+
+from nbjudge.classes.temporary import folder_for_submissions
+from nbjudge.run.provisioner import SandboxProvisioner
+from nbjudge.server.forkserver import ForkServer
+
+
+@dataclass(frozen=True)
+class Job:
+    """A sanitized notebook and what its execution needs.
+
+    `execute` names the preprocessor that runs it, `settings` its traits as configured, `where`
+    nbgrader's resources of it (student, assignment and notebook), `files` the bytes of the other
+    files of the submission by relative path.
+    """
+
+    notebook: str
+    files: dict[str, bytes]
+    where: dict[str, str]
+    execute: str
+    settings: dict[str, dict[str, Any]]
+
+
+def run(job: Job) -> tuple[str, list[str]]:
+    """Execute the notebook in a folder of its own and return it, executed, as JSON text.
+
+    With it come the names of the protections that are missing here (`sandbox.MISSING`).
+    What a learner's code does wrong is in the notebook; what is raised is the grader's trouble.
+    """
+    notebook = nbformat.reads(job.notebook, as_version=4)
+    with folder_for_submissions() as folder:
+        for name, data in job.files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        name = job.where["notebook"]
+        # As nbconvert's exporter gives it: the notebook stands in the folder that it runs in.
+        (folder / f"{name}.ipynb").write_text(job.notebook, encoding="utf-8")
+        resources = {
+            "unique_key": name,
+            "nbgrader": dict(job.where),
+            "metadata": {"name": name, "path": str(folder)},
+        }
+        preprocessor = import_item(job.execute)(config=Config(job.settings))
+        notebook, _ = preprocessor.preprocess(notebook, resources)
+    return nbformat.writes(notebook), sorted(SandboxProvisioner.missing_here)
+
+
+def settings_of(execute: str, config: Config) -> dict[str, dict[str, Any]]:
+    """Return the part of an nbgrader configuration that `execute` and its kernels read."""
+    kinds = (*import_item(execute).__mro__, *SandboxProvisioner.__mro__)
+    names = dict.fromkeys(kind.__name__ for kind in kinds)
+    return {name: dict(config[name]) for name in names if name in config}
+
+
+def start_worker(line: socket.socket | None = None) -> None:
+    """Leave Ctrl-C to the process that owns the gradebook, and end when that one is gone.
+
+    line: that process's line to its fork server, for this one to use.
+    """
+    if line is not None:
+        ForkServer.borrow(line)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_owner, daemon=True).start()
+
+
+def _end_with_owner() -> None:
+    # A pool's workers hold both ends of their queue, so they never learn that its owner was killed.
+    multiprocessing.parent_process().join()
+    os._exit(1)

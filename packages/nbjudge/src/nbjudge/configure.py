@@ -1,0 +1,83 @@
+"""Grading: what `nbgrader autograde` and Formgrader do with a submission of this course."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from traitlets.config import Config
+
+__all__ = ["configure"]
+
+
+def configure(c: Config) -> None:
+    """Set all that grading needs in nbgrader's configuration; for `nbgrader_config.py`.
+
+    Everything is a setting of nbgrader's but two, which have their names in nbgrader's code and
+    are replaced there: the converter that it runs (`nbjudge.classes.converter`), and what
+    makes a gradebook's database engine (`nbjudge.classes.engines`).
+    """
+    from sqlalchemy.exc import SAWarning
+
+    from nbjudge.classes.converter import install
+
+    install()
+    # nbgrader 0.9.6 makes rows in an order that newer versions of SQLAlchemy remark on.
+    warnings.filterwarnings("ignore", "Object of type", SAWarning)
+    _put_own_commands_on_path()
+    nbgrader, nbconvert = "nbgrader.preprocessors", "nbconvert.preprocessors"
+
+    c.GenerateAssignment.preprocessors = [
+        f"{nbgrader}.IncludeHeaderFooter",
+        f"{nbgrader}.InstantiateTests",
+        f"{nbgrader}.LockCells",
+        f"{nbgrader}.ClearSolutions",
+        "nbjudge.steps.clear.ClearOutput",
+        f"{nbgrader}.CheckCellMetadata",
+        f"{nbgrader}.ComputeChecksums",
+        f"{nbgrader}.SaveCells",
+        f"{nbgrader}.ClearHiddenTests",
+        f"{nbgrader}.ClearMarkScheme",
+        f"{nbgrader}.ComputeChecksums",
+        f"{nbgrader}.CheckCellMetadata",
+    ]
+
+    c.Autograde.exporter_class = "nbjudge.classes.converter.SubmissionExporter"
+    # Once at the end of each pass, not after each of the steps below.
+    c.SubmissionExporter.optimistic_validation = True
+    # The rebuild gives every cell the lesson's own metadata and every test its own source:
+    # nbgrader's steps that see to that would take a tenth of the time to find nothing.
+    c.Autograde.sanitize_preprocessors = [
+        "nbjudge.intake.rebuild.Rebuild",
+        f"{nbgrader}.ClearOutput",
+        f"{nbgrader}.OverwriteKernelspec",
+    ]
+    c.Autograde.autograde_preprocessors = [
+        "nbjudge.run.judged.JudgedExecute",
+        f"{nbgrader}.IgnorePattern",
+        f"{nbconvert}.ClearMetadataPreprocessor",
+        "nbjudge.steps.clear.DropWidgetState",
+        "nbjudge.steps.outputs.SafeOutputs",
+        f"{nbgrader}.LimitOutput",
+        "nbjudge.steps.recorded.ScoreQuizzes",
+        f"{nbgrader}.SaveAutoGrades",
+        f"{nbgrader}.AssignLatePenalties",
+        "nbjudge.steps.flags.SaveFlags",
+    ]
+    # Of wall-clock time, which a busy machine stretches: nbgrader's 30 seconds cost honest work.
+    c.Execute.timeout = 60
+    c.GenerateFeedback.preprocessors = [
+        f"{nbgrader}.GetGrades",
+        "nbjudge.steps.feedback.WithoutHiddenTests",
+        f"{nbconvert}.CSSHTMLHeaderPreprocessor",
+    ]
+
+
+def _put_own_commands_on_path() -> None:
+    """Nbgrader calls `alembic` by its bare name, which an environment not activated lacks."""
+    here = str(Path(sys.executable).parent)
+    path = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    if here not in path:
+        os.environ["PATH"] = os.pathsep.join([here, *path])

@@ -1,0 +1,229 @@
+"""Read what a learner handed in. Every byte of it is hostile until this module has looked at it.
+
+Only plain, bounded data leaves here: cells of known types with text as their source, a grade_id
+and an id if they are strings, and quiz records of the expected form.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+
+from llm_memory.quiz.record import Answers, answers_in_notebook
+from nbjudge.steps.flags import KEY, Flag, shown
+
+#: Bytes of a notebook; one with every picture of a lesson in it has about a tenth of this.
+MAX_NOTEBOOK = 32_000_000
+MAX_CELLS, MAX_SOURCE, MAX_NAME = 2_000, 200_000, 200
+#: Characters of all outputs together beyond which they are remarked on.
+MANY_OUTPUTS = 10_000_000
+
+_CELL_TYPES = {"code", "markdown", "raw", "heading", "html"}  # the last two in format 3
+#: Control characters, halves of characters, and what turns the direction of text ("Trojan
+#: Source", Boucher and Anderson 2021). Tab, ends of lines and form feed may be in a program.
+_UNSEEN = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_SCRIPT = re.compile(r"<script|javascript:", re.IGNORECASE)
+
+
+class Unreadable(Exception):
+    """A file cannot be used; the message says why, in words for the learner."""
+
+
+@dataclass
+class Submission:
+    """The usable part of a notebook: its cells, its quiz records and what stood out."""
+
+    cells: list[NotebookNode] = field(default_factory=list)
+    answers: Answers = field(default_factory=dict)
+    flags: list[Flag] = field(default_factory=list)
+
+
+def read_bytes(path: str | Path, limit: int) -> bytes:
+    """Return the bytes of a regular file of at most `limit` bytes.
+
+    No symbolic link is followed and no pipe or device waited for: those, and files that are
+    larger or cannot be opened, raise `Unreadable`.
+    """
+    if os.path.islink(path):
+        raise Unreadable("it is a link to another file")
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        handle = os.open(path, flags | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        raise Unreadable("it cannot be opened") from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise Unreadable("it is not a file")
+    with os.fdopen(handle, "rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise Unreadable(f"it is larger than {limit // 1000:,} kB")
+    return data
+
+
+def read_json(path: str | Path, limit: int) -> Any:
+    """Return the JSON value in a file, read as by `read_bytes`; `Unreadable` if it is none."""
+    data = read_bytes(path, limit)
+    if not data.strip():
+        raise Unreadable("it is empty")
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise Unreadable("it is nested too deep") from error
+    except (ValueError, MemoryError) as error:
+        raise Unreadable("it is not JSON") from error
+
+
+def read_notebook(path: str | Path) -> Submission:
+    """Return the usable part of a notebook file of format 3 or 4; `Unreadable` if it is none."""
+    return parse_notebook(read_json(path, MAX_NOTEBOOK))
+
+
+def parse_notebook(content: Any) -> Submission:
+    """Return the usable part of a notebook as it is in JSON; `Unreadable` if it is none."""
+    if not isinstance(content, dict):
+        raise Unreadable("it is JSON, but not a notebook")
+    answers, problems = answers_in_notebook(content)
+    found = Submission(answers=answers, flags=answer_flags(problems))
+    remarks = _Remarks()
+    remarks.on_notebook(content)
+    for count, raw in enumerate(_raw_cells(content)):
+        if count == MAX_CELLS:
+            found.flags.append(Flag("too-large", detail=f"{MAX_CELLS:,} cells"))
+            break
+        if isinstance(raw, dict):
+            _read_cell(raw, found)
+            remarks.on_cell(raw)
+        else:
+            remarks.add("unknown-cells", type(raw).__name__)
+    found.flags += remarks.flags()
+    return found
+
+
+class _Remarks:
+    """What is odd in a notebook without being in the way of grading it."""
+
+    def __init__(self):
+        self._details: dict[str, list[str]] = {}
+        self._output = 0
+
+    def add(self, code: str, detail: str) -> None:
+        details = self._details.setdefault(code, [])
+        if detail not in details:
+            details.append(detail)
+
+    def flags(self) -> list[Flag]:
+        """Return a flag for each kind of remark, with its first details."""
+        if self._output > MANY_OUTPUTS:
+            self.add("large-outputs", f"{MANY_OUTPUTS // 1_000_000} MB")
+        return [
+            Flag(code, detail=", ".join(details[:5]) + (", …" if len(details) > 5 else ""))
+            for code, details in self._details.items()
+        ]
+
+    def on_notebook(self, content: dict[str, Any]) -> None:
+        """Look at what is no cell."""
+        version = content.get("nbformat")
+        if isinstance(version, int) and version < 4:
+            self.add("old-format", str(version)[:20])
+        metadata = content.get("metadata")
+        if not isinstance(metadata, dict):
+            return
+        if KEY in metadata:
+            self.add("forged", "in the data about the notebook")
+        for key, name in (("kernelspec", "language"), ("language_info", "name")):
+            about = metadata.get(key)
+            language = about.get(name) if isinstance(about, dict) else None
+            if isinstance(language, str) and "python" not in language.lower():
+                self.add("language", shown(language))
+
+    def on_cell(self, raw: dict[str, Any]) -> None:
+        """Look at a cell."""
+        kind = raw.get("cell_type")
+        if not isinstance(kind, str) or kind not in _CELL_TYPES:
+            self.add("unknown-cells", shown(kind) if isinstance(kind, str) else "none")
+        source = joined(raw.get("source", raw.get("input", "")))[:MAX_SOURCE]
+        for character in sorted(set(_UNSEEN.findall(source))):
+            self.add("control-characters", f"U+{ord(character):04X}")
+        if kind != "code" and _SCRIPT.search(source):
+            self.add("script-in-text", "")
+        metadata = raw.get("metadata")
+        nbgrader = metadata.get("nbgrader") if isinstance(metadata, dict) else None
+        graded = isinstance(nbgrader, dict) and nbgrader.get("grade") is True
+        outputs = raw.get("outputs")
+        for output in outputs if isinstance(outputs, list) else []:
+            if not isinstance(output, dict):
+                continue
+            data = output.get("data")
+            texts = [output.get("text"), *(data.values() if isinstance(data, dict) else ())]
+            self._output += sum(len(joined(text)) for text in texts)
+            # A number as the result of a test cell is what nbgrader takes for its points.
+            if graded and output.get("output_type") == "execute_result":
+                result = joined(data.get("text/plain")) if isinstance(data, dict) else ""
+                if re.fullmatch(r"\s*[-+]?[\d.]+(e[-+]?\d+)?\s*", result[:MAX_NAME]):
+                    self.add("forged", "points saved as the result of a test")
+
+
+def answer_flags(problems: list[str]) -> list[Flag]:
+    """Return the flag for what was wrong with recorded answers, if anything was."""
+    return [Flag("answers", detail=shown(problems[0], 200))] if problems else []
+
+
+def _raw_cells(content: dict[str, Any]) -> Iterator[Any]:
+    if isinstance(content.get("cells"), list):
+        yield from content["cells"]
+    elif isinstance(content.get("worksheets"), list):  # format 3
+        for sheet in content["worksheets"]:
+            if isinstance(sheet, dict) and isinstance(sheet.get("cells"), list):
+                yield from sheet["cells"]
+    else:
+        raise Unreadable("it is JSON, but not a notebook")
+
+
+def _read_cell(raw: dict[str, Any], found: Submission) -> None:
+    source = text(raw.get("source", raw.get("input", "")))
+    if len(source) > MAX_SOURCE:
+        found.flags.append(Flag("too-large", detail=f"{MAX_SOURCE // 1000} kB"))
+        source = ""
+    kind = raw.get("cell_type")
+    cell = NotebookNode(
+        cell_type="code" if kind == "code" else "markdown",
+        source=source,
+        metadata=NotebookNode(),
+    )
+    if isinstance(raw.get("id"), str) and re.fullmatch(r"[\w-]{1,64}", raw["id"], re.ASCII):
+        cell.id = raw["id"]
+    metadata = raw.get("metadata")
+    nbgrader = metadata.get("nbgrader") if isinstance(metadata, dict) else None
+    if isinstance(nbgrader, dict) and isinstance(nbgrader.get("grade_id"), str):
+        kept = {"grade_id": nbgrader["grade_id"][:MAX_NAME]}
+        for key in ("grade", "solution", "locked", "task", "points"):
+            if isinstance(nbgrader.get(key), bool | int | float):
+                kept[key] = nbgrader[key]
+        cell.metadata.nbgrader = NotebookNode(kept)
+    tags = metadata.get("tags") if isinstance(metadata, dict) else None
+    if isinstance(tags, list):
+        cell.metadata.tags = [tag[:MAX_NAME] for tag in tags[:100] if isinstance(tag, str)]
+    found.cells.append(cell)
+
+
+def joined(value: Any) -> str:
+    """Return the text of a string or a list of them; anything else counts as none."""
+    if isinstance(value, list):
+        value = "".join(part for part in value if isinstance(part, str))
+    return value if isinstance(value, str) else ""
+
+
+def text(value: Any) -> str:
+    """Return a source as text that UTF-8 and a compiler take; not text counts as none."""
+    value = joined(value)
+    # Lone surrogates cannot be written to a file, and NUL is in no program.
+    return value.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")

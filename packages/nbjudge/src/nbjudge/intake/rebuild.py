@@ -1,0 +1,435 @@
+"""Rebuild a submitted notebook from the course's own, before anything in it is run.
+
+Cells, their order, types, tags, metadata and points come from `source/`, checked against the
+gradebook. From the submission come only the learner's solution cells and the cells that they
+added, in their place between their neighbours. The rules:
+
+- A solution cell is found by its grade_id; else by its cell id; else, if no cell has either, by
+  the name that it defines (`recovered`). If there is none, the released stub stands there
+  (`missing`).
+- Of several copies that one counts which a run from top to bottom leaves in force when the first
+  test of the exercise is reached: the last above that test, or the first below it. Untouched
+  stubs do not count. The other copies are run in their place (`duplicate`).
+- Locked cells come from the course, whether edited (`tampered`) or deleted (`restored`).
+- A reading cell that the learner edited is a cell that they added: code in the place of the
+  original, text below it. One that only shows still only shows, and is not run, unless it now
+  binds a name that it did not.
+- Outputs, tags, attachments and kernel of the submission are dropped; what stands out in them is
+  flagged (`copied`, `retagged`, and the remarks in `submission`).
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import functools
+import json
+import os
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell
+from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.preprocessors import (
+    ClearHiddenTests,
+    ClearMarkScheme,
+    ClearSolutions,
+    LockCells,
+    NbGraderPreprocessor,
+)
+from nbgrader.utils import is_grade, is_locked, is_solution, is_task
+from traitlets.config import Config
+
+from llm_memory.quiz.record import FILE_NAME, merge, read_answers
+from nbjudge.intake.notebook import answer_flags, parse_notebook
+from nbjudge.steps import flags
+from nbjudge.steps.flags import KEY, Flag
+
+#: The tag of cells that grading does not run.
+SHOW = "show"
+_NOT_RUN = {SHOW, "skip-execution"}
+
+
+class CourseError(Exception):
+    """The course itself is not ready to grade; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A lesson as graded: stubs where solutions are, hidden tests in place, no outputs."""
+
+    notebook: NotebookNode
+    #: The sources that learners were given, cell by cell (hidden tests removed).
+    released: list[str]
+    #: The place of each grade_id.
+    places: dict[str, int]
+
+
+def load_lesson(
+    path: str | Path,
+    notebook_id: str,
+    assignment_id: str,
+    db_url: str,
+    config: Config | None = None,
+) -> Lesson:
+    """Return the lesson in `source/`, with the cells that the gradebook recorded.
+
+    Where the two differ in a cell's source, the gradebook's counts: it is what was released.
+    `CourseError` if the source notebook is missing or the two differ in their cells.
+    """
+    try:
+        state = os.stat(path)
+    except FileNotFoundError as error:
+        raise CourseError(
+            f"{path} is missing. Run `make build`, then `nbgrader generate_assignment "
+            f"{assignment_id}`."
+        ) from error
+    notebook = copy.deepcopy(_read_source(str(path), state.st_mtime_ns, state.st_size))
+    for step in (LockCells, ClearSolutions):
+        notebook, _ = step(config=config).preprocess(notebook, {})
+    _take_recorded(notebook, str(path), notebook_id, assignment_id, db_url)
+    given = copy.deepcopy(notebook)
+    for step in (ClearHiddenTests, ClearMarkScheme):
+        given, _ = step(config=config).preprocess(given, {})
+    return Lesson(notebook, [cell.source for cell in given.cells], _places(notebook))
+
+
+@functools.lru_cache(maxsize=8)
+def _read_source(path: str, changed: int, size: int) -> NotebookNode:
+    """Read a notebook of the course once for each state of its file."""
+    notebook = nbformat.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        cell.source = "".join(cell.source)
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return notebook
+
+
+def _places(notebook: NotebookNode) -> dict[str, int]:
+    return {
+        cell.metadata.nbgrader.grade_id: place
+        for place, cell in enumerate(notebook.cells)
+        if _recorded(cell)
+    }
+
+
+def _take_recorded(
+    notebook: NotebookNode, path: str, notebook_id: str, assignment_id: str, db_url: str
+) -> None:
+    """Put what the gradebook recorded of each cell into the notebook."""
+    remedy = f"Run `nbgrader generate_assignment {assignment_id}`, then autograde again."
+    places = _places(notebook)
+    with Gradebook(db_url) as gradebook:
+        try:
+            recorded = gradebook.find_notebook(notebook_id, assignment_id)
+        except MissingEntry as error:
+            raise CourseError(
+                f"The gradebook does not know the notebook {notebook_id} of {assignment_id}. "
+                + remedy
+            ) from error
+        cells = {cell.name: cell for cell in recorded.source_cells}
+        if cells.keys() != places.keys():
+            differing = ", ".join(sorted(cells.keys() ^ places.keys()))
+            raise CourseError(
+                f"{path} and the gradebook differ in these cells: {differing}. {remedy}"
+            )
+        for name, place in places.items():
+            notebook.cells[place].source = cells[name].source
+            notebook.cells[place].metadata.nbgrader.checksum = cells[name].checksum
+        for graded in [*recorded.grade_cells, *recorded.task_cells]:
+            notebook.cells[places[graded.name]].metadata.nbgrader.points = graded.max_score
+
+
+def _recorded(cell: NotebookNode) -> bool:
+    return is_grade(cell) or is_solution(cell) or is_locked(cell) or is_task(cell)
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two sources differ in nothing but white space at the ends of lines."""
+    return [line.rstrip() for line in one.strip().splitlines()] == [
+        line.rstrip() for line in other.strip().splitlines()
+    ]
+
+
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def _defined(source: str) -> set[str]:
+    """Return the functions and classes that a cell defines at its top level."""
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set(re.findall(r"^(?:async +def|def|class)\s+(\w+)", source, re.MULTILINE))
+    return {node.name for node in body if isinstance(node, _DEFINITIONS)}
+
+
+def _bound(source: str) -> set[str] | None:
+    """Return the names that a cell binds anywhere; None if it is no plain Python."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    names = {node.id for node in nodes if isinstance(node, ast.Name) and _stores(node)}
+    names |= {
+        alias.asname or alias.name for node in nodes if _imports(node) for alias in node.names
+    }
+    return names | {node.name for node in nodes if isinstance(node, _DEFINITIONS)}
+
+
+def _stores(node: ast.Name) -> bool:
+    return isinstance(node.ctx, ast.Store)
+
+
+def _imports(node: ast.AST) -> bool:
+    return isinstance(node, ast.Import | ast.ImportFrom)
+
+
+def _given_id(cell: NotebookNode) -> str | None:
+    metadata = cell.metadata.get("nbgrader", {})
+    given = metadata.get("grade_id") if isinstance(metadata, dict) else None
+    return given if isinstance(given, str) else None
+
+
+class _Match:
+    """Which cell of the lesson each submitted cell is, and which is the learner's own."""
+
+    def __init__(self, lesson: Lesson, submitted: list[NotebookNode]):
+        self.lesson, self.submitted = lesson, submitted
+        self.place: dict[int, int] = {}
+        self.copies: dict[str, list[int]] = defaultdict(list)
+        self.flags: list[Flag] = []
+        self._by_grade_id()
+        self._by_source_or_id()
+        self._by_definition()
+
+    def _take(self, index: int, place: int) -> None:
+        self.place[index] = place
+        cell = self.lesson.notebook.cells[place]
+        if _recorded(cell):
+            self.copies[cell.metadata.nbgrader.grade_id].append(index)
+
+    def _by_grade_id(self) -> None:
+        for index, cell in enumerate(self.submitted):
+            place = self.lesson.places.get(_given_id(cell) or "")
+            if place is not None:
+                self._take(index, place)
+
+    def _by_source_or_id(self) -> None:
+        cells = self.lesson.notebook.cells
+        taken = set(self.place.values())
+        by_source, by_id = defaultdict(list), {}
+        for place, cell in enumerate(cells):
+            if place not in taken:
+                by_source[self.lesson.released[place].strip()].append(place)
+                by_id[cell.get("id") or place] = place
+        for index, cell in enumerate(self.submitted):
+            places = by_source.get(cell.source.strip())
+            if index not in self.place and places:
+                taken.add(places[0])
+                self._take(index, places.pop(0))
+        for index, cell in enumerate(self.submitted):
+            place = by_id.get(cell.get("id"))
+            if index not in self.place and place is not None and place not in taken:
+                taken.add(place)
+                self._take(index, place)
+                self._recovered(place)
+
+    def _by_definition(self) -> None:
+        cells = self.lesson.notebook.cells
+        for grade_id, place in self.lesson.places.items():
+            if not is_solution(cells[place]) or self.copies[grade_id]:
+                continue
+            names = _defined(self.lesson.released[place])
+            for index, cell in enumerate(self.submitted):
+                if (
+                    index not in self.place
+                    and cell.cell_type == "code"
+                    and names & _defined(cell.source)
+                ):
+                    self._take(index, place)
+            if self.copies[grade_id]:
+                self._recovered(place)
+
+    def _recovered(self, place: int) -> None:
+        cell = self.lesson.notebook.cells[place]
+        if is_solution(cell):
+            self.flags.append(Flag("recovered", cell.metadata.nbgrader.grade_id))
+
+    def chosen(self, grade_id: str) -> int | None:
+        """Return the copy of a solution cell that counts, by the rule for duplicates."""
+        place = self.lesson.places[grade_id]
+        copies = self.copies[grade_id]
+        written = [i for i in copies if not self.untouched(i)]
+        if not written:
+            return copies[0] if copies else None
+        first_test = self._first_test(place)
+        above = [i for i in written if i < first_test]
+        return above[-1] if above else written[0]
+
+    def untouched(self, index: int) -> bool:
+        """Whether a submitted cell still is what was released."""
+        return _same(self.submitted[index].source, self.lesson.released[self.place[index]])
+
+    def _first_test(self, place: int) -> int:
+        for cell in self.lesson.notebook.cells[place + 1 :]:
+            if is_grade(cell) and not is_solution(cell):
+                return min(
+                    self.copies[cell.metadata.nbgrader.grade_id], default=len(self.submitted)
+                )
+        return len(self.submitted)
+
+
+def rebuild(lesson: Lesson, submitted: list[NotebookNode]) -> tuple[NotebookNode, list[Flag]]:
+    """Return the lesson with a learner's cells in it, and what stood out.
+
+    Neither argument is changed. Cells that the learner added are there without their metadata;
+    text among them stands in a fence, so that markup in it is shown, not obeyed.
+    """
+    match = _Match(lesson, submitted)
+    found = match.flags
+    cells = copy.deepcopy(lesson.notebook.cells)
+    added: dict[int, list[NotebookNode]] = defaultdict(list)
+    chosen = {i for name in lesson.places if (i := match.chosen(name)) is not None}
+
+    here, furthest, moved = -1, -1, False
+    for index, cell in enumerate(submitted):
+        place = match.place.get(index)
+        if place is None:
+            added[here].append(_added(cell))
+            continue
+        original = cells[place]
+        if not _recorded(original):
+            if not match.untouched(index) and "setup" not in original.metadata.get("tags", []):
+                if cell.cell_type == original.cell_type == "code":
+                    cells[place] = _edited(cell, original)
+                else:
+                    added[place].append(_added(cell))
+        elif index not in chosen:
+            if is_solution(original) and not match.untouched(index):
+                added[here].append(_added(cell))
+            continue
+        here = place
+        moved = moved or place < furthest
+        furthest = max(furthest, place)
+    if moved:
+        found.append(Flag("moved"))
+
+    for name, place in lesson.places.items():
+        cell, index = cells[place], match.chosen(name)
+        if is_solution(cell):
+            found.extend(_solution_flags(match, name, index))
+            if index is not None and not match.untouched(index):
+                cell.source = _learners_source(submitted[index], cell.cell_type)
+        elif index is None:
+            found.append(Flag("restored", name))
+        elif not all(match.untouched(i) for i in match.copies[name]) or _relabelled(
+            submitted[index], cell
+        ):
+            found.append(Flag("tampered", name))
+        if not is_solution(cell) and len(match.copies[name]) > 1:
+            found.append(Flag("copied", name))
+        if index is not None and _retagged(submitted[index], cell):
+            found.append(Flag("retagged", name))
+
+    notebook = copy.deepcopy(lesson.notebook)
+    notebook.cells = list(added[-1])
+    for place, cell in enumerate(cells):
+        notebook.cells.append(cell)
+        notebook.cells.extend(added[place])
+    _name_cells(notebook)
+    return notebook, found
+
+
+def _solution_flags(match: _Match, name: str, index: int | None) -> list[Flag]:
+    if index is None:
+        return [Flag("missing", name)]
+    found = []
+    if sum(not match.untouched(i) for i in match.copies[name]) > 1:
+        found.append(Flag("duplicate", name))
+    if _relabelled(match.submitted[index], match.lesson.notebook.cells[match.lesson.places[name]]):
+        found.append(Flag("relabelled", name))
+    return found
+
+
+def _relabelled(submitted: NotebookNode, original: NotebookNode) -> bool:
+    """Whether the type, the points or the lock of a submitted cell were changed."""
+    given = submitted.metadata.get("nbgrader")
+    if not isinstance(given, dict):
+        return False
+    ours = original.metadata.nbgrader
+    keys = ("grade", "solution", "locked", "task", "points")
+    return submitted.cell_type != original.cell_type or any(
+        key in given and key in ours and given[key] != ours[key] for key in keys
+    )
+
+
+def _retagged(submitted: NotebookNode, original: NotebookNode) -> bool:
+    """Whether a submitted cell was given a tag by which a cell is not run."""
+    gained = set(submitted.metadata.get("tags", [])) - set(original.metadata.get("tags", []))
+    return bool(gained & _NOT_RUN)
+
+
+def _learners_source(cell: NotebookNode, cell_type: str) -> str:
+    return cell.source if cell_type == "code" else _fenced(cell.source)
+
+
+def _fenced(source: str) -> str:
+    longest = max((len(run) for run in re.findall(r"`+", source)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{source}\n{fence}"
+
+
+def _added(cell: NotebookNode, cell_id: str | None = None) -> NotebookNode:
+    if cell.cell_type == "code":
+        new = new_code_cell(cell.source)
+    else:
+        new = new_markdown_cell(_fenced(cell.source))
+    new.id = cell_id or ""
+    return new
+
+
+def _edited(cell: NotebookNode, original: NotebookNode) -> NotebookNode:
+    new = _added(cell, original.get("id"))
+    if SHOW in original.metadata.get("tags", []):
+        before, after = _bound(original.source), _bound(cell.source)
+        if before is not None and after is not None and after <= before:
+            new.metadata.tags = [SHOW]
+    return new
+
+
+def _name_cells(notebook: NotebookNode) -> None:
+    """Give the added cells ids that depend on nothing but their order."""
+    with_ids = (notebook.nbformat, notebook.nbformat_minor) >= (4, 5)
+    for number, cell in enumerate(notebook.cells):
+        if not with_ids:
+            cell.pop("id", None)
+        elif not cell.get("id"):
+            cell.id = f"added-{number}"
+
+
+class Rebuild(NbGraderPreprocessor):
+    """The first of the sanitizing preprocessors; see this module for its rules.
+
+    It needs `ClassAutograde` above it, which has loaded the lesson. Quiz answers, from the
+    outputs of the notebook and from the answers file beside it, and the flags are carried on in
+    `nb.metadata["llm_memory"]`.
+    """
+
+    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+        """Return the rebuilt notebook."""
+        lesson = self.parent.parent.lessons[resources["nbgrader"]["notebook"]]
+        submission = resources.pop("submission", None) or parse_notebook(nb)
+        rebuilt, found = rebuild(lesson, submission.cells)
+        if any(flag.code in ("unreadable", "missing-notebook") for flag in submission.flags):
+            found = []  # that nothing is there has been said
+        recorded, problems = read_answers(Path(resources["metadata"]["path"]) / FILE_NAME)
+        answers = merge(submission.answers, recorded)
+        found += answer_flags(problems)
+        rebuilt.metadata[KEY] = NotebookNode(answers=answers, flags=[])
+        flags.record(rebuilt, [*submission.flags, *found])
+        return rebuilt, resources

@@ -1,0 +1,1 @@
+"""Trusted: runs test cells, one process for each submission."""

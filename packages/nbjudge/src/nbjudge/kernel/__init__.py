@@ -1,0 +1,1 @@
+"""Untrusted: runs in the student's process. Imports nothing of the engine but `wire`."""

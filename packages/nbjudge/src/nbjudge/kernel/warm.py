@@ -1,0 +1,104 @@
+"""The IPython kernel that runs in a forked child of the fork server.
+
+An ordinary ipykernel, except that it takes its connection from memory instead of a file, keeps
+no history, and stops sending output past a bound. The bound in here is a convenience, which
+saves an honest learner's cell from its own prints; the grader counts for itself (`execute`).
+"""
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from ipykernel.kernelapp import IPKernelApp
+from jupyter_client.session import Session
+from traitlets.config import Config
+
+from nbjudge.kernel import attempts
+
+_BOUNDED = {"stream", "display_data", "update_display_data", "execute_result"}
+
+
+class BoundedSession(Session):
+    """A session that sends at most `most_bytes` of output for each request."""
+
+    most_bytes = 8 << 20
+    _request: str | None = None
+    _sent = 0
+
+    def send(self, stream: Any, msg_or_type: Any, content: Any = None, *args: Any, **kw: Any):
+        """Send as usual; output beyond the bound is cut or dropped."""
+        msg = msg_or_type if isinstance(msg_or_type, dict) else None
+        kind = msg["header"]["msg_type"] if msg else msg_or_type
+        if kind in _BOUNDED:
+            held = msg["content"] if msg else content
+            parent = msg["parent_header"] if msg else kw.get("parent") or (args or [None])[0] or {}
+            held = self._within_bound(held, (parent.get("header") or parent).get("msg_id"))
+            if held is None:
+                return None
+            if msg:
+                msg["content"] = held
+            else:
+                content = held
+        return super().send(stream, msg_or_type, content, *args, **kw)
+
+    def _within_bound(self, content: dict[str, Any], request: str | None) -> dict[str, Any] | None:
+        if request != self._request:
+            self._request, self._sent = request, 0
+        left = self.most_bytes - self._sent
+        if left <= 0:
+            return None
+        if "text" in content:
+            # One byte too many is sent on purpose: that is how the grader sees the cut.
+            content = {**content, "text": content["text"][: left + 1]}
+            self._sent += len(content["text"])
+        else:
+            size = sum(len(v) for v in content["data"].values() if isinstance(v, str))
+            if size > left:
+                content = {
+                    **content,
+                    "data": {"text/plain": "[left out: too large]".ljust(left + 1)},
+                }
+            self._sent += size
+        return content
+
+
+class WarmKernelApp(IPKernelApp):
+    """The application around the kernel; `connection` is the content of a connection file."""
+
+    connection: dict[str, Any] = {}  # noqa: RUF012 (set once per process, before `instance`)
+
+    def _session_default(self) -> Session:
+        return BoundedSession(parent=self)
+
+    def init_connection_file(self) -> None:
+        """Take the connection from memory."""
+        self.load_connection_info(self.connection)
+
+    def write_connection_file(self, **kwargs: Any) -> None:
+        """Write nothing: whoever may talk to this kernel knows the connection."""
+
+    def init_gui_pylab(self) -> None:
+        """Have Matplotlib draw into the notebook: the backend needs the shell of this process."""
+        super().init_gui_pylab()
+        self.shell.enable_matplotlib("inline")
+
+
+def run_kernel(connection: dict[str, Any], notes: int, space: str, readable: Iterable[str]) -> None:
+    """Run a kernel in this process until it is told to shut down.
+
+    notes, space, readable: where it writes what the learner's code tries; see `attempts`.
+    """
+    WarmKernelApp.connection = connection
+    config = Config()
+    config.HistoryManager.enabled = False
+    config.IPKernelApp.capture_fd_output = False
+    config.ProfileDir.location = os.path.join(os.environ["HOME"], ".ipython")
+    os.makedirs(config.ProfileDir.location, exist_ok=True)
+    # The submission's files come into view when the kernel is complete, not while it starts.
+    config.IPKernelApp.ignore_cwd = True
+    app = WarmKernelApp.instance(config=config)
+    app.initialize([])
+    sys.path.insert(0, "")
+    attempts.watch(notes, space, readable, app.shell)
+    app.start()

@@ -1,0 +1,199 @@
+"""The jupyter_client provisioner whose kernels are forked and sandboxed, and its kernelspec.
+
+`SandboxProvisioner` is named in the kernelspec `nbjudge-sandbox`, which stands beside this
+file (`kernels/`) and is found by `SandboxKernelSpecManager`, so nothing is installed in
+anybody's home. Source: "Kernel Provisioning" in the documentation of jupyter_client.
+"""
+
+import asyncio
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable
+from logging import Logger
+from pathlib import Path
+from typing import Any
+
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.provisioning import LocalProvisioner
+from traitlets import Bool, Integer, Set
+
+from nbjudge.server import sandbox
+from nbjudge.server.forkserver import ForkServer, SandboxedProcess
+
+KERNEL_NAME = "nbjudge-sandbox"
+
+_SOCKET_PATH_MOST = 100  # sun_path holds 108 bytes
+
+
+class SandboxMissing(RuntimeError):
+    """`require_sandbox` is set and the platform does not offer every protection."""
+
+
+class SandboxKernelSpecManager(KernelSpecManager):
+    """Finds the kernelspecs of this package too."""
+
+    def _kernel_dirs_default(self) -> list[str]:
+        return [str(Path(__file__).with_name("kernels")), *super()._kernel_dirs_default()]
+
+
+class SandboxProvisioner(LocalProvisioner):
+    """Forks a warm kernel into a sandbox; an ordinary kernel where the platform has no fork."""
+
+    require_sandbox = Bool(
+        False,
+        help="Refuse to run anything if one of the sandbox's protections is missing here.",
+    ).tag(config=True)
+    memory_limit = Integer(
+        sandbox.Limits.memory_bytes, help="Bytes of memory, beyond the libraries' own."
+    ).tag(config=True)
+    disk_limit = Integer(
+        sandbox.Limits.disk_bytes, help="Bytes that a submission may have on disk."
+    ).tag(config=True)
+    process_limit = Integer(
+        sandbox.Limits.processes, help="Processes and threads at the same time."
+    ).tag(config=True)
+    cpu_limit = Integer(
+        sandbox.Limits.cpu_seconds, help="Seconds of processor time for one process."
+    ).tag(config=True)
+
+    without = Set(
+        help="Protections to leave out, where one of them makes trouble on a machine: names as "
+        "in `nbjudge.server.sandbox.MISSING`. They count as missing.",
+    ).tag(config=True)
+
+    box: sandbox.Box | None = None
+    exit_code: int | None = None
+    missing_here: set[str] = set()  # noqa: RUF012 (of the process: each absence is said once)
+
+    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
+        """Prepare the box and point the connection at sockets in it."""
+        if not can_fork():
+            self._note_missing({"fork", *sandbox.MISSING} - {"course_hidden"}, only="fork")
+            return await super().pre_launch(**kwargs)
+        self._discard_box()
+        submission = kwargs.get("cwd")
+        submission = os.path.abspath(submission) if submission else None
+        self.box = sandbox.Box(_make_folder(), submission)
+        self.box.make()
+        self.parent.transport = "ipc"
+        self.parent.ip = os.path.join(self.box.ipc, "k")
+        self.parent.connection_file = os.path.join(self.box.path, "connection.json")
+        return await super().pre_launch(**kwargs)
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        """Fork the kernel. Raises SandboxMissing, ForkServerError."""
+        if self.box is None:
+            return await super().launch_kernel(cmd, **kwargs)
+        limits = sandbox.Limits(
+            memory_bytes=self.memory_limit,
+            disk_bytes=self.disk_limit,
+            processes=self.process_limit,
+            cpu_seconds=self.cpu_limit,
+        )
+        connection = {
+            k: v.decode() if isinstance(v, bytes) else v for k, v in self.connection_info.items()
+        }
+        environment = {
+            k: v for k, v in (kwargs.get("env") or {}).items() if k.startswith("NBGRADER_")
+        }
+        try:
+            self.process = await asyncio.to_thread(
+                ForkServer.instance().launch,
+                connection,
+                self.box,
+                limits,
+                environment,
+                self.without,
+            )
+        except BaseException:
+            self._discard_box()
+            raise
+        self.exit_code = None
+        self.pid, self.pgid, self.cwd = self.process.pid, None, self.box.work
+        try:
+            self._note_missing(set(self.process.missing))
+        except SandboxMissing:
+            self.process.kill()
+            await self.wait()
+            self._discard_box()
+            raise
+        return self.connection_info
+
+    def _note_missing(self, missing: set[str], only: str | None = None) -> None:
+        if missing and self.require_sandbox:
+            raise SandboxMissing(
+                f"Nothing was run: require_sandbox is set, and this machine does not offer "
+                f"{', '.join(sorted(missing))}. Grade on a Linux machine with user namespaces and "
+                "Landlock, or set c.SandboxProvisioner.require_sandbox = False."
+            )
+        say_missing({only} if only else missing, self.log)
+
+    async def ended(self) -> int | None:
+        """Wait for the kernel to end and leave it to others to clean up; its exit status."""
+        process = self.process
+        if not isinstance(process, SandboxedProcess):
+            while (status := await self.poll()) is None:
+                await asyncio.sleep(0.1)
+            return status
+        if process.poll() is None:
+            # A descriptor of its own: a loop knows one reader for each.
+            watched, ended = os.dup(process.pidfd), asyncio.Event()
+            loop = asyncio.get_running_loop()
+            loop.add_reader(watched, ended.set)
+            try:
+                await ended.wait()
+            finally:
+                loop.remove_reader(watched)
+                os.close(watched)
+        return process.poll()
+
+    async def wait(self) -> int | None:
+        """Wait for the kernel to end, without polling."""
+        if not isinstance(self.process, SandboxedProcess):
+            return await super().wait()
+        await self.ended()
+        self.exit_code = self.process.poll()
+        self.process.close()
+        self.process = None
+        return self.exit_code
+
+    def get_shutdown_wait_time(self, recommended: float = 5.0) -> float:
+        """A forked kernel is not waited for: nothing in it is worth saving."""
+        return recommended if self.box is None else 0.0
+
+    async def cleanup(self, restart: bool = False) -> None:
+        """Remove the box."""
+        await super().cleanup(restart=restart)
+        if self.process is not None and self.box is not None:
+            await self.kill()
+            await self.wait()
+        self._discard_box()
+
+    def _discard_box(self) -> None:
+        if self.box is not None:
+            shutil.rmtree(self.box.path, ignore_errors=True)
+            self.box = None
+
+
+def say_missing(names: Iterable[str], log: Logger) -> None:
+    """Say of each protection that is missing what that means, once in this process."""
+    for name in sorted(set(names) - SandboxProvisioner.missing_here):
+        SandboxProvisioner.missing_here.add(name)
+        log.warning("Sandbox: no %s here: %s.", name, sandbox.MISSING[name])
+
+
+def can_fork() -> bool:
+    return sys.platform == "linux" and hasattr(os, "pidfd_open") and os.path.isdir("/proc/self")
+
+
+def _make_folder() -> str:
+    """A folder whose sockets' paths are short enough, and that every user can walk to."""
+    path = tempfile.mkdtemp(prefix="llm-memory-")
+    walkable = all(p.stat().st_mode & 0o001 for p in Path(path).resolve().parents)
+    if len(path) + len("/ipc/k-1") > _SOCKET_PATH_MOST or not walkable:
+        os.rmdir(path)
+        path = tempfile.mkdtemp(prefix="llm-memory-", dir="/tmp")
+    return os.path.realpath(path)

@@ -1,0 +1,1 @@
+"""The fork server: forks sandboxed kernels and judges, and holds no data of the course."""

@@ -1,0 +1,560 @@
+"""A process that has everything imported, and forks a sandboxed kernel on request.
+
+Importing torch and booting IPython is most of what a cold kernel does. The server does it once:
+it imports, computes nothing and starts no thread (one matrix product before the fork, and the
+child's first one never answers), and then forks.
+
+    grader ── socket pair ── server ─fork─▶ throw-away ─fork─▶ init ─fork─▶ kernel
+                                             (unshare)       (sandbox)
+
+`init` is the first process of its PID namespace: when it ends, whatever the submission started
+ends with it, detached or not. It watches its kernel, and a pipe that closes when the server
+dies; the server ends when the grader's end of the socket pair closes. So nothing outlives the
+grader, however it ends. The child closes every descriptor that it inherits, but for a pipe to write
+notes to (`attempts`): a submission has no way to ask the server for anything.
+"""
+
+import atexit
+import contextlib
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+import warnings
+from collections.abc import Iterable
+from typing import IO, Any
+
+from nbjudge.kernel import attempts
+from nbjudge.server import sandbox
+
+_LIBRARIES = (
+    *("numpy", "torch", "torch.nn.functional", "matplotlib", "matplotlib.pyplot", "ipywidgets"),
+    *("matplotlib.backends.backend_agg", "ipykernel.kernelapp", "ipykernel.debugger"),
+    *("IPython.core.magics.execution", "IPython.core.oinspect", "IPython.extensions.storemagic"),
+    *("matplotlib_inline.config", "IPython.core.completerlib", "IPython.core.pylabtools"),
+    *("nbjudge.kernel.warm", "nbjudge.judge.process"),
+)
+#: One thread for each library: a pool that exists before the fork is dead after it.
+_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+_KEPT_ENVIRONMENT = (
+    *("PATH", "HOME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "VIRTUAL_ENV"),
+    *("LD_LIBRARY_PATH", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE"),
+)
+_MESSAGE = 1 << 16
+
+
+class ForkServerError(RuntimeError):
+    """The fork server could not start, or could not start a kernel."""
+
+
+# -- the server's side ----------------------------------------------------------------------
+
+
+def warm_up() -> None:
+    """Import what lessons import; computes nothing."""
+    import llm_memory
+
+    learner = [f"llm_memory.{module.name}" for module in pkgutil.iter_modules(llm_memory.__path__)]
+    for name in (*_LIBRARIES, *learner):
+        # What does not import here fails in the notebook, where the message belongs.
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+    with contextlib.suppress(ImportError):
+        import landlockpy
+
+        landlockpy.supported()  # finds the C library, by programs that a box has no room for
+    gc.collect()
+    gc.freeze()  # a collection in a child must not copy the server's pages
+
+
+def serve(requests: socket.socket) -> None:
+    """Fork kernels for the grader at the other end of `requests`, until it goes away."""
+    sandbox.become_subreaper()
+    warm_up()
+    threads = len(os.listdir("/proc/self/task"))
+    requests.send(json.dumps({"threads": threads}).encode())
+    lifeline, lifeline_held = os.pipe()
+    # By pidfd: process id, channel, and the box (a judge has none).
+    running: dict[int, tuple[int, socket.socket, str | None]] = {}
+    while True:
+        ready, _, _ = select.select([requests, *running], [], [])
+        for descriptor in ready:
+            if descriptor is not requests:
+                pid, channel, _ = running.pop(descriptor)
+                os.close(descriptor)
+                _, status = os.waitpid(pid, 0)
+                with contextlib.suppress(OSError), channel:
+                    channel.send(json.dumps({"exit": os.waitstatus_to_exitcode(status)}).encode())
+                continue
+            message, descriptors, _, _ = socket.recv_fds(requests, _MESSAGE, 1)
+            if not message:  # the grader is gone, and so is everything else
+                os.close(lifeline_held)
+                _clear_up(running.values())
+                return
+            channel = socket.socket(fileno=descriptors[0])
+            inherited = (requests, channel, lifeline, lifeline_held)
+            request = json.loads(message)
+            if request.get("judge"):
+                pid = _fork_judge(*inherited)
+                channel.close()  # its end is to be seen at the other end
+            else:
+                pid = _fork_init(request, *inherited)
+            if pid is None:
+                channel.close()
+            else:
+                box = None if request.get("judge") else request["box"]["path"]
+                running[os.pidfd_open(pid)] = (pid, channel, box)
+
+
+def _clear_up(running: Iterable[tuple[int, socket.socket, str | None]]) -> None:
+    """Remove the boxes that a grader left behind, once their kernels have ended."""
+    for pid, _, box in running:
+        if box is not None:
+            os.waitpid(pid, 0)
+            shutil.rmtree(box, ignore_errors=True)
+
+
+def _fork_judge(
+    requests: socket.socket, channel: socket.socket, lifeline: int, lifeline_held: int
+) -> int:
+    """Fork a trusted process, which judges: no sandbox, but its end is the server's too."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            sandbox.die_with_parent()
+            requests.close()
+            os.close(lifeline)
+            os.close(lifeline_held)
+            from nbjudge.judge import process as judge_process
+
+            socket.send_fds(channel, [b"\0"], [os.pidfd_open(os.getpid())])
+            judge_process.serve(channel)
+        finally:
+            os._exit(0)
+    return pid
+
+
+def _fork_init(
+    request: dict[str, Any],
+    requests: socket.socket,
+    channel: socket.socket,
+    lifeline: int,
+    lifeline_held: int,
+) -> int | None:
+    """Fork the throw-away process, which forks init; returns init's process id, or None."""
+    read, write = os.pipe()
+    passing = os.fork()
+    if passing == 0:
+        try:
+            requests.close()
+            os.close(read)
+            os.close(lifeline_held)
+            missing = sandbox.unshare_namespaces(request["without"])
+            user = os.getpid()
+            init = os.fork()
+            if init == 0:
+                os.close(write)
+                _run_init(request, channel, lifeline, missing, user)
+            os.write(write, str(init).encode())
+        except BaseException:
+            _report(channel, {"error": traceback.format_exc()})
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as answer:
+        init = answer.read()
+    os.waitpid(passing, 0)
+    return int(init) if init else None
+
+
+def _report(channel: socket.socket, message: dict[str, Any], descriptors: tuple = ()) -> None:
+    with contextlib.suppress(OSError):
+        socket.send_fds(channel, [json.dumps(message).encode()[-_MESSAGE:]], descriptors)
+
+
+def _run_init(
+    request: dict[str, Any],
+    channel: socket.socket,
+    lifeline: int,
+    missing: set[str],
+    user: int,
+) -> None:
+    """Be the first process of the namespace: shut it, start the kernel, watch it. Never returns."""
+    try:
+        if "pid_namespace" in missing:
+            sandbox.become_subreaper()
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(null, standard)
+        box, limits = sandbox.Box(**request["box"]), sandbox.Limits(**request["limits"])
+        missing = sandbox.enter(box, limits, missing, user)
+        notes, noted = os.pipe()
+        kernel = os.fork()
+        if kernel == 0:
+            _run_kernel(request, box, noted)
+        os.close(noted)
+        watched = os.pidfd_open(kernel)
+        own = os.pidfd_open(os.getpid())
+        _report(channel, {"missing": sorted(missing)}, (own, watched, notes))
+        os.close(notes)
+    except BaseException:
+        _report(channel, {"error": traceback.format_exc()})
+        os._exit(1)
+    channel.close()
+    status = None
+    while status is None:
+        # Orphans become children of this process: look in now and then, and bury them.
+        ready, _, _ = select.select([watched, lifeline], [], [], 1.0)
+        if lifeline in ready:
+            break
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] == kernel:
+                    status = os.waitstatus_to_exitcode(ended[1])
+    if "pid_namespace" in missing:
+        end_descendants(os.getpid())
+    code = 0 if status is None else status
+    os._exit(code if code >= 0 else 128 - code)
+
+
+def _run_kernel(request: dict[str, Any], box: sandbox.Box, noted: int) -> None:
+    """Become the kernel, which writes at `noted` what it is not allowed. Never returns."""
+    try:
+        os.dup2(noted, 3, inheritable=False)
+        os.closerange(4, 1 << 16)
+        sandbox.make_dumpable()
+        os.environ.update(request["environment"])
+        os.environ.update(HOME=box.home, TMPDIR=box.home, MPLCONFIGDIR=box.home)
+        tempfile.tempdir = None
+        from nbjudge.kernel.warm import run_kernel
+
+        run_kernel(request["connection"], 3, box.space, sandbox.readable_paths())
+    finally:
+        os._exit(0)
+
+
+def descendants(pid: int) -> list[int]:
+    """Process ids of everything below `pid`."""
+    found: list[int] = []
+    todo = [pid]
+    while todo:
+        folder = f"/proc/{todo.pop()}/task"
+        for thread in _listed(folder):
+            with contextlib.suppress(OSError), open(f"{folder}/{thread}/children") as children:
+                below = [int(child) for child in children.read().split()]
+                found += below
+                todo += below
+    return found
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def end_descendants(pid: int) -> None:
+    """Kill everything below `pid`: what a platform without PID namespaces leaves to do.
+
+    Once more until nothing new is found, for what was forked meanwhile.
+    """
+    killed: set[int] = set()
+    while found := set(descendants(pid)) - killed:
+        for child in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(child, signal.SIGKILL)
+        killed |= found
+
+
+# -- the grader's side ----------------------------------------------------------------------
+
+
+class SandboxedProcess:
+    """A forked kernel, seen from the grader; has the methods of `subprocess.Popen` that
+    jupyter_client's provisioners use.
+
+    missing: the protections that the platform did not give (keys of `sandbox.MISSING`).
+    """
+
+    stdin = stdout = stderr = None
+
+    def __init__(
+        self, channel: socket.socket, init: int, kernel: int, notes: int, missing: list[str]
+    ):
+        self._channel, self.pidfd, self._kernel, self._notes = channel, init, kernel, notes
+        os.set_blocking(notes, False)
+        self.missing = missing
+        self.returncode: int | None = None
+        self.pid = _pid_of(init)
+
+    def poll(self) -> int | None:
+        """The exit status (negative: the signal), or None while it runs."""
+        if self.returncode is None and select.select([self.pidfd], [], [], 0)[0]:
+            self.returncode = self._exit_status()
+            self._channel.close()
+        return self.returncode
+
+    def _exit_status(self) -> int:
+        self._channel.settimeout(5)
+        try:
+            code = json.loads(self._channel.recv(_MESSAGE) or b"{}").get("exit", -signal.SIGKILL)
+        except (OSError, ValueError):
+            return -signal.SIGKILL
+        return 128 - code if code > 128 else code
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it has ended."""
+        if self.returncode is None and not select.select([self.pidfd], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired("sandboxed kernel", timeout or 0)
+        return self.poll()
+
+    def attempts(self) -> dict[str, list[str]]:
+        """What the kernel noted since the last call: see `attempts.read`."""
+        return attempts.read(self._notes)
+
+    def memory_of_children(self) -> int:
+        """Bytes of memory that the kernel and what it started hold, 0 while it is alone.
+
+        One process is bounded by its own limit; many are bounded by whoever looks here.
+        Pages that several share are counted once.
+        """
+        found = descendants(self.pid)
+        held = 0
+        for pid in found if len(found) > 1 else ():
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup") as sizes:
+                held += next(int(x.split()[1]) for x in sizes if x.startswith("Pss:"))
+        return held * 1024
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the kernel itself (an interrupt), or end everything (SIGKILL)."""
+        if number == signal.SIGKILL:
+            self.kill()
+        elif self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._kernel, number)
+
+    def kill(self) -> None:
+        """End the kernel and everything that it started."""
+        if self.poll() is None:
+            if "pid_namespace" in self.missing:
+                end_descendants(self.pid)
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    terminate = kill
+
+    def close(self) -> None:
+        """Let go of the descriptors."""
+        for name in ("pidfd", "_kernel", "_notes"):
+            if getattr(self, name) >= 0:
+                os.close(getattr(self, name))
+                setattr(self, name, -1)
+        self._channel.close()
+
+
+def _pid_of(pidfd: int) -> int:
+    with open(f"/proc/self/fdinfo/{pidfd}") as info:
+        return next(int(line.split()[1]) for line in info if line.startswith("Pid:"))
+
+
+class ForkServer:
+    """The grader's handle on its fork server, which starts with the first kernel."""
+
+    _instances: dict[int, "ForkServer"] = {}  # noqa: RUF012 (one for each process, by its id)
+    _lock = threading.Lock()
+
+    @classmethod
+    def instance(cls) -> "ForkServer":
+        """Return this process's server (a forked worker has its own)."""
+        with cls._lock:
+            if os.getpid() not in cls._instances:
+                cls._instances[os.getpid()] = cls()
+                atexit.register(cls._instances[os.getpid()].close)
+            return cls._instances[os.getpid()]
+
+    def __init__(self) -> None:
+        self._server: subprocess.Popen | None = None
+        self._requests: socket.socket | None = None
+        self._log: IO[bytes] | None = None  # what it writes, until it is warm
+        self._busy = threading.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id, or None while there is none of our own."""
+        return self._server.pid if self._server else None
+
+    def begin(self) -> None:
+        """Start the server and do not wait for it; does nothing if it runs."""
+        if self._requests is not None and not self._has_died():
+            return
+        self.close()
+        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        environment = {k: os.environ[k] for k in _KEPT_ENVIRONMENT if k in os.environ}
+        environment |= _ONE_THREAD
+        environment |= {
+            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        }
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (`start` closes it, or `close`)
+        with theirs:
+            self._server = subprocess.Popen(
+                [sys.executable, "-P", "-m", __name__, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=environment,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+            )
+
+    def start(self) -> None:
+        """Start the server and wait until it is warm; does nothing if it is.
+
+        Raises ForkServerError with what it wrote if it ends before it is ready.
+        """
+        self.begin()
+        if self._log is None:
+            return
+        with self._log as log:
+            self._log = None
+            answer = self._requests.recv(_MESSAGE)
+            if not answer:
+                self._server.wait()
+                log.seek(0)
+                text = log.read()[-4000:].decode(errors="replace")
+                raise ForkServerError(f"the fork server did not start:\n{text}")
+        threads = json.loads(answer)["threads"]
+        if threads > 1:
+            warnings.warn(
+                f"{threads - 1} threads were running in the fork server before the first fork; "
+                "a library starts them on import. Kernels may hang.",
+                stacklevel=2,
+            )
+
+    def lend(self) -> socket.socket:
+        """Return the line to a warm server, for `borrow` in a process that this one starts.
+
+        Raises ForkServerError as `start`.
+        """
+        with self._busy:
+            self.start()
+            return self._requests
+
+    @classmethod
+    def borrow(cls, line: socket.socket) -> None:
+        """Use another process's server in this one; one of our own follows if that one dies."""
+        cls.instance()._requests = line
+
+    def launch(
+        self,
+        connection: dict[str, Any],
+        box: sandbox.Box,
+        limits: sandbox.Limits,
+        environment: dict[str, str],
+        without: Iterable[str] = (),
+    ) -> SandboxedProcess:
+        """Fork a kernel that listens at `connection`; returns once it is shut in its box.
+
+        without: protections that are left out (keys of `sandbox.MISSING`).
+        Raises ForkServerError if it could not be shut in.
+        """
+        request = {
+            "box": {"path": box.path, "submission": box.submission},
+            "limits": limits.to_dict(),
+            "connection": connection,
+            "environment": environment,
+            "without": sorted(without),
+        }
+        for attempt in (1, 2):
+            ours = self._ask(request, socket.SOCK_SEQPACKET)
+            try:
+                message, descriptors, _, _ = socket.recv_fds(ours, _MESSAGE, 3)
+                answer = json.loads(message or b"{}")
+            except OSError as error:
+                raise ForkServerError(f"the fork server did not answer: {error}") from error
+            # It may have died with the request in its hands, and then a new one is asked.
+            if answer or attempt == 2 or not self._has_died(seconds=1):
+                break
+            ours.close()
+        if "missing" not in answer:
+            ours.close()
+            raise ForkServerError(f"no kernel could be forked:\n{answer.get('error', answer)}")
+        return SandboxedProcess(ours, *descriptors, answer["missing"])
+
+    def _has_died(self, seconds: float = 0) -> bool:
+        """Whether its end of the line is closed, or will be within some seconds."""
+        line = select.poll()
+        line.register(self._requests, 0)  # a closed line is reported unasked
+        return bool(line.poll(1000 * seconds))
+
+    def launch_judge(self) -> tuple[socket.socket, int]:
+        """Fork a judge (`judge_process.serve`) and return its stream and its pidfd.
+
+        Raises ForkServerError if it does not start.
+        """
+        ours = self._ask({"judge": True}, socket.SOCK_STREAM)
+        try:
+            _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
+            ours.settimeout(None)
+            return ours, descriptors[0]
+        except (OSError, IndexError) as error:
+            ours.close()
+            raise ForkServerError(f"no judge could be forked: {error!r}") from error
+
+    def _ask(self, request: dict[str, Any], kind: socket.SocketKind) -> socket.socket:
+        """Send the server a request and return the grader's end of the line to what it forks."""
+        with self._busy:
+            for attempt in (1, 2):
+                self.start()
+                ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+                with theirs:
+                    try:
+                        socket.send_fds(
+                            self._requests, [json.dumps(request).encode()], [theirs.fileno()]
+                        )
+                        break
+                    except OSError:
+                        # The server died (memory ran out, say) since the last kernel: once more.
+                        ours.close()
+                        self.close()
+                        if attempt == 2:
+                            raise
+        ours.settimeout(60)
+        return ours
+
+    def close(self) -> None:
+        """End the server, and with it every kernel that it forked."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        if self._requests is not None:
+            self._requests.close()
+            self._requests = None
+        if self._server is not None:
+            try:
+                self._server.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self._server.kill()
+                self._server.wait()
+            self._server = None
+
+
+if __name__ == "__main__":
+    # The importable module serves, so that its names are not in __main__, which the kernel
+    # replaces by the student's namespace.
+    from nbjudge.server.forkserver import serve as serve_requests
+
+    serve_requests(socket.socket(fileno=int(sys.argv[1])))
+    os._exit(0)  # nothing here is worth the time that torch takes to go

@@ -1,0 +1,1 @@
+"""nbgrader preprocessors, named by the configuration."""

@@ -1,0 +1,1 @@
+"""What maintainers and instructors of this course run: building, training, publishing."""

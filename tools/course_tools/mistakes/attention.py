@@ -1,0 +1,1182 @@
+"""How learners get the attention lesson's exercises wrong, and what else is right."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from course_tools.mistakes.bank import Bank, call, hard
+
+bank = Bank("attention")
+
+
+def _numbers(seed: int, *shape: int, scale: float = 1.0) -> np.ndarray:
+    """Return numbers with two decimals, so that a fingerprint file holds them exactly."""
+    return np.round(np.random.default_rng(seed).normal(scale=scale, size=shape), 2)
+
+
+def _tensor(seed: int, *shape: int, scale: float = 1.0) -> torch.Tensor:
+    return torch.from_numpy(_numbers(seed, *shape, scale=scale))
+
+
+def _softmax(x: np.ndarray, axis: int = -1) -> np.ndarray:
+    exponentials = np.exp(x - np.max(x, axis=axis, keepdims=True))
+    return exponentials / np.sum(exponentials, axis=axis, keepdims=True)
+
+
+# softmax
+
+bank.calls(
+    "softmax",
+    [
+        call(np.array([2.0, 1.0, 0.0])),
+        call(_numbers(1, 3, 4)),
+        call(_numbers(2, 2, 3, 4), axis=1),
+        hard(call(np.array([[900.0, 899.0, 898.0], [-900.0, -899.0, -898.0]]))),
+        hard(call(np.array([[0.5, -np.inf, 1.5]]))),
+    ],
+)
+
+
+@bank.mistake(
+    "softmax",
+    "Large entries overflow: np.exp(900) is inf, and inf / inf is nan. A softmax does not change "
+    "when the same number is taken from every entry of a row; which number keeps all exponents "
+    "at 0 or below?",
+)
+def softmax_overflows(x, axis=-1):
+    exponentials = np.exp(x)
+    return exponentials / exponentials.sum(axis=axis, keepdims=True)
+
+
+@bank.mistake(
+    "softmax",
+    "Your weights sum to 1 over the whole array, not along `axis`: the sum needs the axis too.",
+)
+def softmax_over_everything(x, axis=-1):
+    exponentials = np.exp(x - np.max(x, axis=axis, keepdims=True))
+    return exponentials / exponentials.sum()
+
+
+@bank.mistake(
+    "softmax",
+    "You always work along the last axis: the argument `axis` is not used.",
+)
+def softmax_ignores_axis(x, axis=-1):
+    return _softmax(x, -1)
+
+
+@bank.mistake(
+    "softmax",
+    "One maximum for the whole array is taken from every row. A row far below it becomes "
+    "exp(-1800) = 0 everywhere, and 0 / 0 is nan: each row needs a maximum of its own.",
+)
+def softmax_one_maximum(x, axis=-1):
+    exponentials = np.exp(x - np.max(x))
+    return exponentials / exponentials.sum(axis=axis, keepdims=True)
+
+
+@bank.mistake(
+    "softmax",
+    "The sum lost its axis, so it cannot be lined up with the rows again when you divide. "
+    "Look up what `keepdims` does in NumPy's sum and max.",
+)
+def softmax_without_keepdims(x, axis=-1):
+    exponentials = np.exp(x - np.max(x, axis=axis, keepdims=True))
+    return exponentials / exponentials.sum(axis=axis)
+
+
+@bank.mistake(
+    "softmax",
+    "Your function changes the array that it was given: the caller still needs it. Work on a new "
+    "array instead of `-=` or `out=`.",
+)
+def softmax_changes_its_input(x, axis=-1):
+    x -= x.max(axis=axis, keepdims=True)
+    np.exp(x, out=x)
+    x /= x.sum(axis=axis, keepdims=True)
+    return x
+
+
+@bank.mistake(
+    "softmax",
+    "These are the logarithms of the weights. Weights are positive and sum to 1.",
+)
+def softmax_of_logarithms(x, axis=-1):
+    with np.errstate(divide="ignore"):
+        return np.log(_softmax(x, axis))
+
+
+@bank.mistake(
+    "softmax",
+    "You divide by the sum of the entries themselves. Entries can be negative; make them positive "
+    "with the exponential first, then divide by their sum.",
+)
+def softmax_without_exponential(x, axis=-1):
+    return x / x.sum(axis=axis, keepdims=True)
+
+
+@bank.mistake(
+    "softmax",
+    "The exponentials are right, but nothing makes them sum to 1 yet.",
+)
+def softmax_without_sum(x, axis=-1):
+    return np.exp(x - np.max(x, axis=axis, keepdims=True))
+
+
+@bank.mistake(
+    "softmax",
+    "Large entries are cut off before the exponential, so entries that differ come out equal. "
+    "Move the whole row down instead of cutting it.",
+)
+def softmax_clips(x, axis=-1):
+    exponentials = np.exp(np.clip(x, -700, 700))
+    return exponentials / exponentials.sum(axis=axis, keepdims=True)
+
+
+@bank.mistake(
+    "softmax",
+    "Minus infinity became something other than 0: a key that is shut out must get no weight "
+    "at all.",
+)
+def softmax_loses_minus_infinity(x, axis=-1):
+    return _softmax(np.nan_to_num(x, neginf=0.0), axis)
+
+
+@bank.variant("softmax")
+def softmax_by_torch(x, axis=-1):
+    return torch.softmax(torch.from_numpy(np.array(x, dtype=float)), dim=axis).numpy()
+
+
+@bank.variant("softmax")
+def softmax_by_logsumexp(x, axis=-1):
+    top = np.max(x, axis=axis, keepdims=True)
+    return np.exp(x - top - np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)))
+
+
+@bank.variant("softmax")
+def softmax_in_its_own_buffer(x, axis=-1):
+    weights = np.array(x, dtype=float)
+    weights -= weights.max(axis=axis, keepdims=True)
+    np.exp(weights, out=weights)
+    weights /= weights.sum(axis=axis, keepdims=True)
+    return weights
+
+
+# scaled_dot_product_attention
+
+_MASK = np.array([[1, 1, 0, 0, 1], [0, 1, 1, 0, 0], [1, 0, 0, 0, 0]], dtype=bool)
+
+bank.calls(
+    "scaled_dot_product_attention",
+    [
+        call(_numbers(11, 3, 4), _numbers(12, 5, 4), _numbers(13, 5, 2)),
+        call(_numbers(14, 3, 4), _numbers(15, 5, 4), _numbers(16, 5, 2), _MASK),
+        call(_numbers(17, 2, 3, 4), _numbers(18, 2, 5, 4), _numbers(19, 2, 5, 2)),
+        hard(call(np.array([[-3e4, 2e4]]), np.eye(2), np.eye(2), np.array([[True, False]]))),
+        hard(call(np.array([[3e3, 2e3]]), np.eye(2), np.eye(2))),
+    ],
+)
+
+
+def _attend(q, k, v, mask=None, scale=None, fill=-np.inf):
+    scores = np.einsum("...ld,...sd->...ls", q, k)
+    scores = scores / np.sqrt(q.shape[-1]) if scale is None else scores * scale
+    if mask is not None:
+        scores = np.where(mask, scores, fill)
+    weights = _softmax(scores)
+    return np.einsum("...ls,...se->...le", weights, v), weights
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "This is what you get without the scale: the scores grow with the head size D, and softmax "
+    "turns hard. Divide them by √D before the softmax.",
+)
+def attention_without_scale(q, k, v, mask=None):
+    return _attend(q, k, v, mask, scale=1.0)
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "This is what you get when the scores are divided by D, not by √D: a sum of D products has a "
+    "spread of √D.",
+)
+def attention_divided_by_d(q, k, v, mask=None):
+    return _attend(q, k, v, mask, scale=1 / q.shape[-1])
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "The scores are divided by the root of the number of keys. The scale is for the length of "
+    "the vectors, the head size D; more keys do not make a dot product larger.",
+)
+def attention_divided_by_root_of_keys(q, k, v, mask=None):
+    return _attend(q, k, v, mask, scale=1 / np.sqrt(k.shape[-2]))
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "You multiply the scores by √D. The scale is there to make them smaller.",
+)
+def attention_multiplied_by_root_of_d(q, k, v, mask=None):
+    return _attend(q, k, v, mask, scale=np.sqrt(q.shape[-1]))
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "The scale comes after the softmax, so your weights no longer sum to 1. Scale the scores, "
+    "then take the softmax.",
+)
+def attention_scaled_after_softmax(q, k, v, mask=None):
+    _, weights = _attend(q, k, v, mask, scale=1.0)
+    weights = weights / np.sqrt(q.shape[-1])
+    return weights @ v, weights
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "The softmax runs over the queries: your columns sum to 1. Each query shares out its own "
+    "weight, so each row, over the keys, sums to 1.",
+)
+def attention_softmax_over_queries(q, k, v, mask=None):
+    scores = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = np.where(mask, scores, -np.inf)
+    with np.errstate(invalid="ignore"):
+        weights = _softmax(scores, -2)
+    return weights @ v, weights
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "The scores are K·Qᵀ: one row per key. They should have one row per query and one column per "
+    "key, shape (…, L, S).",
+)
+def attention_keys_times_queries(q, k, v, mask=None):
+    scores = k @ q.swapaxes(-1, -2) / np.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = np.where(mask.swapaxes(-1, -2), scores, -np.inf)
+    with np.errstate(invalid="ignore"):
+        weights = _softmax(scores)
+    return weights @ v, weights
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "The output is right, but the weights that you return are those from before the mask.",
+)
+def attention_returns_weights_before_mask(q, k, v, mask=None):
+    return _attend(q, k, v, mask)[0], _attend(q, k, v)[1]
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "You return the masked scores where the weights are asked for: those come after the softmax.",
+)
+def attention_returns_scores(q, k, v, mask=None):
+    scores = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = np.where(mask, scores, -np.inf)
+    return _attend(q, k, v, mask)[0], scores
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "The mask is not used: keys that a query may not attend to still get weight.",
+)
+def attention_ignores_mask(q, k, v, mask=None):
+    return _attend(q, k, v)
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "Your mask works the wrong way round: True means *may attend*, False shuts a key out.",
+)
+def attention_mask_inverted(q, k, v, mask=None):
+    return _attend(q, k, v, None if mask is None else ~mask)
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "The masked weights are set to 0 after the softmax, so what is left does not sum to 1 (try "
+    "values of all ones: the output must be ones). Shut the keys out before the softmax.",
+)
+def attention_zeroes_weights(q, k, v, mask=None):
+    _, weights = _attend(q, k, v)
+    weights = weights if mask is None else weights * mask
+    return weights @ v, weights
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "The scores are multiplied by the mask. A score of 0 is not 'no': exp(0) = 1 still gives "
+    "weight. Which score gives a weight of exactly 0?",
+)
+def attention_multiplies_scores(q, k, v, mask=None):
+    scores = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])
+    weights = _softmax(scores if mask is None else scores * mask)
+    return weights @ v, weights
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "The masked scores are not low enough, so shut-out keys keep a little weight. Which score "
+    "gives exactly 0, whatever the others are?",
+)
+def attention_fills_with_minus_ten(q, k, v, mask=None):
+    return _attend(q, k, v, mask, fill=-10.0)
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "The masked scores are filled with -10,000, and scores can be lower than that: then the "
+    "shut-out keys win. Which score is below every other?",
+)
+def attention_fills_with_minus_ten_thousand(q, k, v, mask=None):
+    return _attend(q, k, v, mask, fill=-1e4)
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "The mask is added to the scores. Added, True is 1 and False is 0, which only nudges them; a "
+    "mask of True and False chooses between the score and minus infinity.",
+)
+def attention_adds_bool(q, k, v, mask=None):
+    scores = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])
+    weights = _softmax(scores if mask is None else scores + mask)
+    return weights @ v, weights
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "The answer comes as (weights, output); the exercise asks for (output, weights).",
+)
+def attention_wrong_order(q, k, v, mask=None):
+    return _attend(q, k, v, mask)[::-1]
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "Only the output comes back. Return the pair (output, weights): the pictures need the weights.",
+)
+def attention_only_output(q, k, v, mask=None):
+    return _attend(q, k, v, mask)[0]
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "k.T turns every axis round, not the last two only, so batches do not work. Swap just the last "
+    "two axes.",
+)
+def attention_transposes_every_axis(q, k, v, mask=None):
+    scores = q @ k.T / np.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = np.where(mask, scores, -np.inf)
+    weights = _softmax(scores)
+    return weights @ v, weights
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "Large scores overflow in your softmax. Take each row's maximum off first, as in the exercise "
+    "above.",
+)
+def attention_overflows(q, k, v, mask=None):
+    scores = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = np.where(mask, scores, -np.inf)
+    with np.errstate(over="ignore", invalid="ignore"):
+        exponentials = np.exp(scores)
+        weights = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return weights @ v, weights
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "Your function changes one of the arrays that it was given: the caller still needs it. Write "
+    "the scaled queries to a new array.",
+)
+def attention_changes_queries(q, k, v, mask=None):
+    q /= np.sqrt(q.shape[-1])
+    return _attend(q, k, v, mask, scale=1.0)
+
+
+@bank.variant("scaled_dot_product_attention")
+def attention_by_einsum(q, k, v, mask=None):
+    return _attend(q, k, v, mask)
+
+
+@bank.variant("scaled_dot_product_attention")
+def attention_scaled_queries(q, k, v, mask=None):
+    return _attend(q / q.shape[-1] ** 0.5, k, v, mask, scale=1.0)
+
+
+@bank.variant("scaled_dot_product_attention")
+def attention_additive_mask(q, k, v, mask=None):
+    scores = np.matmul(q, np.swapaxes(k, -1, -2)) / np.sqrt(k.shape[-1])
+    if mask is not None:
+        scores = scores + np.where(mask, 0.0, -np.inf)
+    weights = _softmax(scores)
+    return np.matmul(weights, v), weights
+
+
+@bank.variant("scaled_dot_product_attention")
+def attention_masked_then_renormalised(q, k, v, mask=None):
+    scores = q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1])
+    if mask is None:
+        mask = np.ones(scores.shape[-2:], dtype=bool)
+    top = np.max(np.where(mask, scores, -np.inf), axis=-1, keepdims=True)
+    weights = np.exp(np.minimum(scores - top, 0)) * mask
+    weights = weights / weights.sum(axis=-1, keepdims=True)
+    return weights @ v, weights
+
+
+@bank.variant("scaled_dot_product_attention")
+def attention_by_torch(q, k, v, mask=None):
+    q, k, v = (torch.from_numpy(np.array(x)) for x in (q, k, v))
+    mask = None if mask is None else torch.from_numpy(np.array(mask))
+    identity = torch.eye(k.shape[-2], dtype=k.dtype).expand(*k.shape[:-1], k.shape[-2])
+    output = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    weights = F.scaled_dot_product_attention(q, k, identity, attn_mask=mask)
+    return output.numpy(), weights.numpy()
+
+
+# causal_mask
+
+bank.calls("causal_mask", [call(4, 4), hard(call(3, 6)), hard(call(1, 5)), hard(call(4, 2))])
+
+
+@bank.mistake(
+    "causal_mask",
+    "The diagonal is shut: no query sees itself, and the first one sees nothing at all (its row "
+    "of weights would be nan). A token may attend to itself.",
+)
+def mask_without_diagonal(n_queries, n_keys):
+    return np.tril(np.ones((n_queries, n_keys), dtype=bool), n_keys - n_queries - 1)
+
+
+@bank.mistake(
+    "causal_mask",
+    "Your mask is the right one turned round: True means *may attend*, and a query may attend to "
+    "the past.",
+)
+def mask_inverted(n_queries, n_keys):
+    return ~np.tril(np.ones((n_queries, n_keys), dtype=bool), n_keys - n_queries)
+
+
+@bank.mistake(
+    "causal_mask",
+    "Your staircase starts at the top left: with 3 queries and 6 keys the last query sees only 3 "
+    "of them. The queries are the *last* tokens, so the last query sees every key.",
+)
+def mask_aligned_top_left(n_queries, n_keys):
+    return np.tril(np.ones((n_queries, n_keys), dtype=bool))
+
+
+@bank.mistake(
+    "causal_mask",
+    "Your staircase is one step too generous: each query also sees the token after it, the very "
+    "one that it should predict.",
+)
+def mask_sees_the_next(n_queries, n_keys):
+    return np.tril(np.ones((n_queries, n_keys), dtype=bool), n_keys - n_queries + 1)
+
+
+@bank.mistake(
+    "causal_mask",
+    "Every query sees the future and not the past: this is the upper triangle.",
+)
+def mask_upper_triangle(n_queries, n_keys):
+    return np.triu(np.ones((n_queries, n_keys), dtype=bool), n_keys - n_queries)
+
+
+@bank.mistake(
+    "causal_mask",
+    "Rows and columns are exchanged: one row per query, one column per key.",
+)
+def mask_transposed(n_queries, n_keys):
+    return np.tril(np.ones((n_queries, n_keys), dtype=bool), n_keys - n_queries).T
+
+
+@bank.mistake(
+    "causal_mask",
+    "The mask holds numbers. It should hold True and False (dtype bool): as numbers, `mask` and "
+    "`~mask` mean something else.",
+)
+def mask_of_numbers(n_queries, n_keys):
+    return np.tril(np.ones((n_queries, n_keys)), n_keys - n_queries)
+
+
+@bank.mistake(
+    "causal_mask",
+    "This is the mask that is *added* to the scores, 0 and minus infinity. Here True and False "
+    "are asked for.",
+)
+def mask_to_be_added(n_queries, n_keys):
+    seen = np.tril(np.ones((n_queries, n_keys), dtype=bool), n_keys - n_queries)
+    return np.where(seen, 0.0, -np.inf)
+
+
+@bank.mistake(
+    "causal_mask",
+    "The mask is always square. It has n_queries rows and n_keys columns; they differ as soon as "
+    "some keys were computed earlier.",
+)
+def mask_always_square(n_queries, n_keys):
+    return np.tril(np.ones((n_keys, n_keys), dtype=bool))
+
+
+@bank.mistake(
+    "causal_mask",
+    "More queries than keys cannot be: each query is itself one of the keys. Raise a ValueError.",
+)
+def mask_accepts_more_queries(n_queries, n_keys):
+    return np.tril(np.ones((n_queries, n_keys), dtype=bool), n_keys - n_queries)
+
+
+def _check_sizes(n_queries, n_keys):
+    if n_queries > n_keys:
+        raise ValueError("more queries than keys")
+
+
+@bank.variant("causal_mask")
+def mask_by_tri(n_queries, n_keys):
+    _check_sizes(n_queries, n_keys)
+    return np.tri(n_queries, n_keys, n_keys - n_queries, dtype=bool)
+
+
+@bank.variant("causal_mask")
+def mask_by_last_rows(n_queries, n_keys):
+    _check_sizes(n_queries, n_keys)
+    return np.tri(n_keys, dtype=bool)[n_keys - n_queries :]
+
+
+@bank.variant("causal_mask")
+def mask_by_loop(n_queries, n_keys):
+    _check_sizes(n_queries, n_keys)
+    rows = [
+        [key <= n_keys - n_queries + query for key in range(n_keys)] for query in range(n_queries)
+    ]
+    return np.array(rows, dtype=bool)
+
+
+# split_heads
+
+bank.calls(
+    "split_heads",
+    [
+        call(_tensor(31, 2, 3, 8), 4),
+        call(_tensor(32, 1, 4, 6), 2),
+        hard(call(_tensor(33, 1, 2, 5), 2)),
+    ],
+)
+
+
+@bank.mistake(
+    "split_heads",
+    "The numbers were regrouped, but not turned: a reshape straight to (B, H, L, D) mixes tokens "
+    "and heads. First give the width two axes, (B, L, H, D), then exchange L and H.",
+)
+def split_by_reshape_alone(x, n_heads):
+    batch, length, width = x.shape
+    return x.reshape(batch, n_heads, length, width // n_heads)
+
+
+@bank.mistake(
+    "split_heads",
+    "The heads are split, but they still stand after the tokens: (B, L, H, D). Exchange the axes "
+    "L and H, so that each head is a sequence of its own.",
+)
+def split_without_transpose(x, n_heads):
+    batch, length, width = x.shape
+    return x.reshape(batch, length, n_heads, width // n_heads)
+
+
+@bank.mistake(
+    "split_heads",
+    "Head h holds every H-th number. It should hold a run of neighbours, h·D to h·D + D − 1: the "
+    "width splits as (H, D), not as (D, H).",
+)
+def split_interleaved(x, n_heads):
+    batch, length, width = x.shape
+    return x.reshape(batch, length, width // n_heads, n_heads).permute(0, 3, 1, 2)
+
+
+@bank.mistake(
+    "split_heads",
+    "The number of heads was taken for the size of a head.",
+)
+def split_head_size_for_heads(x, n_heads):
+    batch, length, width = x.shape
+    return x.reshape(batch, length, width // n_heads, n_heads).transpose(1, 2)
+
+
+@bank.mistake(
+    "split_heads",
+    "The axes come out as (B, H, D, L): each head is lying on its side. Exchange L and H only.",
+)
+def split_lying(x, n_heads):
+    batch, length, width = x.shape
+    return x.reshape(batch, length, n_heads, width // n_heads).permute(0, 2, 3, 1)
+
+
+@bank.mistake(
+    "split_heads",
+    "The heads come first, before the batch. The batch stays the first axis: (B, H, L, D).",
+)
+def split_heads_first(x, n_heads):
+    return torch.stack(x.chunk(n_heads, dim=-1))
+
+
+@bank.mistake(
+    "split_heads",
+    "A width that does not divide into the heads was cut off or passed on. Raise a ValueError "
+    "that says so: silently dropped numbers are the hardest bug to find.",
+)
+def split_drops_the_rest(x, n_heads):
+    batch, length, width = x.shape
+    size = width // n_heads
+    return x[..., : n_heads * size].reshape(batch, length, n_heads, size).transpose(1, 2)
+
+
+@bank.mistake(
+    "split_heads",
+    "Only the first sequence of the batch comes out right.",
+)
+def split_first_of_batch(x, n_heads):
+    _, length, width = x.shape
+    return x[:1].reshape(1, length, n_heads, width // n_heads).transpose(1, 2)
+
+
+def _check_heads(width, n_heads):
+    if width % n_heads:
+        raise ValueError(f"a width of {width} does not divide into {n_heads} heads")
+
+
+@bank.variant("split_heads")
+def split_by_unflatten(x, n_heads):
+    _check_heads(x.shape[-1], n_heads)
+    return x.unflatten(-1, (n_heads, -1)).permute(0, 2, 1, 3)
+
+
+@bank.variant("split_heads")
+def split_by_chunks(x, n_heads):
+    _check_heads(x.shape[-1], n_heads)
+    return torch.stack(x.chunk(n_heads, dim=-1), dim=1)
+
+
+@bank.variant("split_heads")
+def split_into_a_copy(x, n_heads):
+    _check_heads(x.shape[-1], n_heads)
+    batch, length, width = x.shape
+    heads = torch.empty(batch, n_heads, length, width // n_heads, dtype=x.dtype)
+    for h in range(n_heads):
+        heads[:, h] = x[:, :, h * heads.shape[-1] : (h + 1) * heads.shape[-1]]
+    return heads
+
+
+# merge_heads
+
+bank.calls("merge_heads", [call(_tensor(41, 2, 4, 3, 2)), hard(call(_tensor(42, 1, 2, 4, 3)))])
+
+
+@bank.mistake(
+    "merge_heads",
+    "A reshape straight to (B, L, H·D) mixes tokens and heads. Undo split_heads step by step: "
+    "first bring the tokens back before the heads, then join the last two axes.",
+)
+def merge_by_reshape_alone(x):
+    batch, heads, length, size = x.shape
+    return x.reshape(batch, length, heads * size)
+
+
+@bank.mistake(
+    "merge_heads",
+    "The numbers of the heads are interleaved. Head h fills the places h·D to h·D + D − 1.",
+)
+def merge_interleaved(x):
+    return x.permute(0, 2, 3, 1).flatten(2)
+
+
+@bank.mistake(
+    "merge_heads",
+    "The heads are added up. They are put side by side, so that none of their numbers is lost.",
+)
+def merge_by_sum(x):
+    return x.sum(dim=1)
+
+
+@bank.mistake(
+    "merge_heads",
+    "The heads are averaged. They are put side by side, so that none of their numbers is lost.",
+)
+def merge_by_mean(x):
+    return x.mean(dim=1)
+
+
+@bank.mistake(
+    "merge_heads",
+    "The tokens stand before the heads again, but the last two axes are not joined yet: the "
+    "result has three axes, (B, L, H·D).",
+)
+def merge_without_joining(x):
+    return x.transpose(1, 2)
+
+
+@bank.mistake(
+    "merge_heads",
+    "`view` cannot join axes whose numbers do not lie side by side in memory, and after a "
+    "transpose they do not. PyTorch's message names two ways out.",
+)
+def merge_by_view(x):
+    batch, heads, length, size = x.shape
+    return x.transpose(1, 2).view(batch, length, heads * size)
+
+
+@bank.mistake(
+    "merge_heads",
+    "The heads come out one after the other along the tokens: (B, H·L, D). The length stays L.",
+)
+def merge_along_tokens(x):
+    return x.flatten(1, 2)
+
+
+@bank.mistake(
+    "merge_heads",
+    "The heads come out in reverse order.",
+)
+def merge_reversed(x):
+    return x.flip(1).transpose(1, 2).flatten(2)
+
+
+@bank.variant("merge_heads")
+def merge_by_contiguous_view(x):
+    batch, heads, length, size = x.shape
+    return x.transpose(1, 2).contiguous().view(batch, length, heads * size)
+
+
+@bank.variant("merge_heads")
+def merge_by_flatten(x):
+    return x.permute(0, 2, 1, 3).flatten(2)
+
+
+@bank.variant("merge_heads")
+def merge_by_cat(x):
+    return torch.cat(x.unbind(dim=1), dim=-1)
+
+
+# grouped_query_attention
+
+_CAUSAL = torch.tril(torch.ones(2, 3, dtype=torch.bool), 1)
+
+bank.calls(
+    "grouped_query_attention",
+    [
+        call(_tensor(51, 1, 6, 2, 4), _tensor(52, 1, 2, 3, 4), _tensor(53, 1, 2, 3, 4)),
+        call(_tensor(54, 1, 6, 2, 4), _tensor(55, 1, 2, 3, 4), _tensor(56, 1, 2, 3, 4), _CAUSAL),
+        hard(
+            call(
+                torch.tensor([[[[-3e4, 2e4]]]]),
+                torch.eye(2)[None, None],
+                torch.eye(2)[None, None],
+                torch.tensor([[True, False]]),
+            )
+        ),
+        hard(call(_tensor(57, 1, 4, 2, 2), _tensor(58, 1, 3, 2, 2), _tensor(59, 1, 3, 2, 2))),
+    ],
+)
+
+
+def _grouped(q, k, v, mask=None, scale=None):
+    scores = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    weights = scores.softmax(-1)
+    return weights @ v, weights
+
+
+def _repeat(k, times):
+    return k.repeat_interleave(times, dim=1)
+
+
+@bank.mistake(
+    "grouped_query_attention",
+    "The key heads are tiled: your query heads 0, 1, 2, 3, … use key heads 0, 1, 0, 1, …. "
+    "Neighbours share: heads 0 to g − 1 use key head 0, the next g use key head 1.",
+)
+def grouped_tiles(q, k, v, mask=None):
+    times = q.shape[1] // k.shape[1]
+    return _grouped(q, k.repeat(1, times, 1, 1), v.repeat(1, times, 1, 1), mask)
+
+
+@bank.mistake(
+    "grouped_query_attention",
+    "The sequence axis was repeated, not the head axis: you have more keys than there are tokens.",
+)
+def grouped_repeats_tokens(q, k, v, mask=None):
+    times = q.shape[1] // k.shape[1]
+    k, v = (x.repeat_interleave(times, dim=2) for x in (k, v))
+    k, v = (x[:, :1].expand(-1, q.shape[1], -1, -1) for x in (k, v))
+    mask = None if mask is None else mask.repeat_interleave(times, dim=-1)
+    return _grouped(q, k, v, mask)
+
+
+@bank.mistake(
+    "grouped_query_attention",
+    "The number of groups was taken for their size: with 6 query heads and 2 key heads, each key "
+    "head serves 3 query heads, not 2.",
+)
+def grouped_count_for_size(q, k, v, mask=None):
+    times = k.shape[1]
+    heads = [min(h // times, k.shape[1] - 1) for h in range(q.shape[1])]
+    return _grouped(q, k[:, heads], v[:, heads], mask)
+
+
+@bank.mistake(
+    "grouped_query_attention",
+    "Every query head uses key head 0. That is multi-query attention, the case H_kv = 1.",
+)
+def grouped_uses_first_head(q, k, v, mask=None):
+    k, v = (x[:, :1].expand(-1, q.shape[1], -1, -1) for x in (k, v))
+    return _grouped(q, k, v, mask)
+
+
+@bank.mistake(
+    "grouped_query_attention",
+    "The keys are shared as they should be, the values are not: value heads follow the same "
+    "groups as key heads.",
+)
+def grouped_values_tiled(q, k, v, mask=None):
+    times = q.shape[1] // k.shape[1]
+    return _grouped(q, _repeat(k, times), v.repeat(1, times, 1, 1), mask)
+
+
+@bank.mistake(
+    "grouped_query_attention",
+    "The query heads of a group are averaged, so all of them give the same. Sharing keys does not "
+    "mean sharing queries: each query head keeps its own.",
+)
+def grouped_averages_queries(q, k, v, mask=None):
+    times = q.shape[1] // k.shape[1]
+    mean = q.unflatten(1, (k.shape[1], times)).mean(2)
+    return _grouped(_repeat(mean, times), _repeat(k, times), _repeat(v, times), mask)
+
+
+@bank.mistake(
+    "grouped_query_attention",
+    "The scale is missing: divide the scores by √D, D being the size of one head.",
+)
+def grouped_without_scale(q, k, v, mask=None):
+    times = q.shape[1] // k.shape[1]
+    return _grouped(q, _repeat(k, times), _repeat(v, times), mask, scale=1.0)
+
+
+@bank.mistake(
+    "grouped_query_attention",
+    "You scale by the full width, √(H·D). Each head works alone: its vectors have D numbers.",
+)
+def grouped_scaled_by_width(q, k, v, mask=None):
+    times = q.shape[1] // k.shape[1]
+    scale = (q.shape[1] * q.shape[-1]) ** -0.5
+    return _grouped(q, _repeat(k, times), _repeat(v, times), mask, scale=scale)
+
+
+@bank.mistake(
+    "grouped_query_attention",
+    "The mask is not used.",
+)
+def grouped_ignores_mask(q, k, v, mask=None):
+    times = q.shape[1] // k.shape[1]
+    return _grouped(q, _repeat(k, times), _repeat(v, times))
+
+
+@bank.mistake(
+    "grouped_query_attention",
+    "Your mask works the wrong way round: True means *may attend*.",
+)
+def grouped_mask_inverted(q, k, v, mask=None):
+    times = q.shape[1] // k.shape[1]
+    mask = None if mask is None else ~mask
+    return _grouped(q, _repeat(k, times), _repeat(v, times), mask)
+
+
+@bank.mistake(
+    "grouped_query_attention",
+    "The softmax runs over the queries; each row, over the keys, must sum to 1.",
+)
+def grouped_softmax_over_queries(q, k, v, mask=None):
+    times = q.shape[1] // k.shape[1]
+    scores = q @ _repeat(k, times).transpose(-1, -2) * q.shape[-1] ** -0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    weights = scores.softmax(-2)
+    return weights @ _repeat(v, times), weights
+
+
+@bank.mistake(
+    "grouped_query_attention",
+    "The answer comes as (weights, output); the exercise asks for (output, weights).",
+)
+def grouped_wrong_order(q, k, v, mask=None):
+    times = q.shape[1] // k.shape[1]
+    return _grouped(q, _repeat(k, times), _repeat(v, times), mask)[::-1]
+
+
+@bank.mistake(
+    "grouped_query_attention",
+    "Key heads that do not divide the query heads were let through. Raise a ValueError that "
+    "names both numbers.",
+)
+def grouped_accepts_any_number(q, k, v, mask=None):
+    times = -(-q.shape[1] // k.shape[1])
+    k, v = (_repeat(x, times)[:, : q.shape[1]] for x in (k, v))
+    return _grouped(q, k, v, mask)
+
+
+@bank.mistake(
+    "grouped_query_attention",
+    "The masked scores are filled with -10,000, and scores can be lower than that: then the "
+    "shut-out keys win.",
+)
+def grouped_fills_with_minus_ten_thousand(q, k, v, mask=None):
+    times = q.shape[1] // k.shape[1]
+    k, v = _repeat(k, times), _repeat(v, times)
+    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -1e4)
+    weights = scores.softmax(-1)
+    return weights @ v, weights
+
+
+def _check_groups(q, k):
+    if q.shape[1] % k.shape[1]:
+        raise ValueError(f"{q.shape[1]} query heads do not divide into {k.shape[1]} groups")
+    return q.shape[1] // k.shape[1]
+
+
+@bank.variant("grouped_query_attention")
+def grouped_by_repeat_interleave(q, k, v, mask=None):
+    times = _check_groups(q, k)
+    return _grouped(q, _repeat(k, times), _repeat(v, times), mask)
+
+
+@bank.variant("grouped_query_attention")
+def grouped_by_einsum(q, k, v, mask=None):
+    times = _check_groups(q, k)
+    groups = q.unflatten(1, (k.shape[1], times))
+    scores = torch.einsum("bkgld,bksd->bkgls", groups, k).flatten(1, 2) / q.shape[-1] ** 0.5
+    if mask is not None:
+        scores = torch.where(mask, scores, -torch.inf)
+    weights = scores.softmax(-1)
+    by_group = weights.unflatten(1, (k.shape[1], times))
+    return torch.einsum("bkgls,bksd->bkgld", by_group, v).flatten(1, 2), weights
+
+
+@bank.variant("grouped_query_attention")
+def grouped_by_loop(q, k, v, mask=None):
+    times = _check_groups(q, k)
+    outputs, weights = [], []
+    for h in range(q.shape[1]):
+        head_mask = mask
+        if mask is not None and mask.ndim == 4 and mask.shape[1] > 1:
+            head_mask = mask[:, h]
+        elif mask is not None and mask.ndim == 4:
+            head_mask = mask[:, 0]
+        output, weight = _grouped(q[:, h], k[:, h // times], v[:, h // times], head_mask)
+        outputs.append(output)
+        weights.append(weight)
+    return torch.stack(outputs, dim=1), torch.stack(weights, dim=1)
+
+
+@bank.variant("grouped_query_attention")
+def grouped_by_framework(q, k, v, mask=None):
+    times = _check_groups(q, k)
+    k, v = _repeat(k, times), _repeat(v, times)
+    identity = torch.eye(k.shape[2], dtype=k.dtype).expand(*k.shape[:2], -1, -1)
+    output = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return output, F.scaled_dot_product_attention(q, k, identity, attn_mask=mask)
+
+
+# attention_layer
+
+_STEPS = torch.ones(3, 3, dtype=torch.bool).tril()
+
+
+def _layer_call(seed: int, heads: int, kv_heads: int, size: int, width: int, mask=None) -> dict:
+    x = _tensor(seed, 1, 3, width)
+    shapes = [(heads * size, width), (kv_heads * size, width), (kv_heads * size, width)]
+    w_q, w_k, w_v = (_tensor(seed + 1 + i, *shape, scale=0.7) for i, shape in enumerate(shapes))
+    w_o = _tensor(seed + 4, width, heads * size, scale=0.7)
+    return call(x, w_q, w_k, w_v, w_o, heads, kv_heads, mask)
+
+
+bank.calls(
+    "attention_layer",
+    [
+        _layer_call(60, heads=2, kv_heads=2, size=3, width=6),
+        _layer_call(70, heads=2, kv_heads=2, size=4, width=8, mask=_STEPS),
+        hard(_layer_call(80, heads=4, kv_heads=2, size=2, width=6, mask=_STEPS)),
+    ],
+)
+
+
+def _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None, attend=_grouped, order=None):
+    q = split_by_unflatten(x @ w_q.T, n_heads)
+    k, v = (split_by_unflatten(x @ w.T, n_kv_heads) for w in (w_k, w_v))
+    times = n_heads // n_kv_heads
+    output, _ = attend(q, _repeat(k, times), _repeat(v, times), mask)
+    merged = (order or merge_by_flatten)(output)
+    return merged @ w_o.T
+
+
+@bank.mistake(
+    "attention_layer",
+    "The weights are used as they stand. `nn.Linear` stores them as (out, in): a projection is "
+    "x @ w.T.",
+)
+def layer_without_transpose(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    return _layer(x, w_q.T, w_k.T, w_v.T, w_o.T, n_heads, n_kv_heads, mask)
+
+
+@bank.mistake(
+    "attention_layer",
+    "The last projection w_o is missing: without it the heads are side by side, but never mixed.",
+)
+def layer_without_output_projection(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    identity = torch.eye(w_o.shape[1], dtype=x.dtype)
+    return _layer(x, w_q, w_k, w_v, identity, n_heads, n_kv_heads, mask)
+
+
+@bank.mistake(
+    "attention_layer",
+    "The scores are scaled by the full width. Each head works alone, so the scale is the root of "
+    "the head size D.",
+)
+def layer_scaled_by_width(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    def attend(q, k, v, mask):
+        return _grouped(q, k, v, mask, scale=x.shape[-1] ** -0.5)
+
+    return _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask, attend)
+
+
+@bank.mistake(
+    "attention_layer",
+    "The mask is not passed on to the attention.",
+)
+def layer_ignores_mask(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    return _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads)
+
+
+@bank.mistake(
+    "attention_layer",
+    "The heads are merged by a reshape alone, which mixes tokens and heads: bring the tokens back "
+    "before the heads first.",
+)
+def layer_merges_by_reshape(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    return _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask, order=merge_by_reshape_alone)
+
+
+@bank.mistake(
+    "attention_layer",
+    "The heads are split by a reshape alone, which mixes tokens and heads: (B, L, H, D) first, "
+    "then exchange L and H.",
+)
+def layer_splits_by_reshape(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    q = split_by_reshape_alone(x @ w_q.T, n_heads)
+    k, v = (split_by_reshape_alone(x @ w.T, n_kv_heads) for w in (w_k, w_v))
+    times = n_heads // n_kv_heads
+    output, _ = _grouped(q, _repeat(k, times), _repeat(v, times), mask)
+    return merge_by_flatten(output) @ w_o.T
+
+
+@bank.mistake(
+    "attention_layer",
+    "Keys and values come from the wrong weights: w_k makes the keys, w_v the values.",
+)
+def layer_exchanges_keys_and_values(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    return _layer(x, w_q, w_v, w_k, w_o, n_heads, n_kv_heads, mask)
+
+
+@bank.mistake(
+    "attention_layer",
+    "One head does the work of all: the projections are not split into heads.",
+)
+def layer_with_one_head(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    size = w_q.shape[0] // n_heads
+    times = n_heads // n_kv_heads
+    k, v = (
+        (x @ w.T).unflatten(-1, (n_kv_heads, size)).repeat_interleave(times, 2).flatten(2)
+        for w in (w_k, w_v)
+    )
+    return _grouped(x @ w_q.T, k, v, mask)[0] @ w_o.T
+
+
+@bank.mistake(
+    "attention_layer",
+    "The key heads are tiled over the query heads; neighbours share one.",
+)
+def layer_tiles_heads(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    q = split_by_unflatten(x @ w_q.T, n_heads)
+    k, v = (split_by_unflatten(x @ w.T, n_kv_heads) for w in (w_k, w_v))
+    output, _ = grouped_tiles(q, k, v, mask)
+    return merge_by_flatten(output) @ w_o.T
+
+
+@bank.mistake(
+    "attention_layer",
+    "The head size was taken as E / H. It is what w_q says: (rows of w_q) / H, and models such as "
+    "Qwen3 choose it freely.",
+)
+def layer_assumes_head_size(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    size = x.shape[-1] // n_heads
+    q = (x @ w_q.T)[..., : n_heads * size].unflatten(-1, (n_heads, size)).transpose(1, 2)
+    k, v = (
+        (x @ w.T)[..., : n_kv_heads * size].unflatten(-1, (n_kv_heads, size)).transpose(1, 2)
+        for w in (w_k, w_v)
+    )
+    times = n_heads // n_kv_heads
+    merged = merge_by_flatten(_grouped(q, _repeat(k, times), _repeat(v, times), mask)[0])
+    return merged @ w_o[:, : n_heads * size].T
+
+
+@bank.mistake(
+    "attention_layer",
+    "The input is added to the result. The residual connection stands around the layer, in the "
+    "block; the layer itself returns what it adds.",
+)
+def layer_adds_input(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    return x + _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask)
+
+
+@bank.mistake(
+    "attention_layer",
+    "The result comes together with the weights; the layer returns its output alone.",
+)
+def layer_returns_a_pair(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    output = _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask)
+    return output, None
+
+
+@bank.variant("attention_layer")
+def layer_by_linear(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    q = split_by_chunks(F.linear(x, w_q), n_heads)
+    k, v = (split_by_chunks(F.linear(x, w), n_kv_heads) for w in (w_k, w_v))
+    output, _ = grouped_by_einsum(q, k, v, mask)
+    return F.linear(merge_by_cat(output), w_o)
+
+
+@bank.variant("attention_layer")
+def layer_by_framework(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    def attend(q, k, v, mask):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask), None
+
+    return _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask, attend)
+
+
+@bank.variant("attention_layer")
+def layer_by_einsum(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    q = torch.einsum("ble,hde->bhld", x, w_q.unflatten(0, (n_heads, -1)))
+    k, v = (torch.einsum("ble,hde->bhld", x, w.unflatten(0, (n_kv_heads, -1))) for w in (w_k, w_v))
+    output, _ = grouped_by_loop(q, k, v, mask)
+    return torch.einsum("bhld,ehd->ble", output, w_o.unflatten(1, (n_heads, -1)))

@@ -1,0 +1,1034 @@
+"""How learners get the context window lesson's exercises wrong, and what else is right."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from course_tools.mistakes.bank import Bank, call
+
+from llm_memory.shapes import GIB, MODELS
+
+bank = Bank("context_window")
+
+
+# fit_to_window
+
+_TOKENS = list(range(10, 20))
+
+bank.calls(
+    "fit_to_window",
+    [
+        call(_TOKENS, 6),
+        call(_TOKENS, 6, reserve=2),
+        call(_TOKENS, 6, reserve=1, keep_first=2),
+        call(_TOKENS, 4, keep_first=4),
+        call(_TOKENS, 10, keep_first=3),
+        call(_TOKENS[:4], 9, keep_first=3),
+        call(_TOKENS[:3], 8, reserve=2),
+        call([], 4),
+        call(_TOKENS, 0),
+        call(_TOKENS[:2], 5, reserve=5),
+        call(_TOKENS[:2], 5, reserve=2, keep_first=4),
+    ],
+)
+
+
+def _fit(tokens, window, reserve=0, keep_first=0):
+    budget = window - reserve
+    if budget < 1 or keep_first > budget:
+        raise ValueError("no room")
+    if len(tokens) <= budget:
+        return list(tokens)
+    return tokens[:keep_first] + tokens[len(tokens) - (budget - keep_first) :]
+
+
+@bank.mistake(
+    "fit_to_window",
+    "tokens[-0:] is the whole list, not an empty one: when the first tokens fill the window, no "
+    "recent token has room. Count from the front instead: tokens[len(tokens) - n:].",
+)
+def fit_with_minus_zero(tokens, window, reserve=0, keep_first=0):
+    budget = window - reserve
+    if budget < 1 or keep_first > budget:
+        raise ValueError("no room")
+    if len(tokens) <= budget:
+        return tokens
+    return tokens[:keep_first] + tokens[-(budget - keep_first) :]
+
+
+@bank.mistake(
+    "fit_to_window",
+    "You keep the oldest tokens. A model goes on from the end of a text: the most recent tokens "
+    "must stay.",
+)
+def fit_keeps_the_head(tokens, window, reserve=0, keep_first=0):
+    _fit(tokens, window, reserve, keep_first)
+    return tokens[: window - reserve]
+
+
+@bank.mistake(
+    "fit_to_window",
+    "`reserve` is not used: the answer is written into the same window, so that many tokens of it "
+    "must stay free.",
+)
+def fit_without_reserve(tokens, window, reserve=0, keep_first=0):
+    _fit([], window, reserve, keep_first)
+    return _fit(tokens, window, 0, keep_first)
+
+
+@bank.mistake(
+    "fit_to_window",
+    "The first `keep_first` tokens are cut away. They hold what must not be forgotten, such as a "
+    "chat's instructions.",
+)
+def fit_drops_the_first(tokens, window, reserve=0, keep_first=0):
+    _fit([], window, reserve, keep_first)
+    return _fit(tokens, window, reserve, 0)
+
+
+@bank.mistake(
+    "fit_to_window",
+    "The first tokens come on top of a full window, so the result is longer than "
+    "`window - reserve`. They are part of the budget.",
+)
+def fit_first_on_top(tokens, window, reserve=0, keep_first=0):
+    _fit([], window, reserve, keep_first)
+    budget = window - reserve
+    if len(tokens) <= budget:
+        return list(tokens)
+    return tokens[:keep_first] + tokens[len(tokens) - budget :]
+
+
+@bank.mistake(
+    "fit_to_window",
+    "A list that fits comes back with its first tokens doubled. Cut only what is too long.",
+)
+def fit_doubles_the_first(tokens, window, reserve=0, keep_first=0):
+    _fit([], window, reserve, keep_first)
+    recent = window - reserve - keep_first
+    return tokens[:keep_first] + tokens[max(len(tokens) - recent, 0) :]
+
+
+@bank.mistake(
+    "fit_to_window",
+    "A list that fits is cut all the same, by one token. A list as long as the budget comes back "
+    "whole.",
+)
+def fit_off_by_one(tokens, window, reserve=0, keep_first=0):
+    _fit([], window, reserve, keep_first)
+    budget = window - reserve
+    if len(tokens) < budget:
+        return list(tokens)
+    return tokens[:keep_first] + tokens[len(tokens) - (budget - keep_first) + 1 :]
+
+
+@bank.mistake(
+    "fit_to_window",
+    "With no room at all (`window - reserve` below 1) you still return something. Raise a "
+    "ValueError, however short the list is.",
+)
+def fit_without_error(tokens, window, reserve=0, keep_first=0):
+    if keep_first > max(window - reserve, 1):
+        raise ValueError("no room")
+    budget = max(window - reserve, keep_first, 1)
+    return _fit(tokens, budget, 0, keep_first)
+
+
+@bank.mistake(
+    "fit_to_window",
+    "Your function raises only when the list is too long. A budget that cannot work is wrong "
+    "whatever the length: otherwise the error comes in the middle of a chat, not at its start.",
+)
+def fit_checks_late(tokens, window, reserve=0, keep_first=0):
+    if len(tokens) <= window - reserve:
+        return list(tokens)
+    return _fit(tokens, window, reserve, keep_first)
+
+
+@bank.mistake(
+    "fit_to_window",
+    "`keep_first` may not be more than the whole budget: raise a ValueError, so that nobody "
+    "believes that those tokens are kept.",
+)
+def fit_cuts_the_first(tokens, window, reserve=0, keep_first=0):
+    budget = window - reserve
+    if budget < 1:
+        raise ValueError("no room")
+    return _fit(tokens, window, reserve, min(keep_first, budget))
+
+
+@bank.mistake(
+    "fit_to_window",
+    "Your function shortens the list that it was given: the caller still needs it. Build a new "
+    "list instead of `del` or `pop`.",
+)
+def fit_changes_the_list(tokens, window, reserve=0, keep_first=0):
+    _fit([], window, reserve, keep_first)
+    while len(tokens) > window - reserve:
+        tokens.pop(keep_first)
+    return tokens
+
+
+@bank.variant("fit_to_window")
+def fit_by_positions(tokens, window, reserve=0, keep_first=0):
+    budget = window - reserve
+    if budget <= 0 or keep_first > budget:
+        raise ValueError("no room")
+    too_many = max(len(tokens) - budget, 0)
+    return [t for i, t in enumerate(tokens) if not keep_first <= i < keep_first + too_many]
+
+
+@bank.variant("fit_to_window")
+def fit_with_a_copy(tokens, window, reserve=0, keep_first=0):
+    if window - reserve < 1 or window - reserve - keep_first < 0:
+        raise ValueError("no room")
+    kept = list(tokens)
+    del kept[keep_first : max(keep_first, keep_first + len(kept) - (window - reserve))]
+    return kept
+
+
+@bank.variant("fit_to_window")
+def fit_from_the_end(tokens, window, reserve=0, keep_first=0):
+    budget = window - reserve
+    if budget < 1 or keep_first > budget:
+        raise ValueError("no room")
+    if len(tokens) <= budget:
+        return tokens
+    head, tail = tokens[:keep_first], tokens[keep_first:]
+    return [*head, *tail[::-1][: budget - keep_first][::-1]]
+
+
+# apply_rope
+
+
+def _numbers(seed: int, *shape: int) -> torch.Tensor:
+    """Return numbers with two decimals, so that a fingerprint file holds them exactly."""
+    return torch.from_numpy(np.round(np.random.default_rng(seed).normal(size=shape), 2))
+
+
+bank.calls(
+    "apply_rope",
+    [
+        call(_numbers(1, 3, 6), torch.tensor([0, 1, 2])),
+        call(_numbers(2, 2, 4, 8), torch.tensor([5, 0, 9, 30])),
+        call(_numbers(3, 3, 6), torch.tensor([1, 2, 7]), base=50.0),
+        call(_numbers(4, 3, 6), torch.tensor([1, 4, 6]), scale=4.0),
+        call(_numbers(5, 3, 5), torch.tensor([0, 1, 2])),
+        call(_numbers(6, 2, 4).float(), torch.tensor([3, 1])),
+    ],
+)
+
+
+def _rope(x, positions, base=10000.0, scale=1.0, sign=1.0, exponent=2.0, half=None):
+    size = x.shape[-1]
+    if size % 2:
+        raise ValueError("odd")
+    steps = torch.arange(size // 2, dtype=torch.float64)
+    angles = torch.outer(positions.double() / scale, base ** (-exponent * steps / size))
+    cos, sin = angles.cos().to(x.dtype), sign * angles.sin().to(x.dtype)
+    first, second = x[..., : size // 2], x[..., size // 2 :]
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+
+
+@bank.mistake(
+    "apply_rope",
+    "Your vectors turn by the angles of position + 1. Take `positions` as they come: they count "
+    "from 0, and a vector at position 0 does not turn at all.",
+)
+def rope_from_one(x, positions, base=10000.0, scale=1.0):
+    return _rope(x, positions + 1, base, scale)
+
+
+@bank.mistake(
+    "apply_rope",
+    "`positions` is not used: you count 0, 1, 2, … yourself. A token that comes later, on its own, "
+    "has a position of its own.",
+)
+def rope_counts_itself(x, positions, base=10000.0, scale=1.0):
+    return _rope(x, torch.arange(x.shape[-2]), base, scale)
+
+
+@bank.mistake(
+    "apply_rope",
+    "You pair neighbours (0 with 1, 2 with 3). Here number i goes with number i + D/2: the first "
+    "half of the vector with the second half. With the other layout the model's weights do not "
+    "fit.",
+)
+def rope_pairs_neighbours(x, positions, base=10000.0, scale=1.0):
+    size = x.shape[-1]
+    if size % 2:
+        raise ValueError("odd")
+    order = torch.cat([torch.arange(0, size, 2), torch.arange(1, size, 2)])
+    turned = _rope(x[..., order], positions, base, scale)
+    out = torch.empty_like(x)
+    out[..., order] = turned
+    return out
+
+
+@bank.mistake(
+    "apply_rope",
+    "Your vectors turn the other way round. Look at the signs: x[i]·cos − x[i+D/2]·sin in the "
+    "first half, x[i+D/2]·cos + x[i]·sin in the second.",
+)
+def rope_turns_backwards(x, positions, base=10000.0, scale=1.0):
+    return _rope(x, positions, base, scale, sign=-1.0)
+
+
+@bank.mistake(
+    "apply_rope",
+    "Both halves have a minus (or both a plus), so vectors change their length. A turn leaves the "
+    "length as it is: one half has −sin, the other +sin.",
+)
+def rope_two_minuses(x, positions, base=10000.0, scale=1.0):
+    good = _rope(x, positions, base, scale)
+    half = x.shape[-1] // 2
+    back = _rope(x, positions, base, scale, sign=-1.0)
+    return torch.cat([good[..., :half], back[..., half:]], dim=-1)
+
+
+@bank.mistake(
+    "apply_rope",
+    "The exponent is −i/D where −2i/D is asked for, so all but the first pair turn too fast.",
+)
+def rope_half_exponent(x, positions, base=10000.0, scale=1.0):
+    return _rope(x, positions, base, scale, exponent=1.0)
+
+
+@bank.mistake(
+    "apply_rope",
+    "The speeds grow from pair to pair: the exponent needs a minus. Pair 0 turns fastest, by one "
+    "radian a token.",
+)
+def rope_positive_exponent(x, positions, base=10000.0, scale=1.0):
+    return _rope(x, positions, base, scale, exponent=-2.0)
+
+
+@bank.mistake(
+    "apply_rope",
+    "`base` is not used: you always take 10000.",
+)
+def rope_ignores_base(x, positions, base=10000.0, scale=1.0):
+    return _rope(x, positions, 10000.0, scale)
+
+
+@bank.mistake(
+    "apply_rope",
+    "`scale` is not used: positions are to be divided by it.",
+)
+def rope_ignores_scale(x, positions, base=10000.0, scale=1.0):
+    return _rope(x, positions, base, 1.0)
+
+
+@bank.mistake(
+    "apply_rope",
+    "You multiply positions by `scale`. It squeezes them closer together: divide.",
+)
+def rope_multiplies_scale(x, positions, base=10000.0, scale=1.0):
+    return _rope(x, positions, base, 1 / scale)
+
+
+@bank.mistake(
+    "apply_rope",
+    "`scale` multiplies the base. That is another way to stretch RoPE; here it divides the "
+    "positions.",
+)
+def rope_scales_the_base(x, positions, base=10000.0, scale=1.0):
+    return _rope(x, positions, base * scale, 1.0)
+
+
+@bank.mistake(
+    "apply_rope",
+    "Every pair turns at the same speed. The speeds fall from pair to pair: base^(−2i/D).",
+)
+def rope_one_speed(x, positions, base=10000.0, scale=1.0):
+    return _rope(x, positions, base, scale, exponent=0.0)
+
+
+@bank.mistake(
+    "apply_rope",
+    "The angles are taken for degrees. torch.cos and torch.sin want radians, and the formula gives "
+    "radians.",
+)
+def rope_in_degrees(x, positions, base=10000.0, scale=1.0):
+    return _rope(x, positions, base, scale * 180 / math.pi)
+
+
+@bank.mistake(
+    "apply_rope",
+    "The second half is computed from the first half that was already turned. Keep both old halves "
+    "until both new ones are there.",
+)
+def rope_overwrites_the_first_half(x, positions, base=10000.0, scale=1.0):
+    out = _rope(x, positions, base, scale)
+    half = x.shape[-1] // 2
+    steps = torch.arange(half, dtype=torch.float64)
+    angles = torch.outer(positions.double() / scale, base ** (-2 * steps / x.shape[-1]))
+    second = x[..., half:] * angles.cos() + out[..., :half] * angles.sin()
+    return torch.cat([out[..., :half], second.to(x.dtype)], dim=-1)
+
+
+@bank.mistake(
+    "apply_rope",
+    "An odd number D cannot be cut into pairs, and your function does not say so: raise a "
+    "ValueError.",
+)
+def rope_accepts_odd(x, positions, base=10000.0, scale=1.0):
+    if x.shape[-1] % 2:
+        return torch.cat([_rope(x[..., :-1], positions, base, scale), x[..., -1:]], dim=-1)
+    return _rope(x, positions, base, scale)
+
+
+@bank.mistake(
+    "apply_rope",
+    "Your function writes into the tensor that it was given: the caller still needs it. Make a new "
+    "one, with torch.cat or torch.empty_like.",
+)
+def rope_changes_its_input(x, positions, base=10000.0, scale=1.0):
+    x.copy_(_rope(x, positions, base, scale))
+    return x
+
+
+@bank.mistake(
+    "apply_rope",
+    "The result has another dtype than x. A model multiplies it with its weights right away, and "
+    "that fails: bring the angles, or the result, to x.dtype.",
+    visible=False,
+)
+def rope_changes_the_dtype(x, positions, base=10000.0, scale=1.0):
+    return _rope(x.double(), positions, base, scale)
+
+
+@bank.variant("apply_rope")
+def rope_by_complex_numbers(x, positions, base=10000.0, scale=1.0):
+    size = x.shape[-1]
+    if size % 2 != 0:
+        raise ValueError("odd")
+    angles = positions[:, None] / scale * base ** (-torch.arange(0, size, 2) / size)
+    pairs = torch.complex(x[..., : size // 2].double(), x[..., size // 2 :].double())
+    turned = pairs * torch.polar(torch.ones_like(angles).double(), angles.double())
+    return torch.cat([turned.real, turned.imag], dim=-1).to(x.dtype)
+
+
+@bank.variant("apply_rope")
+def rope_as_in_transformers(x, positions, base=10000.0, scale=1.0):
+    size = x.shape[-1]
+    if size % 2:
+        raise ValueError("odd")
+    inverse = 1.0 / (base ** (torch.arange(0, size, 2, dtype=torch.float32) / size))
+    angles = torch.einsum("i,j->ij", positions.float() / scale, inverse)
+    angles = torch.cat((angles, angles), dim=-1)
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    rotated = torch.cat((-x[..., size // 2 :], x[..., : size // 2]), dim=-1)
+    return x * cos + rotated * sin
+
+
+@bank.variant("apply_rope")
+def rope_by_matrices(x, positions, base=10000.0, scale=1.0):
+    size = x.shape[-1]
+    if size % 2:
+        raise ValueError("odd")
+    out = torch.zeros_like(x)
+    half = size // 2
+    for row, position in enumerate(positions.tolist()):
+        for i in range(half):
+            angle = position / scale * base ** (-2 * i / size)
+            a, b = x[..., row, i], x[..., row, i + half]
+            out[..., row, i] = a * math.cos(angle) - b * math.sin(angle)
+            out[..., row, i + half] = b * math.cos(angle) + a * math.sin(angle)
+    return out
+
+
+# sliding_window_mask
+
+bank.calls(
+    "sliding_window_mask",
+    [
+        call(5, 5, 3),
+        call(3, 7, 2),
+        call(4, 9, 3, n_sinks=2),
+        call(1, 6, 4, n_sinks=1),
+        call(4, 4, 1),
+        call(4, 4, 2, n_sinks=3),
+        call(3, 3, 8),
+        call(2, 4, 0),
+        call(5, 3, 2),
+    ],
+)
+
+
+def _slide(n_queries, n_keys, window, n_sinks=0):
+    if window < 1 or n_queries > n_keys:
+        raise ValueError("bad sizes")
+    query = torch.arange(n_keys - n_queries, n_keys)[:, None]
+    key = torch.arange(n_keys)
+    return (key <= query) & ((query - key < window) | (key < n_sinks))
+
+
+@bank.mistake(
+    "sliding_window_mask",
+    "Each query sees one key too many: a window of W is itself and the W − 1 keys before it.",
+)
+def slide_one_too_many(n_queries, n_keys, window, n_sinks=0):
+    _slide(n_queries, n_keys, window)
+    return _slide(n_queries, n_keys, window + 1, n_sinks)
+
+
+@bank.mistake(
+    "sliding_window_mask",
+    "Each query sees one key too few: the window counts the query itself.",
+)
+def slide_one_too_few(n_queries, n_keys, window, n_sinks=0):
+    _slide(n_queries, n_keys, window)
+    query = torch.arange(n_keys - n_queries, n_keys)[:, None]
+    key = torch.arange(n_keys)
+    near = (query - key < window - 1) | (query == key) | (key < n_sinks)
+    return (key <= query) & near
+
+
+@bank.mistake(
+    "sliding_window_mask",
+    "Your mask is aligned with the first keys. The queries are the last tokens: the last query is "
+    "the last key.",
+)
+def slide_aligned_with_the_first(n_queries, n_keys, window, n_sinks=0):
+    _slide(n_queries, n_keys, window)
+    query, key = torch.arange(n_queries)[:, None], torch.arange(n_keys)
+    return (key <= query) & ((query - key < window) | (key < n_sinks))
+
+
+@bank.mistake(
+    "sliding_window_mask",
+    "The window lets queries see what comes after them. Only keys at or before the query count.",
+)
+def slide_without_causality(n_queries, n_keys, window, n_sinks=0):
+    _slide(n_queries, n_keys, window)
+    query = torch.arange(n_keys - n_queries, n_keys)[:, None]
+    key = torch.arange(n_keys)
+    return ((query - key).abs() < window) | (key < n_sinks)
+
+
+@bank.mistake(
+    "sliding_window_mask",
+    "Some queries see sinks that come after them. A sink, too, is seen only by itself and by what "
+    "comes later.",
+)
+def slide_sinks_in_the_future(n_queries, n_keys, window, n_sinks=0):
+    mask = _slide(n_queries, n_keys, window)
+    mask[:, :n_sinks] = True
+    return mask
+
+
+@bank.mistake(
+    "sliding_window_mask",
+    "`n_sinks` is not used: the first keys stay visible to everyone after them.",
+)
+def slide_without_sinks(n_queries, n_keys, window, n_sinks=0):
+    return _slide(n_queries, n_keys, window)
+
+
+@bank.mistake(
+    "sliding_window_mask",
+    "This is the full causal mask: the window is not used.",
+)
+def slide_without_window(n_queries, n_keys, window, n_sinks=0):
+    _slide(n_queries, n_keys, window)
+    return _slide(n_queries, n_keys, n_keys, n_sinks)
+
+
+@bank.mistake(
+    "sliding_window_mask",
+    "Your mask works the wrong way round: True means *may attend*.",
+)
+def slide_inverted(n_queries, n_keys, window, n_sinks=0):
+    return ~_slide(n_queries, n_keys, window, n_sinks)
+
+
+@bank.mistake(
+    "sliding_window_mask",
+    "Sinks and window are joined by *and*; a key is visible if it is near *or* a sink.",
+)
+def slide_sinks_with_and(n_queries, n_keys, window, n_sinks=0):
+    mask = _slide(n_queries, n_keys, window)
+    return mask & (torch.arange(n_keys) < n_sinks) if n_sinks else mask
+
+
+@bank.mistake(
+    "sliding_window_mask",
+    "The sinks are taken out of the window, so the queries see fewer near keys. They come in "
+    "addition.",
+)
+def slide_sinks_inside_the_window(n_queries, n_keys, window, n_sinks=0):
+    _slide(n_queries, n_keys, window)
+    return _slide(n_queries, n_keys, max(window - n_sinks, 1), n_sinks)
+
+
+@bank.mistake(
+    "sliding_window_mask",
+    "The mask holds numbers. It needs True and False (dtype torch.bool): added to scores or used "
+    "with ~, numbers mean something else.",
+)
+def slide_of_numbers(n_queries, n_keys, window, n_sinks=0):
+    return _slide(n_queries, n_keys, window, n_sinks).float()
+
+
+@bank.mistake(
+    "sliding_window_mask",
+    "A window below 1 leaves a query with nothing to see, and its softmax gives nan: raise a "
+    "ValueError.",
+)
+def slide_accepts_no_window(n_queries, n_keys, window, n_sinks=0):
+    return _slide(n_queries, n_keys, max(window, 1), n_sinks)
+
+
+@bank.mistake(
+    "sliding_window_mask",
+    "More queries than keys cannot be: each query is one of the keys. Raise a ValueError.",
+)
+def slide_accepts_more_queries(n_queries, n_keys, window, n_sinks=0):
+    if window < 1:
+        raise ValueError("bad window")
+    query = torch.arange(n_keys - n_queries, n_keys)[:, None]
+    key = torch.arange(n_keys)
+    return (key <= query) & ((query - key < window) | (key < n_sinks))
+
+
+@bank.variant("sliding_window_mask")
+def slide_by_triangles(n_queries, n_keys, window, n_sinks=0):
+    if window < 1 or n_queries > n_keys:
+        raise ValueError("bad sizes")
+    offset = n_keys - n_queries
+    causal = torch.ones(n_queries, n_keys, dtype=torch.bool).tril(offset)
+    near = torch.ones(n_queries, n_keys, dtype=torch.bool).triu(offset - window + 1)
+    near[:, :n_sinks] = True
+    return causal & near
+
+
+@bank.variant("sliding_window_mask")
+def slide_by_loop(n_queries, n_keys, window, n_sinks=0):
+    if window <= 0:
+        raise ValueError("bad window")
+    if n_keys < n_queries:
+        raise ValueError("too many queries")
+    mask = torch.zeros(n_queries, n_keys, dtype=torch.bool)
+    for row in range(n_queries):
+        position = n_keys - n_queries + row
+        mask[row, max(0, position - window + 1) : position + 1] = True
+        mask[row, : min(n_sinks, position + 1)] = True
+    return mask
+
+
+@bank.variant("sliding_window_mask")
+def slide_last_rows_of_the_square(n_queries, n_keys, window, n_sinks=0):
+    if window < 1 or n_queries > n_keys:
+        raise ValueError("bad sizes")
+    distance = torch.arange(n_keys)[:, None] - torch.arange(n_keys)[None, :]
+    square = distance.ge(0).logical_and(distance.lt(window))
+    square[:, :n_sinks] = distance[:, :n_sinks].ge(0)
+    return square[n_keys - n_queries :]
+
+
+# kv_cache_bytes
+
+_LLAMA2, _LLAMA3 = MODELS["Llama-2-7B"], MODELS["Llama-3.1-8B"]
+_QWEN3, _GEMMA2 = MODELS["Qwen3-0.6B"], MODELS["Gemma-2-9B"]
+_MISTRAL, _SMOL = MODELS["Mistral-7B-v0.1"], MODELS["SmolLM2-135M"]
+
+
+def _without_head_size(shape):
+    return {key: value for key, value in shape.items() if key != "head_dim"}
+
+
+bank.calls(
+    "kv_cache_bytes",
+    [
+        call(dict(_LLAMA2), 1),
+        call(dict(_LLAMA3), 1000),
+        call(dict(_QWEN3), 512, batch=3),
+        call(dict(_SMOL), 100, bits=4),
+        call(dict(_GEMMA2), 4000),
+        call(dict(_GEMMA2), 6000),
+        call(dict(_MISTRAL), 20000),
+        call(dict(_LLAMA3), 0),
+        call(_without_head_size(_QWEN3), 10),
+        call(dict(_LLAMA3), -1),
+    ],
+)
+
+
+def _bytes(shape, n_tokens, batch=1, bits=16, **other):
+    shape = {**shape, **other}
+    if shape.get("head_dim") is None:
+        raise ValueError("the head size is missing")
+    if n_tokens < 0:
+        raise ValueError("below 0")
+    sliding = shape["n_sliding_layers"]
+    held = n_tokens * (shape["n_layers"] - sliding)
+    if sliding:
+        held += min(n_tokens, shape["sliding_window"]) * sliding
+    return 2 * held * shape["n_kv_heads"] * shape["head_dim"] * batch * bits // 8
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "Half is missing: a key *and* a value are kept for every token.",
+)
+def bytes_of_keys_only(shape, n_tokens, batch=1, bits=16):
+    return _bytes(shape, n_tokens, batch, bits) // 2
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "You count the query heads. Only the key/value heads (`n_kv_heads`) keep anything.",
+)
+def bytes_of_query_heads(shape, n_tokens, batch=1, bits=16):
+    return _bytes(shape, n_tokens, batch, bits, n_kv_heads=shape["n_heads"])
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "The head size is worked out as width / heads. It stands on its own in the shape, and in some "
+    "models it is another number (Qwen3-0.6B: 128, not 1024 / 16).",
+)
+def bytes_of_width_over_heads(shape, n_tokens, batch=1, bits=16):
+    _bytes(shape, n_tokens)
+    return _bytes(shape, n_tokens, batch, bits, head_dim=shape["width"] // shape["n_heads"])
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "This is the cache of a single layer. Every layer keeps keys and values of its own.",
+)
+def bytes_of_one_layer(shape, n_tokens, batch=1, bits=16):
+    return _bytes(shape, n_tokens, batch, bits) // shape["n_layers"]
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "`batch` is not used: texts do not share their keys and values.",
+)
+def bytes_without_batch(shape, n_tokens, batch=1, bits=16):
+    return _bytes(shape, n_tokens, 1, bits)
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "These are bits, not bytes: eight bits are one byte.",
+)
+def bytes_in_bits(shape, n_tokens, batch=1, bits=16):
+    return _bytes(shape, n_tokens, batch, bits) * 8
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "`bits` is not used: you always take 2 bytes a number.",
+)
+def bytes_always_sixteen(shape, n_tokens, batch=1, bits=16):
+    return _bytes(shape, n_tokens, batch, 16)
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "Your memory grows with the square of the length. That is the number of scores, and they are "
+    "not kept; a key and a value per token are.",
+)
+def bytes_squared(shape, n_tokens, batch=1, bits=16):
+    return _bytes(shape, n_tokens, batch, bits) * n_tokens
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "The sliding window is not used: a sliding layer keeps no more than its last "
+    "`sliding_window` tokens.",
+)
+def bytes_without_window(shape, n_tokens, batch=1, bits=16):
+    return _bytes(shape, n_tokens, batch, bits, n_sliding_layers=0)
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "The sliding window is used on every layer. Only `n_sliding_layers` of them slide, the others "
+    "keep the whole text.",
+)
+def bytes_window_everywhere(shape, n_tokens, batch=1, bits=16):
+    sliding = shape["n_layers"] if shape["sliding_window"] else 0
+    return _bytes(shape, n_tokens, batch, bits, n_sliding_layers=sliding)
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "Sliding layers count with their whole window even when the text is shorter. They keep "
+    "min(n_tokens, sliding_window) tokens.",
+)
+def bytes_window_always_full(shape, n_tokens, batch=1, bits=16):
+    _bytes(shape, n_tokens)
+    sliding = shape["n_sliding_layers"]
+    held = n_tokens * (shape["n_layers"] - sliding) + sliding * (shape["sliding_window"] or 0)
+    return 2 * held * shape["n_kv_heads"] * shape["head_dim"] * batch * bits // 8
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "This is the number of GiB (or MiB, KiB), not of bytes. Leave dividing to whoever prints it.",
+)
+def bytes_in_gib(shape, n_tokens, batch=1, bits=16):
+    return _bytes(shape, n_tokens, batch, bits) / GIB
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "You count the full width for each token: that is what *all* query heads together would need, "
+    "if each had keys of its own.",
+)
+def bytes_of_the_width(shape, n_tokens, batch=1, bits=16):
+    return _bytes(shape, n_tokens, batch, bits, n_kv_heads=1, head_dim=shape["width"])
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "When the shape has no head size, you guess it. A guess is wrong for some models and nobody "
+    "would notice: raise a ValueError.",
+)
+def bytes_guesses_head_size(shape, n_tokens, batch=1, bits=16):
+    guess = shape.get("head_dim") or shape["width"] // shape["n_heads"]
+    return _bytes(shape, n_tokens, batch, bits, head_dim=guess)
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "A missing head size ends in a KeyError (or TypeError) from deep inside. Raise a ValueError "
+    "that says what is missing.",
+)
+def bytes_raises_key_error(shape, n_tokens, batch=1, bits=16):
+    shape["head_dim"] * 1
+    return _bytes(shape, n_tokens, batch, bits)
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "A negative number of tokens gives a negative memory: raise a ValueError.",
+)
+def bytes_below_zero(shape, n_tokens, batch=1, bits=16):
+    return int(math.copysign(_bytes(shape, abs(n_tokens), batch, bits), n_tokens))
+
+
+@bank.variant("kv_cache_bytes")
+def bytes_layer_by_layer(shape, n_tokens, batch=1, bits=16):
+    if shape.get("head_dim") is None:
+        raise ValueError("the head size is missing")
+    if n_tokens < 0:
+        raise ValueError("below 0")
+    total = 0
+    for layer in range(shape["n_layers"]):
+        held = n_tokens
+        if layer < shape["n_sliding_layers"]:
+            held = min(held, shape["sliding_window"])
+        for _ in ("keys", "values"):
+            total += batch * held * shape["n_kv_heads"] * shape["head_dim"]
+    return total * bits // 8
+
+
+@bank.variant("kv_cache_bytes")
+def bytes_with_fractions(shape, n_tokens, batch=1, bits=16):
+    if "head_dim" not in shape or shape["head_dim"] is None or n_tokens < 0:
+        raise ValueError("the shape lacks its head size, or there are fewer than 0 tokens")
+    window = shape["sliding_window"] or n_tokens
+    layers = [n_tokens] * (shape["n_layers"] - shape["n_sliding_layers"])
+    layers += [min(window, n_tokens)] * shape["n_sliding_layers"]
+    return int(2 * batch * shape["n_kv_heads"] * shape["head_dim"] * (bits / 8) * sum(layers))
+
+
+@bank.variant("kv_cache_bytes")
+def bytes_as_a_float(shape, n_tokens, batch=1, bits=16):
+    return float(_bytes(shape, n_tokens, batch, bits))
+
+
+# max_context
+
+bank.calls(
+    "max_context",
+    [
+        call(dict(_LLAMA3), 16 * GIB),
+        call(dict(_LLAMA3), 80 * GIB),
+        call(dict(_LLAMA3), 12 * GIB),
+        call(dict(_LLAMA2), 15 * GIB, batch=2),
+        call(dict(_LLAMA3), 16 * GIB, bits=8),
+        call(dict(_GEMMA2), 18 * GIB),
+        call(dict(_GEMMA2), 19 * GIB),
+        call(dict(_MISTRAL), 24 * GIB),
+        call(dict(_LLAMA3), _LLAMA3["weight_bytes"] + 5 * 131072),
+        call(dict(_LLAMA3), _LLAMA3["weight_bytes"] + 5 * 131072 - 1),
+        call(_without_head_size(_QWEN3), 16 * GIB),
+    ],
+)
+
+
+def _longest(shape, memory_bytes, batch=1, bits=16, weights=None, **other):
+    room = memory_bytes - (shape["weight_bytes"] if weights is None else weights)
+    if room < _bytes(shape, 1, batch, bits, **other):
+        return 0
+    low, high = 1, shape["max_tokens"]
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _bytes(shape, middle, batch, bits, **other) <= room:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+@bank.mistake(
+    "max_context",
+    "The weights are forgotten: they lie in the same memory and come first.",
+)
+def longest_without_weights(shape, memory_bytes, batch=1, bits=16):
+    return _longest(shape, memory_bytes, batch, bits, weights=0)
+
+
+@bank.mistake(
+    "max_context",
+    "More tokens than the model is made for: `max_tokens` is a limit, too, however large the card.",
+)
+def longest_without_limit(shape, memory_bytes, batch=1, bits=16):
+    return _longest({**shape, "max_tokens": 2**33}, memory_bytes, batch, bits)
+
+
+@bank.mistake(
+    "max_context",
+    "A negative number where not even the weights fit: return 0.",
+)
+def longest_below_zero(shape, memory_bytes, batch=1, bits=16):
+    room = memory_bytes - shape["weight_bytes"]
+    if room < 0:
+        return room // _bytes(shape, 1, batch, bits)
+    return _longest(shape, memory_bytes, batch, bits)
+
+
+@bank.mistake(
+    "max_context",
+    "One token too many at the edge: the last one must fit as a whole. Round down.",
+)
+def longest_rounds_up(shape, memory_bytes, batch=1, bits=16):
+    found = _longest(shape, memory_bytes, batch, bits)
+    room = memory_bytes - shape["weight_bytes"]
+    if 0 < found < shape["max_tokens"] and _bytes(shape, found, batch, bits) < room:
+        found += 1
+    return found
+
+
+@bank.mistake(
+    "max_context",
+    "One token too few: a cache that fills the memory to the last byte still fits (≤, not <).",
+)
+def longest_wants_a_byte_free(shape, memory_bytes, batch=1, bits=16):
+    return _longest(shape, memory_bytes - 1, batch, bits)
+
+
+@bank.mistake(
+    "max_context",
+    "`batch` is not used: each text of the batch needs a cache of its own.",
+)
+def longest_without_batch(shape, memory_bytes, batch=1, bits=16):
+    return _longest(shape, memory_bytes, 1, bits)
+
+
+@bank.mistake(
+    "max_context",
+    "`bits` is not used: a cache of 8-bit numbers holds twice as many tokens.",
+)
+def longest_always_sixteen(shape, memory_bytes, batch=1, bits=16):
+    return _longest(shape, memory_bytes, batch, 16)
+
+
+@bank.mistake(
+    "max_context",
+    "`bits` shrinks the weights too. It is about the cache; the weights' bytes stand in the shape.",
+)
+def longest_shrinks_weights(shape, memory_bytes, batch=1, bits=16):
+    return _longest(shape, memory_bytes, batch, bits, weights=shape["weight_bytes"] * bits // 16)
+
+
+@bank.mistake(
+    "max_context",
+    "You divide by the bytes of the first token. Where layers slide, a token past the window costs "
+    "less than one before it: look for the longest text that fits.",
+)
+def longest_by_division(shape, memory_bytes, batch=1, bits=16):
+    room = max(memory_bytes - shape["weight_bytes"], 0)
+    return min(room // _bytes(shape, 1, batch, bits), shape["max_tokens"])
+
+
+@bank.mistake(
+    "max_context",
+    "The batch's weights are counted once per text. All texts are read with the same weights.",
+)
+def longest_weights_per_text(shape, memory_bytes, batch=1, bits=16):
+    return _longest(shape, memory_bytes, batch, bits, weights=batch * shape["weight_bytes"])
+
+
+@bank.mistake(
+    "max_context",
+    "The result is the memory that is left, not the number of tokens that fit in it.",
+)
+def longest_returns_bytes(shape, memory_bytes, batch=1, bits=16):
+    _bytes(shape, 1)
+    return max(memory_bytes - shape["weight_bytes"], 0)
+
+
+@bank.mistake(
+    "max_context",
+    "Query heads are counted where the key/value heads (`n_kv_heads`) keep the cache.",
+)
+def longest_with_query_heads(shape, memory_bytes, batch=1, bits=16):
+    return _longest(shape, memory_bytes, batch, bits, n_kv_heads=shape["n_heads"])
+
+
+@bank.mistake(
+    "max_context",
+    "When the shape has no head size, you guess it. Raise a ValueError instead.",
+)
+def longest_guesses_head_size(shape, memory_bytes, batch=1, bits=16):
+    shape = {"head_dim": shape["width"] // shape["n_heads"], **shape}
+    return _longest(shape, memory_bytes, batch, bits)
+
+
+@bank.mistake(
+    "max_context",
+    "Just past the sliding window a few tokens more would fit: there, too, a token costs only what "
+    "the full layers keep.",
+    visible=False,
+)
+def longest_by_division_up_to_the_window(shape, memory_bytes, batch=1, bits=16):
+    found = longest_by_division(shape, memory_bytes, batch, bits)
+    if found > (shape["sliding_window"] or found):
+        found = _longest(shape, memory_bytes, batch, bits)
+    return found
+
+
+@bank.variant("max_context")
+def longest_by_solving(shape, memory_bytes, batch=1, bits=16):
+    if shape.get("head_dim") is None:
+        raise ValueError("the head size is missing")
+    room = (memory_bytes - shape["weight_bytes"]) * 8
+    per_layer = 2 * shape["n_kv_heads"] * shape["head_dim"] * batch * bits
+    full = shape["n_layers"] - shape["n_sliding_layers"]
+    n = max(room, 0) // (per_layer * shape["n_layers"])
+    if shape["n_sliding_layers"] and n >= shape["sliding_window"]:
+        rest = room - per_layer * shape["n_sliding_layers"] * shape["sliding_window"]
+        n = rest // (per_layer * full) if full else shape["max_tokens"]
+    return min(n, shape["max_tokens"])
+
+
+@bank.variant("max_context")
+def longest_by_doubling_steps(shape, memory_bytes, batch=1, bits=16):
+    room = memory_bytes - shape["weight_bytes"]
+    found, step = 0, 1 << 21
+    while step:
+        longer = found + step
+        if longer <= shape["max_tokens"] and _bytes(shape, longer, batch, bits) <= room:
+            found = longer
+        step //= 2
+    if "head_dim" not in shape:
+        raise ValueError("the head size is missing")
+    return found

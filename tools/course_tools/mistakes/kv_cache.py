@@ -1,0 +1,2308 @@
+"""How learners get the KV cache lesson's exercises wrong, and what else is right."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from course_tools.mistakes.bank import Bank, Given, call, get, method
+
+from llm_memory.model import rotate
+from llm_memory.shapes import cache_bytes, model_shape
+
+bank = Bank("kv_cache")
+
+
+def _numbers(seed: int, *shape: int) -> torch.Tensor:
+    """Return numbers with two decimals, so that a fingerprint file holds them exactly."""
+    return torch.from_numpy(np.round(np.random.RandomState(seed).standard_normal(shape), 2))
+
+
+def _best(logits: torch.Tensor) -> int:
+    return int(logits[0, -1].argmax())
+
+
+def _need(prompt: list[int]) -> None:
+    if len(prompt) == 0:
+        raise ValueError("the prompt is empty")
+
+
+# generate_without_cache
+
+bank.calls(
+    "generate_without_cache",
+    [
+        call(Given("small_model"), [3, 17, 8, 1, 25], 4),
+        call(Given("small_model"), [6, 2], 0),
+        call(Given("small_model"), [], 0),
+    ],
+)
+
+
+@bank.mistake(
+    "generate_without_cache",
+    "Only the new tokens come back. The result is the whole text: the prompt, then what was added.",
+)
+def plain_returns_new_tokens_only(model, prompt, n_new):
+    return plain_by_tensor(model, prompt, n_new)[len(prompt) :]
+
+
+@bank.mistake(
+    "generate_without_cache",
+    "There is one token more than asked for: count how often your loop runs, also when n_new is 0.",
+)
+def plain_adds_one_more(model, prompt, n_new):
+    return plain_by_tensor(model, prompt, n_new + 1)
+
+
+@bank.mistake(
+    "generate_without_cache",
+    "Each pass reads only the newest token, so the model has forgotten all the others. Without a "
+    "cache the whole text must be read again, each time.",
+)
+def plain_reads_newest_only(model, prompt, n_new):
+    _need(prompt)
+    ids = list(prompt)
+    for step in range(n_new):
+        ids.append(_best(model(ids if step == 0 else ids[-1:])))
+    return ids
+
+
+@bank.mistake(
+    "generate_without_cache",
+    "The prediction is taken from the first position. Row t scores what follows token t: what "
+    "follows the text stands in the last row.",
+)
+def plain_uses_first_row(model, prompt, n_new):
+    _need(prompt)
+    ids = list(prompt)
+    for _ in range(n_new):
+        ids.append(int(model(ids)[0, 0].argmax()))
+    return ids
+
+
+@bank.mistake(
+    "generate_without_cache",
+    "The prediction stays the one after the prompt: the new tokens are not given to the model.",
+)
+def plain_reads_prompt_only(model, prompt, n_new):
+    _need(prompt)
+    return list(prompt) + [_best(model(prompt)) for _ in range(n_new)]
+
+
+@bank.mistake(
+    "generate_without_cache",
+    "The list that was passed in has grown: whoever called still needs the prompt. Work on a copy, "
+    "list(prompt).",
+)
+def plain_changes_prompt(model, prompt, n_new):
+    _need(prompt)
+    for _ in range(n_new):
+        prompt.append(_best(model(prompt)))
+    return prompt
+
+
+@bank.mistake(
+    "generate_without_cache",
+    "An empty prompt was let through. There is nothing to continue: raise a ValueError, also when "
+    "n_new is 0.",
+)
+def plain_accepts_empty_prompt(model, prompt, n_new):
+    ids = list(prompt)
+    for _ in range(n_new):
+        ids.append(_best(model(ids)))
+    return ids
+
+
+@bank.mistake(
+    "generate_without_cache",
+    "The tokens are still tensors. `int(...)` makes a number of each.",
+)
+def plain_returns_tensors(model, prompt, n_new):
+    _need(prompt)
+    ids = list(prompt)
+    for _ in range(n_new):
+        ids.append(model(ids)[0, -1].argmax())
+    return ids
+
+
+@bank.mistake(
+    "generate_without_cache",
+    "One token is left out: after the last pass, its best token belongs to the text, too.",
+)
+def plain_stops_early(model, prompt, n_new):
+    return plain_by_tensor(model, prompt, max(0, n_new - 1))
+
+
+@bank.mistake(
+    "generate_without_cache",
+    "With n_new 0 the model is still run. There is nothing to add, so nothing has to pass.",
+    visible=False,
+)
+def plain_runs_once_too_often(model, prompt, n_new):
+    _need(prompt)
+    ids = list(prompt)
+    logits = model(ids)
+    for _ in range(n_new):
+        ids.append(_best(logits))
+        logits = model(ids)
+    return ids
+
+
+@bank.mistake(
+    "generate_without_cache",
+    "The prompt is cut to the model's window. That is a decision of its own; here the model warns "
+    "and goes on.",
+    visible=False,
+)
+def plain_cuts_to_window(model, prompt, n_new):
+    _need(prompt)
+    ids = list(prompt)
+    for _ in range(n_new):
+        ids.append(_best(model(ids[-model.config.window :])))
+    return ids
+
+
+@bank.variant("generate_without_cache")
+def plain_by_tensor(model, prompt, n_new):
+    _need(prompt)
+    ids = torch.tensor([prompt])
+    for _ in range(n_new):
+        new = model(ids)[:, -1:].argmax(-1)
+        ids = torch.cat((ids, new), dim=1)
+    return ids[0].tolist()
+
+
+@bank.variant("generate_without_cache")
+def plain_by_recursion(model, prompt, n_new):
+    _need(prompt)
+    if n_new == 0:
+        return list(prompt)
+    longer = [*prompt, _best(model(prompt))]
+    return plain_by_recursion(model, longer, n_new - 1)
+
+
+@bank.variant("generate_without_cache")
+def plain_by_while(model, prompt, n_new):
+    if not prompt:
+        raise ValueError("nothing to continue")
+    ids = [*prompt]
+    while len(ids) < len(prompt) + n_new:
+        ids += model(torch.tensor(ids)).argmax(-1)[0, -1:].tolist()
+    return ids
+
+
+# KVCache
+
+_K, _V = _numbers(11, 1, 2, 5, 2), _numbers(12, 1, 2, 5, 2)
+_K1, _V1 = _numbers(13, 1, 2, 5, 2), _numbers(14, 1, 2, 5, 2)
+
+
+def _part(first: int, last: int) -> list[dict]:
+    """Append tokens `first` to `last` to both layers."""
+    part = slice(first, last)
+    return [
+        method("append", 0, _K[:, :, part], _V[:, :, part]),
+        method("append", 1, _K1[:, :, part], _V1[:, :, part]),
+    ]
+
+
+bank.calls(
+    "KVCache",
+    [
+        call(2),
+        get("n_seen"),
+        *_part(0, 2),
+        get("n_seen"),
+        *_part(2, 3),
+        *_part(3, 5),
+        get("n_seen"),
+        method("append", 0, _numbers(15, 1, 2, 1, 3), _numbers(16, 1, 2, 1, 3)),
+        method("append", 0, _numbers(15, 1, 1, 1, 2), _numbers(16, 1, 1, 1, 2)),
+        method("reset"),
+        get("n_seen"),
+        method("append", 0, _K[:, :, :1], _V[:, :, :1]),
+    ],
+)
+
+
+def _mask(n_new: int, n_keys: int) -> torch.Tensor:
+    columns, rows = torch.arange(n_keys), torch.arange(n_keys - n_new, n_keys)
+    return columns <= rows[:, None]
+
+
+def _fits(k, v, held) -> None:
+    """Raise ValueError where k and v fit neither each other nor what is held."""
+    if k.shape != v.shape:
+        raise ValueError("keys and values differ in shape")
+    if held is not None:
+        old = held.shape
+        if (k.shape[0], k.shape[1], k.shape[3]) != (old[0], old[1], old[3]):
+            raise ValueError(f"{tuple(k.shape)} does not fit {tuple(old)}")
+
+
+class _Cache:
+    """The right cache, in parts that a mistake can replace."""
+
+    def __init__(self, n_layers):
+        self.n_layers = n_layers
+        self.reset()
+
+    def reset(self):
+        self.k, self.v = [None] * self.n_layers, [None] * self.n_layers
+
+    @property
+    def n_seen(self):
+        return 0 if self.k[-1] is None else self.k[-1].shape[2]
+
+    def fits(self, layer, k, v):
+        _fits(k, v, self.k[layer])
+
+    def join(self, held, new):
+        return new if held is None else torch.cat((held, new), dim=2)
+
+    def mask(self, n_new, n_keys):
+        return _mask(n_new, n_keys)
+
+    def append(self, layer, k, v):
+        self.fits(layer, k, v)
+        self.k[layer], self.v[layer] = self.join(self.k[layer], k), self.join(self.v[layer], v)
+        keys, values = self.k[layer], self.v[layer]
+        return keys, values, self.mask(k.shape[2], keys.shape[2])
+
+
+@bank.mistake(
+    "KVCache",
+    "The new keys and values replace the old ones: after two appends only the last is held. "
+    "Join them, along the axis of the tokens.",
+)
+class CacheReplaces(_Cache):
+    def join(self, held, new):
+        return new
+
+
+@bank.mistake(
+    "KVCache",
+    "The first append returns the right thing but holds nothing: the prompt (prefill) must stay in "
+    "the cache, too.",
+)
+class CacheForgetsPrefill(_Cache):
+    def __init__(self, n_layers):
+        super().__init__(n_layers)
+
+    def reset(self):
+        super().reset()
+        self.first = [True] * self.n_layers
+
+    @property
+    def n_seen(self):
+        return 0 if self.first[-1] else sum(k.shape[2] for k in [self.k[-1]] if k is not None)
+
+    def append(self, layer, k, v):
+        if self.first[layer]:
+            self.first[layer] = False
+            return k, v, _mask(k.shape[2], k.shape[2])
+        return super().append(layer, k, v)
+
+
+@bank.mistake(
+    "KVCache",
+    "The keys grow, the values do not: every key needs its value.",
+)
+class CacheDoesNotAppendValues(_Cache):
+    def append(self, layer, k, v):
+        self.fits(layer, k, v)
+        self.k[layer], self.v[layer] = self.join(self.k[layer], k), v
+        return self.k[layer], v, _mask(k.shape[2], self.k[layer].shape[2])
+
+
+@bank.mistake(
+    "KVCache",
+    "The tensors are joined along the heads (dim=1). Tokens are axis 2 of (B, H_kv, L, D).",
+)
+class CacheJoinsHeads(_Cache):
+    def join(self, held, new):
+        return new if held is None else torch.cat((held, new), dim=1)
+
+
+@bank.mistake(
+    "KVCache",
+    "The tensors are joined along the head size (the last axis). Tokens are axis 2 of "
+    "(B, H_kv, L, D).",
+)
+class CacheJoinsNumbers(_Cache):
+    def join(self, held, new):
+        return new if held is None else torch.cat((held, new), dim=-1)
+
+
+@bank.mistake(
+    "KVCache",
+    "All layers share one store: layer 1 gets layer 0's keys as well. Each layer has keys and "
+    "values of its own.",
+)
+class CacheSharesLayers(_Cache):
+    def __init__(self, n_layers):
+        super().__init__(1)
+
+    def append(self, layer, k, v):
+        return super().append(0, k, v)
+
+
+@bank.mistake(
+    "KVCache",
+    "reset() leaves the old text in the cache, and the next text begins with it.",
+)
+class CacheNeverResets(_Cache):
+    def __init__(self, n_layers):
+        self.n_layers = n_layers
+        super().reset()
+
+    def reset(self):
+        pass
+
+
+@bank.mistake(
+    "KVCache",
+    "n_seen counts each token once for every layer. A token that passes through all layers is "
+    "still one token.",
+)
+class CacheCountsEveryLayer(_Cache):
+    @property
+    def n_seen(self):
+        return sum(k.shape[2] for k in self.k if k is not None)
+
+
+@bank.mistake(
+    "KVCache",
+    "n_seen counts calls of append, not tokens: a prompt of 5 tokens is one call.",
+)
+class CacheCountsCalls(_Cache):
+    def reset(self):
+        super().reset()
+        self.calls = 0
+
+    @property
+    def n_seen(self):
+        return self.calls
+
+    def append(self, layer, k, v):
+        done = super().append(layer, k, v)
+        self.calls += layer == 0
+        return done
+
+
+@bank.mistake(
+    "KVCache",
+    "Your mask is True everywhere. For one new token that is right; when several come at once, the "
+    "first must not see those after it.",
+)
+class CacheMasksNothing(_Cache):
+    def mask(self, n_new, n_keys):
+        return torch.ones(n_new, n_keys, dtype=torch.bool)
+
+
+@bank.mistake(
+    "KVCache",
+    "Your mask is a staircase that starts at the first key, so a new token sees only the beginning "
+    "of the text. The last new token sees everything: start the staircase S − L columns later.",
+)
+class CacheMaskTopLeft(_Cache):
+    def mask(self, n_new, n_keys):
+        return torch.ones(n_new, n_keys, dtype=torch.bool).tril()
+
+
+@bank.mistake(
+    "KVCache",
+    "Your mask is the wrong way round: True means *may attend*.",
+)
+class CacheMaskInverted(_Cache):
+    def mask(self, n_new, n_keys):
+        return ~_mask(n_new, n_keys)
+
+
+@bank.mistake(
+    "KVCache",
+    "Your mask hides a token from itself: the staircase is one column short.",
+)
+class CacheMaskWithoutDiagonal(_Cache):
+    def mask(self, n_new, n_keys):
+        return torch.ones(n_new, n_keys, dtype=torch.bool).tril(n_keys - n_new - 1)
+
+
+@bank.mistake(
+    "KVCache",
+    "Your mask is for the new tokens among themselves, (L, L). It needs a column for every key "
+    "that is held, (L, S).",
+)
+class CacheMaskSquare(_Cache):
+    def mask(self, n_new, n_keys):
+        return _mask(n_new, n_new)
+
+
+@bank.mistake(
+    "KVCache",
+    "The newest keys come first. Keep the order of the text: what is held, then what is new.",
+)
+class CachePutsNewFirst(_Cache):
+    def join(self, held, new):
+        return new if held is None else torch.cat((new, held), dim=2)
+
+
+@bank.mistake(
+    "KVCache",
+    "Only the new keys and values come back. The attention needs all of them.",
+)
+class CacheReturnsNewOnly(_Cache):
+    def append(self, layer, k, v):
+        super().append(layer, k, v)
+        return k, v, _mask(k.shape[2], k.shape[2])
+
+
+@bank.mistake(
+    "KVCache",
+    "append returns only keys and values; the mask, who may see whom, is missing.",
+)
+class CacheReturnsNoMask(_Cache):
+    def append(self, layer, k, v):
+        return super().append(layer, k, v)[:2]
+
+
+@bank.mistake(
+    "KVCache",
+    "A tensor of another shape raises torch's own error. Compare the shapes first, and raise a "
+    "ValueError that names them.",
+)
+class CacheLeavesErrorToTorch(_Cache):
+    def fits(self, layer, k, v):
+        if k.shape != v.shape:
+            raise ValueError("keys and values differ in shape")
+
+
+@bank.mistake(
+    "KVCache",
+    "The keys were stored before the values turned out not to fit, so the cache is spoilt by an "
+    "append that failed. Check first, then store.",
+    visible=False,
+)
+class CacheStoresBeforeChecking(_Cache):
+    def append(self, layer, k, v):
+        _fits(k, k, self.k[layer])
+        self.k[layer] = self.join(self.k[layer], k)
+        _fits(v, v, self.v[layer])
+        if k.shape != v.shape:
+            raise ValueError("keys and values differ in shape")
+        self.v[layer] = self.join(self.v[layer], v)
+        return self.k[layer], self.v[layer], _mask(k.shape[2], self.k[layer].shape[2])
+
+
+@bank.mistake(
+    "KVCache",
+    "Two caches share one list, because it is made once for the class. Make it in __init__.",
+    visible=False,
+)
+class CacheSharesAmongObjects(_Cache):
+    k: list = [None] * 8
+    v: list = [None] * 8
+
+    def __init__(self, n_layers):
+        self.n_layers = n_layers
+        CacheSharesAmongObjects.k[:] = [None] * 8
+        CacheSharesAmongObjects.v[:] = [None] * 8
+
+    def reset(self):
+        CacheSharesAmongObjects.k[:] = [None] * 8
+        CacheSharesAmongObjects.v[:] = [None] * 8
+
+    @property
+    def n_seen(self):
+        return 0 if self.k[self.n_layers - 1] is None else self.k[self.n_layers - 1].shape[2]
+
+
+@bank.variant("KVCache")
+class CacheOfChunks:
+    """Chunks in lists, joined on reading."""
+
+    def __init__(self, n_layers):
+        self.n_layers = n_layers
+        self.reset()
+
+    def reset(self):
+        self.chunks = [[] for _ in range(self.n_layers)]
+        self.n_seen = 0
+
+    def append(self, layer, k, v):
+        chunks = self.chunks[layer]
+        _fits(k, v, chunks[0][0] if chunks else None)
+        chunks.append((k, v))
+        if layer == 0:
+            self.n_seen += k.shape[2]
+        keys = torch.cat([k for k, _ in chunks], dim=2)
+        values = torch.cat([v for _, v in chunks], dim=2)
+        return keys, values, _mask(k.shape[2], keys.shape[2])
+
+
+@bank.variant("KVCache")
+class CacheThatDoubles:
+    """Memory that doubles when it is full."""
+
+    def __init__(self, n_layers):
+        self.n_layers = n_layers
+        self.reset()
+
+    def reset(self):
+        self.room = {}
+        self.used = dict.fromkeys(range(self.n_layers), 0)
+
+    @property
+    def n_seen(self):
+        return self.used[self.n_layers - 1]
+
+    def append(self, layer, k, v):
+        room, old = self.room.get(layer), self.used[layer]
+        _fits(k, v, None if room is None else room[0])
+        end = old + k.shape[2]
+        if room is None or end > room.shape[3]:
+            bigger = torch.zeros(2, *k.shape[:2], 2 * end, k.shape[3], dtype=k.dtype)
+            if room is not None:
+                bigger[:, :, :, :old] = room[:, :, :, :old]
+            self.room[layer] = room = bigger
+        room[0, :, :, old:end], room[1, :, :, old:end] = k, v
+        self.used[layer] = end
+        return (
+            room[0, :, :, :end],
+            room[1, :, :, :end],
+            torch.arange(end) <= torch.arange(old, end)[:, None],
+        )
+
+
+@bank.variant("KVCache")
+class CacheOfTokens:
+    """One small tensor a token, stacked on reading; the mask by a loop."""
+
+    def __init__(self, n_layers):
+        self.n_layers = n_layers
+        self.reset()
+
+    def reset(self):
+        self.tokens = {layer: [] for layer in range(self.n_layers)}
+
+    @property
+    def n_seen(self):
+        return min(len(tokens) for tokens in self.tokens.values())
+
+    def append(self, layer, k, v):
+        tokens = self.tokens[layer]
+        _fits(k, v, tokens[0][0].unsqueeze(2) if tokens else None)
+        old = len(tokens)
+        tokens.extend((k[:, :, i].clone(), v[:, :, i].clone()) for i in range(k.shape[2]))
+        rows = [[s <= old + i for s in range(len(tokens))] for i in range(k.shape[2])]
+        keys, values = (torch.stack(list(column), dim=2) for column in zip(*tokens, strict=True))
+        return keys, values, torch.tensor(rows)
+
+
+# cached_attention_layer
+
+_X = _numbers(21, 1, 5, 24)
+
+bank.calls(
+    "cached_attention_layer",
+    [
+        call(_X[:, :2], Given("layer"), Given("cache"), 0, 0),
+        call(_X[:, 2:3], Given("layer"), Given("cache"), 0, 2),
+        call(_X[:, 3:], Given("layer"), Given("cache"), 0, 3),
+        call(0.5 * _X[:, :1], Given("layer"), Given("cache"), 1, 0),
+        call(0.5 * _X[:, 1:3], Given("layer"), Given("cache"), 1, 1),
+    ],
+)
+
+
+def _heads(x, w, size):
+    return (x @ w.T).unflatten(-1, (-1, size)).transpose(1, 2)
+
+
+def _attend(q, k, v, mask=None, scale=None, causal=False):
+    return F.scaled_dot_product_attention(
+        q, k, v, mask, is_causal=causal, enable_gqa=True, scale=scale
+    )
+
+
+def _merge(x):
+    return x.transpose(1, 2).flatten(2)
+
+
+def _layer(x, weights, cache, layer, start, turn=None, read=None, attend=_attend, merge=_merge):
+    """The right layer, in parts that a mistake can replace."""
+    size, base = weights.head_dim, weights.rope_theta
+    q, k, v = (_heads(x, w, size) for w in (weights.w_q, weights.w_k, weights.w_v))
+    positions = torch.arange(start, start + x.shape[1])
+    if turn is None:
+        q, k = rotate(q, positions, base=base), rotate(k, positions, base=base)
+    else:
+        q, k, v = turn(q, k, v, positions, base)
+    keys, values, mask = (read or cache.append)(layer, k, v)
+    return merge(attend(q, keys, values, mask)) @ weights.w_o.T
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "The positions start at 0 in every call. After the prefill, a new token stands at `start`, "
+    "behind all that is in the cache.",
+)
+def layer_restarts_positions(x, weights, cache, layer, start):
+    return _layer(x, weights, cache, layer, 0)
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "After the prefill, the positions are one too high: the first new token stands at `start`.",
+)
+def layer_is_one_position_ahead(x, weights, cache, layer, start):
+    return _layer(x, weights, cache, layer, start + (start > 0))
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "After the prefill, the positions are one too low, so two tokens stand at the same place.",
+)
+def layer_is_one_position_behind(x, weights, cache, layer, start):
+    return _layer(x, weights, cache, layer, max(0, start - 1))
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "All tokens of a call get the position of the first one. Token i of the call stands at "
+    "start + i.",
+)
+def layer_gives_one_position_to_all(x, weights, cache, layer, start):
+    def turn(q, k, v, positions, base):
+        same = torch.full_like(positions, start)
+        return rotate(q, same, base=base), rotate(k, same, base=base), v
+
+    return _layer(x, weights, cache, layer, start, turn)
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "The keys are not rotated: only the queries know where they stand.",
+)
+def layer_does_not_turn_keys(x, weights, cache, layer, start):
+    def turn(q, k, v, positions, base):
+        return rotate(q, positions, base=base), k, v
+
+    return _layer(x, weights, cache, layer, start, turn)
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "The queries are not rotated: only the keys know where they stand.",
+)
+def layer_does_not_turn_queries(x, weights, cache, layer, start):
+    def turn(q, k, v, positions, base):
+        return q, rotate(k, positions, base=base), v
+
+    return _layer(x, weights, cache, layer, start, turn)
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "Nothing is rotated: without positions, the order of the tokens is lost.",
+)
+def layer_turns_nothing(x, weights, cache, layer, start):
+    return _layer(x, weights, cache, layer, start, lambda q, k, v, positions, base: (q, k, v))
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "The values are rotated, too. Positions are for comparing queries with keys; what is handed "
+    "over stays as it is.",
+)
+def layer_turns_values(x, weights, cache, layer, start):
+    def turn(q, k, v, positions, base):
+        return tuple(rotate(heads, positions, base=base) for heads in (q, k, v))
+
+    return _layer(x, weights, cache, layer, start, turn)
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "This is what the usual base of 10,000 gives. Models differ: pass base=weights.rope_theta.",
+)
+def layer_uses_default_base(x, weights, cache, layer, start):
+    def turn(q, k, v, positions, base):
+        return rotate(q, positions), rotate(k, positions), v
+
+    return _layer(x, weights, cache, layer, start, turn)
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "The new tokens attend only to each other: use the keys and values that "
+    "`cache.append` returns.",
+)
+def layer_ignores_what_cache_returns(x, weights, cache, layer, start):
+    def read(layer, k, v):
+        cache.append(layer, k, v)
+        return k, v, _mask(k.shape[2], k.shape[2])
+
+    return _layer(x, weights, cache, layer, start, read=read)
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "The mask that the cache returns is not used: new tokens that come together see each other's "
+    "future.",
+)
+def layer_ignores_mask(x, weights, cache, layer, start):
+    def attend(q, k, v, mask):
+        return _attend(q, k, v)
+
+    return _layer(x, weights, cache, layer, start, attend=attend)
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "`is_causal=True` draws its staircase from the first key, as if nothing were in the cache. Use "
+    "the mask that the cache returns.",
+)
+def layer_is_causal_from_top_left(x, weights, cache, layer, start):
+    def attend(q, k, v, mask):
+        return _attend(q, k, v, causal=True)
+
+    return _layer(x, weights, cache, layer, start, attend=attend)
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "Every layer writes to layer 0 of the cache: hand `layer` on to `cache.append`.",
+)
+def layer_always_uses_layer_0(x, weights, cache, layer, start):
+    return _layer(x, weights, cache, 0, start)
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "The heads are put together by a reshape alone, which mixes tokens and heads: bring the tokens "
+    "back before the heads first.",
+)
+def layer_merges_by_reshape(x, weights, cache, layer, start):
+    def merge(heads):
+        batch, n, length, size = heads.shape
+        return heads.reshape(batch, length, n * size)
+
+    return _layer(x, weights, cache, layer, start, merge=merge)
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "The last projection, w_o, is missing, or not transposed as the others are.",
+)
+def layer_without_output_projection(x, weights, cache, layer, start):
+    size, base = weights.head_dim, weights.rope_theta
+    q, k, v = (_heads(x, w, size) for w in (weights.w_q, weights.w_k, weights.w_v))
+    positions = torch.arange(start, start + x.shape[1])
+    q, k = rotate(q, positions, base=base), rotate(k, positions, base=base)
+    return _merge(_attend(q, *cache.append(layer, k, v)))
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "The scores are not divided by √D before the softmax.",
+)
+def layer_without_scale(x, weights, cache, layer, start):
+    def attend(q, k, v, mask):
+        return _attend(q, k, v, mask, scale=1.0)
+
+    return _layer(x, weights, cache, layer, start, attend=attend)
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "The key heads are tiled over the query heads; neighbours share one: query heads 0 to g − 1 "
+    "use key head 0.",
+)
+def layer_tiles_heads(x, weights, cache, layer, start):
+    def attend(q, k, v, mask):
+        times = q.shape[1] // k.shape[1]
+        return _attend(q, k.repeat(1, times, 1, 1), v.repeat(1, times, 1, 1), mask)
+
+    return _layer(x, weights, cache, layer, start, attend=attend)
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "The key heads are repeated before they are put into the cache, which then holds the same "
+    "numbers several times. Put (B, H_kv, L, D) in, and repeat what comes out.",
+    visible=False,
+)
+def layer_caches_expanded_heads(x, weights, cache, layer, start):
+    times = weights.n_heads // weights.n_kv_heads
+
+    def read(layer, k, v):
+        return cache.append(layer, k.repeat_interleave(times, 1), v.repeat_interleave(times, 1))
+
+    return _layer(x, weights, cache, layer, start, read=read)
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "Tokens are put into the cache twice.",
+)
+def layer_appends_twice(x, weights, cache, layer, start):
+    def read(layer, k, v):
+        cache.append(layer, k, v)
+        return cache.append(layer, k, v)
+
+    return _layer(x, weights, cache, layer, start, read=read)
+
+
+@bank.variant("cached_attention_layer")
+def layer_by_package_attention(x, weights, cache, layer, start):
+    from llm_memory.model import attend
+
+    def first(q, k, v, mask):
+        return attend(q, k, v, mask)[0]
+
+    return _layer(x, weights, cache, layer, start, attend=first)
+
+
+@bank.variant("cached_attention_layer")
+def layer_by_einsum(x, weights, cache, layer, start):
+    H, H_kv, D = weights.n_heads, weights.n_kv_heads, weights.head_dim
+    q = torch.einsum("ble,hde->bhld", x, weights.w_q.unflatten(0, (H, D)))
+    k = torch.einsum("ble,hde->bhld", x, weights.w_k.unflatten(0, (H_kv, D)))
+    v = torch.einsum("ble,hde->bhld", x, weights.w_v.unflatten(0, (H_kv, D)))
+    places = start + torch.arange(x.shape[1])
+    q, k = rotate(q, places, weights.rope_theta), rotate(k, places, weights.rope_theta)
+    k, v, mask = cache.append(layer, k, v)
+    k, v = k.repeat_interleave(H // H_kv, dim=1), v.repeat_interleave(H // H_kv, dim=1)
+    scores = torch.einsum("bhld,bhsd->bhls", q, k) / D**0.5
+    shares = scores.masked_fill(~mask, -torch.inf).softmax(-1)
+    heads = torch.einsum("bhls,bhsd->bhld", shares, v)
+    return torch.einsum("bhld,ehd->ble", heads, weights.w_o.unflatten(1, (H, D)))
+
+
+@bank.variant("cached_attention_layer")
+def layer_stores_keys_unturned(x, weights, cache, layer, start):
+    """Keys are stored as they are and rotated on reading."""
+    size, base = weights.head_dim, weights.rope_theta
+    q, k, v = (_heads(x, w, size) for w in (weights.w_q, weights.w_k, weights.w_v))
+    keys, values, mask = cache.append(layer, k, v)
+    keys = rotate(keys, torch.arange(keys.shape[2]), base=base)
+    q = rotate(q, torch.arange(start, start + x.shape[1]), base=base)
+    return F.linear(_merge(_attend(q, keys, values, mask)), weights.w_o)
+
+
+# generate
+
+bank.calls(
+    "generate",
+    [
+        call(Given("small_model"), [3, 17, 8, 1, 25], 4, Given("cache")),
+        call(Given("small_model"), [11, 4, 19], 3, Given("cache")),
+        call(Given("small_model"), [6, 2], 0, Given("cache")),
+        call(Given("small_model"), [], 0, Given("cache")),
+    ],
+)
+
+
+def _generate(model, prompt, n_new, cache):
+    _need(prompt)
+    text, unread = list(prompt), list(prompt)
+    for _ in range(n_new):
+        unread = [_best(model(unread, cache=cache))]
+        text += unread
+    return text
+
+
+@bank.mistake(
+    "generate",
+    "The whole text is fed again at each step, so the cache holds the beginning several times. "
+    "After the prefill, feed only the newest token.",
+)
+def generate_feeds_everything(model, prompt, n_new, cache):
+    _need(prompt)
+    text = list(prompt)
+    for _ in range(n_new):
+        text.append(_best(model(text, cache=cache)))
+    return text
+
+
+@bank.mistake(
+    "generate",
+    "After the prefill, the last token of the prompt is fed once more: it is in the cache already. "
+    "The prefill's last row has the first new token.",
+)
+def generate_feeds_last_prompt_token_again(model, prompt, n_new, cache):
+    _need(prompt)
+    text = list(prompt)
+    if n_new:
+        model(prompt, cache=cache)
+    for _ in range(n_new):
+        text.append(_best(model(text[-1:], cache=cache)))
+    return text
+
+
+@bank.mistake(
+    "generate",
+    "The last new token is fed, too. Nothing is asked after it, and the next turn feeds it: now it "
+    "would be in the cache twice.",
+)
+def generate_feeds_the_last_token(model, prompt, n_new, cache):
+    _need(prompt)
+    text, unread = list(prompt), list(prompt)
+    for _ in range(n_new):
+        unread = [_best(model(unread, cache=cache))]
+        text += unread
+    if n_new:
+        model(unread, cache=cache)
+    return text
+
+
+@bank.mistake(
+    "generate",
+    "An earlier turn is forgotten: either your cache is emptied at the start, or it is not used, "
+    "and the whole text passes through the model at each step.",
+)
+def generate_without_using_cache(model, prompt, n_new, cache):
+    return plain_by_tensor(model, prompt, n_new)
+
+
+@bank.mistake(
+    "generate",
+    "The prompt passes through without the cache, so the steps after it know nothing of it. Hand "
+    "the cache over in the prefill, too.",
+)
+def generate_prefills_without_cache(model, prompt, n_new, cache):
+    _need(prompt)
+    text = list(prompt)
+    for step in range(n_new):
+        logits = model(text, cache=None) if step == 0 else model(text[-1:], cache=cache)
+        text.append(_best(logits))
+    return text
+
+
+@bank.mistake(
+    "generate",
+    "An earlier turn is forgotten: either your cache is emptied at the start, or it is not used, "
+    "and the whole text passes through the model at each step.",
+)
+def generate_empties_cache(model, prompt, n_new, cache):
+    from llm_memory.streaming import ModelCache
+
+    return _generate(model, prompt, n_new, ModelCache())
+
+
+@bank.mistake(
+    "generate",
+    "Only the new tokens come back. The result is the prompt, then what was added.",
+)
+def generate_returns_new_tokens_only(model, prompt, n_new, cache):
+    return _generate(model, prompt, n_new, cache)[len(prompt) :]
+
+
+@bank.mistake(
+    "generate",
+    "The prediction is taken from the first row. What follows the text stands in the last row.",
+)
+def generate_uses_first_row(model, prompt, n_new, cache):
+    _need(prompt)
+    text, unread = list(prompt), list(prompt)
+    for _ in range(n_new):
+        unread = [int(model(unread, cache=cache)[0, 0].argmax())]
+        text += unread
+    return text
+
+
+@bank.mistake(
+    "generate",
+    "An empty prompt was let through. Raise a ValueError, also when n_new is 0.",
+)
+def generate_accepts_empty_prompt(model, prompt, n_new, cache):
+    text, unread = list(prompt), list(prompt)
+    for _ in range(n_new):
+        unread = [_best(model(unread, cache=cache))]
+        text += unread
+    return text
+
+
+@bank.mistake(
+    "generate",
+    "There is one token more than asked for: the prefill already gives the first new token.",
+)
+def generate_adds_one_more(model, prompt, n_new, cache):
+    _need(prompt)
+    text = [*prompt, _best(model(prompt, cache=cache))]
+    for _ in range(n_new):
+        text.append(_best(model(text[-1:], cache=cache)))
+    return text
+
+
+@bank.mistake(
+    "generate",
+    "The list that was passed in has grown: work on a copy, list(prompt).",
+)
+def generate_changes_prompt(model, prompt, n_new, cache):
+    _need(prompt)
+    unread = prompt[:]
+    for _ in range(n_new):
+        unread = [_best(model(unread, cache=cache))]
+        prompt += unread
+    return prompt
+
+
+@bank.mistake(
+    "generate",
+    "The prompt goes through token by token: as many tokens, but many passes. The model can read "
+    "all of the prompt in one.",
+    visible=False,
+)
+def generate_prefills_one_by_one(model, prompt, n_new, cache):
+    _need(prompt)
+    text, logits = list(prompt), None
+    for token in prompt if n_new else []:
+        logits = model([token], cache=cache)
+    for step in range(n_new):
+        text.append(_best(logits))
+        if step < n_new - 1:
+            logits = model(text[-1:], cache=cache)
+    return text
+
+
+@bank.mistake(
+    "generate",
+    "With n_new 0 the prompt passes through the model all the same.",
+    visible=False,
+)
+def generate_prefills_for_nothing(model, prompt, n_new, cache):
+    _need(prompt)
+    if n_new == 0:
+        model(prompt, cache=Ignored(cache))
+        return list(prompt)
+    return _generate(model, prompt, n_new, cache)
+
+
+class Ignored:
+    """A cache that forgets: what is appended goes nowhere."""
+
+    def __init__(self, cache):
+        self.n_seen = 0
+
+    def append(self, layer, k, v):
+        return k, v, _mask(k.shape[2], k.shape[2])
+
+
+@bank.variant("generate")
+def generate_by_tensor(model, prompt, n_new, cache):
+    _need(prompt)
+    pieces = [torch.tensor([prompt])]
+    for _ in range(n_new):
+        pieces.append(model(pieces[-1], cache=cache)[:, -1:].argmax(-1))
+    return torch.cat(pieces, dim=1)[0].tolist()
+
+
+@bank.variant("generate")
+def generate_with_prefill_apart(model, prompt, n_new, cache):
+    if not prompt:
+        raise ValueError("an empty prompt")
+    if n_new == 0:
+        return list(prompt)
+    new = [_best(model(prompt, cache=cache))]
+    while len(new) < n_new:
+        new.append(_best(model([new[-1]], cache=cache)))
+    return prompt + new
+
+
+@bank.variant("generate")
+def generate_by_generator(model, prompt, n_new, cache):
+    _need(prompt)
+
+    def tokens():
+        unread = prompt
+        for _ in range(n_new):
+            unread = [model(torch.tensor(unread), cache=cache)[0, -1].argmax().item()]
+            yield unread[0]
+
+    return [*prompt, *tokens()]
+
+
+# StaticKVCache
+
+
+def _single(first: int, last: int) -> list[dict]:
+    """Append tokens `first` to `last` to both layers, in the cache's default dtype."""
+    part = slice(first, last)
+    return [
+        method("append", 0, _K[:, :, part].float(), _V[:, :, part].float()),
+        method("append", 1, _K1[:, :, part].float(), _V1[:, :, part].float()),
+    ]
+
+
+bank.calls(
+    "StaticKVCache",
+    [
+        call(2, 1, 2, 4, 2),
+        get("n_bytes"),
+        *_single(0, 2),
+        get("n_seen"),
+        method("append", 0, _K[:, :, 2:].float(), _V[:, :, 2:].float()),
+        method("append", 0, _K[:, :1, 2:3].float(), _V[:, :1, 2:3].float()),
+        *_single(2, 4),
+        get("n_seen"),
+        get("n_bytes"),
+        method("reset"),
+        get("n_seen"),
+        *_single(1, 2),
+    ],
+)
+
+
+class _Static:
+    """The right cache, in parts that a mistake can replace."""
+
+    def __init__(self, n_layers, batch, n_kv_heads, max_tokens, head_dim, dtype=torch.float32):
+        shape = (batch, n_kv_heads, max_tokens, head_dim)
+        self.keys, self.values = self.allocate(n_layers, shape, dtype)
+        self.max_tokens = max_tokens
+        self.reset()
+
+    def allocate(self, n_layers, shape, dtype):
+        keys = [torch.zeros(shape, dtype=dtype) for _ in range(n_layers)]
+        return keys, [torch.zeros_like(room) for room in keys]
+
+    @property
+    def n_bytes(self):
+        return sum(room.nbytes for room in self.keys + self.values)
+
+    def reset(self):
+        self.used = [0] * len(self.keys)
+
+    @property
+    def n_seen(self):
+        return self.used[-1]
+
+    def fits(self, layer, k, v):
+        want = self.keys[layer].shape
+        if k.shape != v.shape or (*k.shape[:2], k.shape[3]) != (*want[:2], want[3]):
+            raise ValueError("the shapes do not fit")
+
+    def has_room(self, old, n_new):
+        if old + n_new > self.max_tokens:
+            raise ValueError("the cache is full")
+
+    def write(self, room, old, new):
+        room[:, :, old : old + new.shape[2]] = new
+
+    def read(self, room, n_held):
+        return room[:, :, :n_held]
+
+    def advance(self, layer, n_new):
+        self.used[layer] += n_new
+
+    def append(self, layer, k, v):
+        self.fits(layer, k, v)
+        old, n_new = self.used[layer], k.shape[2]
+        self.has_room(old, n_new)
+        self.write(self.keys[layer], old, k)
+        self.write(self.values[layer], old, v)
+        self.advance(layer, n_new)
+        keys = self.read(self.keys[layer], old + n_new)
+        values = self.read(self.values[layer], old + n_new)
+        return keys, values, _mask(n_new, keys.shape[2])
+
+
+@bank.mistake(
+    "StaticKVCache",
+    "All of the memory comes back, also where nothing was written yet. Those zeros get a share of "
+    "the attention: return only the tokens held.",
+)
+class StaticReturnsPadding(_Static):
+    def allocate(self, n_layers, shape, dtype):
+        return [[torch.zeros(shape, dtype=dtype) for _ in range(n_layers)] for _ in range(2)]
+
+    def read(self, room, n_held):
+        return room
+
+    def append(self, layer, k, v):
+        keys, values, _ = super().append(layer, k, v)
+        return keys, values, torch.ones(k.shape[2], keys.shape[2], dtype=torch.bool)
+
+
+@bank.mistake(
+    "StaticKVCache",
+    "Every append writes to the beginning: remember how many tokens each layer holds, and write "
+    "behind them.",
+)
+class StaticAlwaysWritesAtZero(_Static):
+    def write(self, room, old, new):
+        room[:, :, : new.shape[2]] = new
+
+
+@bank.mistake(
+    "StaticKVCache",
+    "One count for all layers: layer 0 moves it on, and layer 1 leaves a hole. Each layer needs a "
+    "count of its own.",
+)
+class StaticCountsForAllLayers(_Static):
+    def advance(self, layer, n_new):
+        self.used = [self.used[0] + n_new] * len(self.used)
+
+
+@bank.mistake(
+    "StaticKVCache",
+    "All layers have the same memory: `[tensor] * n` is n times the same tensor.",
+)
+class StaticSharesLayers(_Static):
+    def allocate(self, n_layers, shape, dtype):
+        return [[torch.zeros(shape, dtype=dtype)] * n_layers for _ in range(2)]
+
+
+@bank.mistake(
+    "StaticKVCache",
+    "Keys and values have the same memory, so the values overwrite the keys.",
+)
+class StaticSharesKeysAndValues(_Static):
+    def allocate(self, n_layers, shape, dtype):
+        rooms = [torch.zeros(shape, dtype=dtype) for _ in range(n_layers)]
+        return rooms, rooms
+
+
+@bank.mistake(
+    "StaticKVCache",
+    "When the cache is full, writing begins at the front again and overwrites the first tokens. "
+    "Here a full cache is an error (the rolling cache comes next).",
+)
+class StaticOverwritesWhenFull(_Static):
+    def has_room(self, old, n_new):
+        pass
+
+    def write(self, room, old, new):
+        places = torch.arange(old, old + new.shape[2]) % self.max_tokens
+        room[:, :, places] = new
+
+
+@bank.mistake(
+    "StaticKVCache",
+    "When there is not room for all new tokens, some are dropped without a word. Raise a "
+    "ValueError.",
+)
+class StaticDropsWhatDoesNotFit(_Static):
+    def has_room(self, old, n_new):
+        pass
+
+    def append(self, layer, k, v):
+        left = self.max_tokens - self.used[layer]
+        return super().append(layer, k[:, :, :left], v[:, :, :left])
+
+
+@bank.mistake(
+    "StaticKVCache",
+    "Tokens that do not fit raise torch's own error. Say it with a ValueError that names how many "
+    "tokens there is room for.",
+)
+class StaticLeavesErrorToTorch(_Static):
+    def has_room(self, old, n_new):
+        pass
+
+
+@bank.mistake(
+    "StaticKVCache",
+    "The cache is called full one token too early: exactly max_tokens must fit.",
+)
+class StaticIsFullTooEarly(_Static):
+    def has_room(self, old, n_new):
+        if old + n_new >= self.max_tokens:
+            raise ValueError("the cache is full")
+
+
+@bank.mistake(
+    "StaticKVCache",
+    "The tokens that still fit are written before the error. An append that raises must change "
+    "nothing: look first, then write.",
+)
+class StaticWritesBeforeItRaises(_Static):
+    def append(self, layer, k, v):
+        left = self.max_tokens - self.used[layer]
+        if k.shape[2] > left and k.shape == v.shape:
+            super().append(layer, k[:, :, :left], v[:, :, :left])
+        return super().append(layer, k, v)
+
+
+@bank.mistake(
+    "StaticKVCache",
+    "One head, or a batch of 1, is spread over all heads without a word: assigning to a part of a "
+    "tensor broadcasts. Compare the shapes first.",
+)
+class StaticBroadcasts(_Static):
+    def fits(self, layer, k, v):
+        if k.shape != v.shape:
+            raise ValueError("keys and values differ in shape")
+
+
+@bank.mistake(
+    "StaticKVCache",
+    "reset() leaves the count as it is, and the next text is written behind the old one.",
+)
+class StaticNeverResets(_Static):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        super().reset()
+
+    def reset(self):
+        self.used = getattr(self, "used", None) or [0] * len(self.keys)
+
+
+@bank.mistake(
+    "StaticKVCache",
+    "Your mask is a staircase from the first key on: it must begin behind the tokens held before.",
+)
+class StaticMaskTopLeft(_Static):
+    def append(self, layer, k, v):
+        keys, values, mask = super().append(layer, k, v)
+        return keys, values, torch.ones_like(mask).tril()
+
+
+@bank.mistake(
+    "StaticKVCache",
+    "dtype is not used: the memory is always float32.",
+    visible=False,
+)
+class StaticIgnoresDtype(_Static):
+    def allocate(self, n_layers, shape, dtype):
+        return super().allocate(n_layers, shape, torch.float32)
+
+
+@bank.mistake(
+    "StaticKVCache",
+    "The memory grows with every token. Allocate it once, in __init__.",
+)
+class StaticGrows(_Static):
+    def __init__(self, n_layers, batch, n_kv_heads, max_tokens, head_dim, dtype=torch.float32):
+        self.max_tokens, self.shape = max_tokens, (batch, n_kv_heads, 0, head_dim)
+        self.n_layers, self.dtype = n_layers, dtype
+        self.reset()
+
+    def reset(self):
+        self.keys = [torch.zeros(self.shape, dtype=self.dtype) for _ in range(self.n_layers)]
+        self.values = [room.clone() for room in self.keys]
+        self.used = [0] * self.n_layers
+
+    def append(self, layer, k, v):
+        self.fits(layer, k, v)
+        self.has_room(self.used[layer], k.shape[2])
+        self.keys[layer] = torch.cat((self.keys[layer], k), dim=2)
+        self.values[layer] = torch.cat((self.values[layer], v), dim=2)
+        self.used[layer] += k.shape[2]
+        return self.keys[layer], self.values[layer], _mask(k.shape[2], self.used[layer])
+
+
+@bank.variant("StaticKVCache")
+class StaticInTwoTensors(_Static):
+    """Keys and values of all layers in one tensor each."""
+
+    def allocate(self, n_layers, shape, dtype):
+        keys = torch.zeros(n_layers, *shape, dtype=dtype)
+        return keys, keys.clone()
+
+    @property
+    def n_bytes(self):
+        return 2 * self.keys.numel() * self.keys.element_size()
+
+
+@bank.variant("StaticKVCache")
+class StaticByIndexCopy(_Static):
+    def write(self, room, old, new):
+        room.index_copy_(2, torch.arange(old, old + new.shape[2]), new)
+
+    def read(self, room, n_held):
+        return room.narrow(2, 0, n_held).clone()
+
+
+@bank.variant("StaticKVCache")
+class StaticTokensFirst(_Static):
+    """Memory laid out with the tokens first."""
+
+    def allocate(self, n_layers, shape, dtype):
+        batch, heads, most, size = shape
+        return [
+            [torch.zeros(most, batch, heads, size, dtype=dtype) for _ in range(n_layers)]
+            for _ in range(2)
+        ]
+
+    def fits(self, layer, k, v):
+        if k.shape != v.shape or k.permute(2, 0, 1, 3).shape[1:] != self.keys[layer].shape[1:]:
+            raise ValueError("the shapes do not fit")
+
+    def write(self, room, old, new):
+        room[old : old + new.shape[2]] = new.permute(2, 0, 1, 3)
+
+    def read(self, room, n_held):
+        return room[:n_held].permute(1, 2, 0, 3)
+
+
+# RollingKVCache
+
+_LONG = [_numbers(31 + i, 1, 1, 9, 2) for i in range(4)]
+
+
+def _roll(first: int, last: int) -> list[dict]:
+    part = slice(first, last)
+    return [
+        method("append", 0, _LONG[0][:, :, part], _LONG[1][:, :, part]),
+        method("append", 1, _LONG[2][:, :, part], _LONG[3][:, :, part]),
+    ]
+
+
+bank.calls(
+    "RollingKVCache",
+    [
+        call(2, 3, 1),
+        *_roll(0, 5),
+        get("n_seen"),
+        *_roll(5, 6),
+        *_roll(6, 8),
+        *_roll(8, 9),
+        get("n_seen"),
+        method("append", 0, _numbers(35, 1, 2, 1, 2), _numbers(36, 1, 2, 1, 2)),
+        method("reset"),
+        get("n_seen"),
+        method("append", 0, _LONG[0][:, :, :2], _LONG[1][:, :, :2]),
+        call(2, 0),
+    ],
+)
+
+
+class _Rolling:
+    """The right cache, in parts that a mistake can replace."""
+
+    def __init__(self, n_layers, window, n_sinks=0):
+        self.accepts(window, n_sinks)
+        self.n_layers, self.window, self.n_sinks = n_layers, window, n_sinks
+        self.reset()
+
+    def accepts(self, window, n_sinks):
+        if window < 1 or n_sinks < 0:
+            raise ValueError("window must be at least 1, n_sinks at least 0")
+
+    def reset(self):
+        self.k, self.v = [None] * self.n_layers, [None] * self.n_layers
+        self.places = [torch.arange(0)] * self.n_layers
+        self.seen = [0] * self.n_layers
+
+    @property
+    def n_seen(self):
+        return self.seen[-1]
+
+    def mask(self, places, asking):
+        gap = asking[:, None] - places
+        return (gap >= 0) & ((gap < self.window) | (places < self.n_sinks))
+
+    def keep(self, places, end):
+        return (places < self.n_sinks) | (places >= end - self.window)
+
+    def fits(self, layer, k, v):
+        _fits(k, v, self.k[layer])
+
+    def append(self, layer, k, v):
+        self.fits(layer, k, v)
+        asking = torch.arange(self.seen[layer], self.seen[layer] + k.shape[2])
+        end = self.seen[layer] = self.seen[layer] + k.shape[2]
+        places = torch.cat((self.places[layer], asking))
+        if self.k[layer] is not None:
+            k, v = torch.cat((self.k[layer], k), 2), torch.cat((self.v[layer], v), 2)
+        kept = self.keep(places, end)
+        self.k[layer], self.v[layer] = k[:, :, kept], v[:, :, kept]
+        self.places[layer] = places[kept]
+        return k, v, self.mask(places, asking)
+
+
+@bank.mistake(
+    "RollingKVCache",
+    "Old tokens are dropped before the new ones have looked at them, so a prompt longer than the "
+    "window loses its beginning at once. Return everything first, forget afterwards.",
+)
+class RollingTrimsFirst(_Rolling):
+    def append(self, layer, k, v):
+        super().append(layer, k, v)
+        kept = self.k[layer].shape[2]
+        asking = torch.arange(self.seen[layer] - k.shape[2], self.seen[layer])
+        return self.k[layer], self.v[layer], self.mask(self.places[layer], asking)[:, :kept]
+
+
+@bank.mistake(
+    "RollingKVCache",
+    "The newest tokens are dropped, and the oldest kept. The window is at the end of the text.",
+)
+class RollingDropsNewest(_Rolling):
+    def keep(self, places, end):
+        return places < self.window + self.n_sinks
+
+
+@bank.mistake(
+    "RollingKVCache",
+    "The first n_sinks tokens are forgotten with the others: they must stay, whatever the window.",
+)
+class RollingForgetsSinks(_Rolling):
+    def keep(self, places, end):
+        return places >= end - self.window
+
+
+@bank.mistake(
+    "RollingKVCache",
+    "The sinks are held, but your mask hides them once they are outside the window.",
+)
+class RollingMasksSinks(_Rolling):
+    def mask(self, places, asking):
+        gap = asking[:, None] - places
+        return (gap >= 0) & (gap < self.window)
+
+
+@bank.mistake(
+    "RollingKVCache",
+    "Nothing is ever forgotten: the mask is right, but the memory grows with the text.",
+)
+class RollingNeverTrims(_Rolling):
+    def keep(self, places, end):
+        return places >= 0
+
+
+@bank.mistake(
+    "RollingKVCache",
+    "Your mask allows one token too many: `window` tokens are the query's own and the window − 1 "
+    "before it.",
+)
+class RollingMaskOneTooWide(_Rolling):
+    def mask(self, places, asking):
+        gap = asking[:, None] - places
+        return (gap >= 0) & ((gap <= self.window) | (places < self.n_sinks))
+
+
+@bank.mistake(
+    "RollingKVCache",
+    "Your mask allows one token too few: a query sees itself and the window − 1 before it.",
+)
+class RollingMaskOneTooNarrow(_Rolling):
+    def mask(self, places, asking):
+        gap = asking[:, None] - places
+        near = (gap < self.window - 1) | (places < self.n_sinks)
+        return (gap >= 0) & (near | (gap == 0))
+
+
+@bank.mistake(
+    "RollingKVCache",
+    "n_seen is the number of tokens held. It must count the forgotten ones, too: the model takes "
+    "it for the position of the next token.",
+)
+class RollingCountsHeld(_Rolling):
+    @property
+    def n_seen(self):
+        return len(self.places[-1])
+
+
+@bank.mistake(
+    "RollingKVCache",
+    "Your mask counts columns instead of positions. Behind the sinks there is a gap in the text: "
+    "compare positions, p − s.",
+)
+class RollingMaskByColumn(_Rolling):
+    def mask(self, places, asking):
+        columns = torch.arange(len(places))
+        rows = torch.arange(len(asking))[:, None]
+        gap = rows - columns
+        return (gap >= 0) & ((gap < self.window) | (columns < self.n_sinks))
+
+
+@bank.mistake(
+    "RollingKVCache",
+    "Your mask lets new tokens that come together see each other's future: s ≤ p is missing.",
+)
+class RollingMaskWithoutCausality(_Rolling):
+    def mask(self, places, asking):
+        gap = asking[:, None] - places
+        return (gap < self.window) | (places < self.n_sinks)
+
+
+@bank.mistake(
+    "RollingKVCache",
+    "Everything that is held may be seen. With several new tokens, the first ones would look "
+    "outside their window, or into their future.",
+)
+class RollingMasksNothing(_Rolling):
+    def mask(self, places, asking):
+        return torch.ones(len(asking), len(places), dtype=torch.bool)
+
+
+@bank.mistake(
+    "RollingKVCache",
+    "Too little is held: the sinks take places of the window. Keep the first n_sinks and the last "
+    "`window` tokens.",
+)
+class RollingCountsSinksIn(_Rolling):
+    def keep(self, places, end):
+        return (places < self.n_sinks) | (places >= end - self.window + self.n_sinks)
+
+
+@bank.mistake(
+    "RollingKVCache",
+    "Keys are forgotten, values are not: afterwards each key has another token's value.",
+)
+class RollingTrimsKeysOnly(_Rolling):
+    def append(self, layer, k, v):
+        old = None if self.v[layer] is None else self.v[layer].clone()
+        keys, values, mask = super().append(layer, k, v)
+        if old is not None:
+            values = torch.cat((old, v), 2)[:, :, : keys.shape[2]]
+        self.v[layer] = values[:, :, : self.k[layer].shape[2]]
+        return keys, values, mask
+
+
+@bank.mistake(
+    "RollingKVCache",
+    "A window of 0 was let through: then not even a token itself could be seen. Raise a "
+    "ValueError.",
+)
+class RollingAcceptsAnyWindow(_Rolling):
+    def accepts(self, window, n_sinks):
+        pass
+
+
+@bank.mistake(
+    "RollingKVCache",
+    "Tensors of another shape raise torch's own error. Compare the shapes first, and raise a "
+    "ValueError that names them.",
+)
+class RollingLeavesErrorToTorch(_Rolling):
+    def fits(self, layer, k, v):
+        pass
+
+
+@bank.mistake(
+    "RollingKVCache",
+    "reset() keeps the count of the tokens seen, so the next text begins at the wrong position.",
+)
+class RollingKeepsCount(_Rolling):
+    def reset(self):
+        seen = getattr(self, "seen", [0] * self.n_layers)
+        super().reset()
+        self.seen = seen
+
+
+@bank.variant("RollingKVCache")
+class RollingOfTokens:
+    """A dictionary from position to key and value, for each layer."""
+
+    def __init__(self, n_layers, window, n_sinks=0):
+        if window <= 0 or n_sinks <= -1:
+            raise ValueError("no such window")
+        self.n_layers, self.window, self.n_sinks = n_layers, window, n_sinks
+        self.reset()
+
+    def reset(self):
+        self.tokens = [{} for _ in range(self.n_layers)]
+        self.n_seen = 0
+
+    def append(self, layer, k, v):
+        tokens = self.tokens[layer]
+        _fits(k, v, next(iter(tokens.values()))[0][:, :, None] if tokens else None)
+        start = max(tokens, default=-1) + 1
+        new = range(start, start + k.shape[2])
+        tokens |= {p: (k[:, :, p - start], v[:, :, p - start]) for p in new}
+        keys = torch.stack([pair[0] for pair in tokens.values()], 2)
+        values = torch.stack([pair[1] for pair in tokens.values()], 2)
+        rows = [[s <= p and (p - s < self.window or s < self.n_sinks) for s in tokens] for p in new]
+        last = start + k.shape[2]
+        self.tokens[layer] = {
+            p: pair for p, pair in tokens.items() if p < self.n_sinks or p >= last - self.window
+        }
+        if layer == self.n_layers - 1:
+            self.n_seen = last
+        return keys, values, torch.tensor(rows)
+
+
+@bank.variant("RollingKVCache")
+class RollingInTwoParts(_Rolling):
+    """Sinks and window held apart, joined on reading."""
+
+    def append(self, layer, k, v):
+        self.fits(layer, k, v)
+        start = self.seen[layer]
+        if self.k[layer] is not None:
+            keys, values = torch.cat((self.k[layer], k), 2), torch.cat((self.v[layer], v), 2)
+        else:
+            keys, values = k, v
+        held = keys.shape[2] - k.shape[2]
+        n_sinks = min(self.n_sinks, held)
+        places = [*range(n_sinks), *range(start - held + n_sinks, start + k.shape[2])]
+        places = torch.tensor(places)
+        end = start + k.shape[2]
+        first = min(self.n_sinks, keys.shape[2])
+        rest = keys.shape[2] - first
+        tail = min(self.window, rest)
+        columns = [*range(first), *range(keys.shape[2] - tail, keys.shape[2])]
+        self.k[layer], self.v[layer] = keys[:, :, columns], values[:, :, columns]
+        self.seen[layer] = end
+        return keys, values, self.mask(places, torch.arange(start, end))
+
+
+# quantize
+
+_Q = _numbers(41, 3, 4)
+
+bank.calls(
+    "quantize",
+    [
+        call(_Q, 0, 4),
+        call(_Q, 1, 4),
+        call(_numbers(42, 2, 3, 4), -2),
+        call(torch.tensor([[0.0, 0.0], [0.4, -1.0]]), 1, 2),
+        call(_Q, 1, 1),
+    ],
+)
+
+
+def _quantize(x, axis, bits=8, most=None, top=None, rounded=torch.round, low=None):
+    if not 2 <= bits <= 8:
+        raise ValueError("bits must be 2 to 8")
+    top = top or 2 ** (bits - 1) - 1
+    scale = (x.abs().amax(axis, keepdim=True) if most is None else most(x)) / top
+    scale = scale.masked_fill(scale == 0, 1)
+    return rounded(x / scale).clamp(-top if low is None else low, top).to(torch.int8), scale
+
+
+@bank.mistake(
+    "quantize",
+    "There is one scale for the whole tensor. Each slice along `axis` gets a scale of its own.",
+)
+def quantize_with_one_scale(x, axis, bits=8):
+    return _quantize(x, axis, bits, most=lambda x: x.abs().max())
+
+
+@bank.mistake(
+    "quantize",
+    "The maximum is taken over the other axes: `axis` is the one that disappears (becomes 1).",
+)
+def quantize_over_other_axes(x, axis, bits=8):
+    others = [i for i in range(x.dim()) if i != axis % x.dim()]
+    return _quantize(x, axis, bits, most=lambda x: x.abs().amax(others, keepdim=True))
+
+
+@bank.mistake(
+    "quantize",
+    "The scale has lost its axis, and no longer lines up with x: keepdim=True leaves a 1 there.",
+)
+def quantize_loses_axis(x, axis, bits=8):
+    q, scale = _quantize(x, axis, bits)
+    return q, scale.squeeze(axis)
+
+
+@bank.mistake(
+    "quantize",
+    "The largest value is taken with its sign, so large negative numbers are cut off. Take the "
+    "largest absolute value.",
+)
+def quantize_ignores_negative(x, axis, bits=8):
+    return _quantize(x, axis, bits, most=lambda x: x.amax(axis, keepdim=True))
+
+
+@bank.mistake(
+    "quantize",
+    "The scale is max / 2^(bits − 1): one step too many. Symmetric steps go from −top to top, "
+    "top = 2^(bits − 1) − 1.",
+)
+def quantize_with_one_step_too_many(x, axis, bits=8):
+    return _quantize(x, axis, bits, top=2 ** (bits - 1))
+
+
+@bank.mistake(
+    "quantize",
+    "The scale is for 2^bits − 1 steps on one side. There are as many on both sides together: "
+    "top = 2^(bits − 1) − 1.",
+)
+def quantize_with_double_range(x, axis, bits=8):
+    q, scale = _quantize(x, axis, bits, top=2**bits - 1, low=-(2**bits) + 1)
+    return q, scale
+
+
+@bank.mistake(
+    "quantize",
+    "The numbers are rounded down, or towards 0: the error can be a whole step instead of half of "
+    "one. Round to the nearest.",
+)
+def quantize_cuts_off(x, axis, bits=8):
+    return _quantize(x, axis, bits, rounded=torch.trunc)
+
+
+@bank.mistake(
+    "quantize",
+    "The numbers are rounded down: the error can be a whole step. Round to the nearest.",
+)
+def quantize_rounds_down(x, axis, bits=8):
+    return _quantize(x, axis, bits, rounded=torch.floor)
+
+
+@bank.mistake(
+    "quantize",
+    "A slice of zeros has maximum 0, and 0 / 0 is nan. Give it scale 1.",
+)
+def quantize_divides_by_zero(x, axis, bits=8):
+    if not 2 <= bits <= 8:
+        raise ValueError("bits must be 2 to 8")
+    top = 2 ** (bits - 1) - 1
+    scale = x.abs().amax(axis, keepdim=True) / top
+    return torch.round(x / scale).to(torch.int8), scale
+
+
+@bank.mistake(
+    "quantize",
+    "`bits` is not used: there are always 127 steps on each side.",
+)
+def quantize_always_to_8_bits(x, axis, bits=8):
+    return _quantize(x, axis, bits, top=127)
+
+
+@bank.mistake(
+    "quantize",
+    "The scale is upside down: it must be what a step is worth, so that q · scale gives x.",
+)
+def quantize_inverts_scale(x, axis, bits=8):
+    q, scale = _quantize(x, axis, bits)
+    return q, 1 / scale
+
+
+@bank.mistake(
+    "quantize",
+    "bits below 2 or above 8 were let through: 1 bit leaves no step at all. Raise a ValueError.",
+)
+def quantize_accepts_any_bits(x, axis, bits=8):
+    top = max(1, 2 ** (bits - 1) - 1)
+    scale = x.abs().amax(axis, keepdim=True) / top
+    scale = scale.masked_fill(scale == 0, 1)
+    return torch.round(x / scale).to(torch.int8), scale
+
+
+@bank.mistake(
+    "quantize",
+    "q is still made of floats, so no memory is saved: `.to(torch.int8)`.",
+    visible=False,
+)
+def quantize_keeps_floats(x, axis, bits=8):
+    q, scale = _quantize(x, axis, bits)
+    return q.to(x.dtype), scale
+
+
+@bank.mistake(
+    "quantize",
+    "x itself was changed: work on a new tensor.",
+)
+def quantize_changes_x(x, axis, bits=8):
+    q, scale = _quantize(x, axis, bits)
+    x /= scale
+    return q, scale
+
+
+@bank.variant("quantize")
+def quantize_by_max(x, axis, bits=8):
+    if bits < 2 or bits > 8:
+        raise ValueError("2 to 8 bits")
+    top = (1 << (bits - 1)) - 1
+    most = torch.maximum(x.amax(axis, keepdim=True), -x.amin(axis, keepdim=True))
+    scale = torch.where(most == 0, 1.0, most / top)
+    return (x / scale).round().char(), scale
+
+
+@bank.variant("quantize")
+def quantize_half_up(x, axis, bits=8):
+    return _quantize(x, axis, bits, rounded=lambda x: torch.floor(x + 0.5))
+
+
+@bank.variant("quantize")
+def quantize_with_wide_numbers(x, axis, bits=8):
+    q, scale = _quantize(x.double(), axis, bits)
+    return q, scale
+
+
+# dequantize
+
+_STEPS = torch.tensor([[7, -3, 0], [-7, 5, 1]], dtype=torch.int8)
+
+bank.calls(
+    "dequantize",
+    [
+        call(_STEPS, torch.tensor([[0.5], [0.125]])),
+        call(_STEPS, torch.tensor([[0.25, 2.0, 0.3]])),
+        call(torch.tensor([[127, -127], [100, 3]], dtype=torch.int8), torch.tensor([[2.0], [4.0]])),
+    ],
+)
+
+
+@bank.mistake(
+    "dequantize",
+    "You divide by the scale. quantize divided; the way back multiplies.",
+)
+def dequantize_divides(q, scale):
+    return q / scale
+
+
+@bank.mistake(
+    "dequantize",
+    "The result is made of whole numbers again: the fractions are lost.",
+)
+def dequantize_returns_whole_numbers(q, scale):
+    return (q * scale).to(q.dtype)
+
+
+@bank.mistake(
+    "dequantize",
+    "The scale was made a whole number first, and a scale below 1 becomes 0.",
+)
+def dequantize_rounds_scale(q, scale):
+    return (q * scale.to(torch.int64)).to(scale.dtype)
+
+
+@bank.mistake(
+    "dequantize",
+    "Each step is divided by 127 as well. The scale already is what one step is worth.",
+)
+def dequantize_divides_by_top(q, scale):
+    return q.to(scale.dtype) / 127 * scale
+
+
+@bank.mistake(
+    "dequantize",
+    "The first scale is used for all slices.",
+)
+def dequantize_with_one_scale(q, scale):
+    return q.to(scale.dtype) * scale.flatten()[0]
+
+
+@bank.mistake(
+    "dequantize",
+    "The scales are joined to the wrong slices: keep the dimension of 1, it says where they "
+    "belong.",
+)
+def dequantize_transposes(q, scale):
+    wide = scale.flatten().repeat(-(-q.numel() // scale.numel()))[: q.numel()]
+    return q.to(scale.dtype) * wide.reshape(q.shape)
+
+
+@bank.mistake(
+    "dequantize",
+    "The result is always float32. It takes the dtype of the scale.",
+    visible=False,
+)
+def dequantize_always_to_float32(q, scale):
+    return q.float() * scale.float()
+
+
+@bank.variant("dequantize")
+def dequantize_by_promotion(q, scale):
+    return q * scale
+
+
+@bank.variant("dequantize")
+def dequantize_by_einsum(q, scale):
+    return torch.mul(scale, q.to(scale))
+
+
+@bank.variant("dequantize")
+def dequantize_by_wide_numbers(q, scale):
+    return (q.double() * scale.double()).to(scale.dtype)
+
+
+# PagedKVCache (optional: a visible check only)
+
+
+def _page(seq: int, first: int, last: int) -> list[dict]:
+    part = slice(first, last)
+    return [
+        method("append", seq, 0, _K[:, :, part].float(), _V[:, :, part].float()),
+        method("append", seq, 1, _K1[:, :, part].float(), _V1[:, :, part].float()),
+    ]
+
+
+bank.calls(
+    "PagedKVCache",
+    [
+        call(2, 4, 2, 2, 2),
+        method("new"),
+        *_page(0, 0, 3),
+        method("table", 0),
+        get("n_free"),
+        method("fork", 0),
+        method("table", 1),
+        get("n_free"),
+        *_page(1, 3, 4),
+        method("table", 0),
+        method("table", 1),
+        *_page(0, 4, 5),
+        method("n_seen", 1),
+        *_page(1, 2, 4),
+        get("n_free"),
+        method("append", 0, 0, _K[:, :, :1].float(), _V[:, :, :1].float()),
+        method("table", 0),
+        method("free", 1),
+        get("n_free"),
+        method("free", 1),
+        method("append", 0, 0, _K[:, :, :1].float(), _V[:, :, :1].float()),
+        method("new"),
+    ],
+)
+
+
+class _Paged:
+    """The right cache, in parts that a mistake can replace."""
+
+    def __init__(self, n_layers, n_blocks, block_size, n_kv_heads, head_dim):
+        shape = (n_blocks, n_layers, n_kv_heads, block_size, head_dim)
+        self.k, self.v = torch.zeros(shape), torch.zeros(shape)
+        self.n_layers, self.size = n_layers, block_size
+        self.users = [0] * n_blocks
+        self.of, self.used, self.made = {}, {}, 0
+
+    def new(self):
+        self.of[self.made], self.used[self.made] = [], [0] * self.n_layers
+        self.made += 1
+        return self.made - 1
+
+    def find(self, seq):
+        if seq not in self.of:
+            raise ValueError(f"no sequence {seq}")
+
+    def fork(self, seq):
+        self.find(seq)
+        child = self.new()
+        self.of[child], self.used[child] = self.share(seq), list(self.used[seq])
+        return child
+
+    def share(self, seq):
+        for block in self.of[seq]:
+            self.users[block] += 1
+        return list(self.of[seq])
+
+    def free(self, seq):
+        self.find(seq)
+        for block in self.of.pop(seq):
+            self.users[block] -= 1
+        del self.used[seq]
+
+    def table(self, seq):
+        self.find(seq)
+        return list(self.of[seq])
+
+    @property
+    def n_free(self):
+        return sum(users == 0 for users in self.users)
+
+    def n_seen(self, seq):
+        self.find(seq)
+        return self.used[seq][-1]
+
+    def must_copy(self, block):
+        return self.users[block] > 1
+
+    def take(self):
+        block = self.users.index(0)
+        self.users[block] = 1
+        return block
+
+    def check_room(self, needed):
+        if needed > self.n_free:
+            raise ValueError("the pool is full")
+
+    def append(self, seq, layer, k, v):
+        self.find(seq)
+        old = self.used[seq][layer]
+        end, table = old + k.shape[2], self.of[seq]
+        copies = int(old % self.size > 0 and self.must_copy(table[old // self.size]))
+        self.check_room(copies + max(0, -(-end // self.size) - len(table)))
+        if copies:
+            at = old // self.size
+            block = self.take()
+            self.k[block], self.v[block] = self.k[table[at]], self.v[table[at]]
+            self.users[table[at]] -= 1
+            table[at] = block
+        while len(table) * self.size < end:
+            table.append(self.take())
+        for i in range(old, end):
+            block, place = table[i // self.size], i % self.size
+            self.k[block, layer, :, place] = k[0, :, i - old]
+            self.v[block, layer, :, place] = v[0, :, i - old]
+        self.used[seq][layer] = end
+        keys, values = (
+            torch.cat([pool[block, layer] for block in table], dim=1)[None, :, :end]
+            for pool in (self.k, self.v)
+        )
+        return keys, values, _mask(end - old, end)
+
+
+@bank.mistake(
+    "PagedKVCache",
+    "A shared block is written to, so the other sequence finds foreign tokens in it. Copy a partly "
+    "filled block that is shared before you write.",
+)
+class PagedWritesToShared(_Paged):
+    def must_copy(self, block):
+        return False
+
+
+@bank.mistake(
+    "PagedKVCache",
+    "fork copies every block at once. The point of it is to share them until one is written to.",
+)
+class PagedCopiesAtFork(_Paged):
+    def share(self, seq):
+        table = [self.take() for _ in self.of[seq]]
+        for block, original in zip(table, self.of[seq], strict=True):
+            self.k[block], self.v[block] = self.k[original], self.v[original]
+        return table
+
+
+@bank.mistake(
+    "PagedKVCache",
+    "Parent and child have the same list of blocks, so a block that one takes is the other's, too. "
+    "Copy the list (not the blocks).",
+)
+class PagedSharesTheTable(_Paged):
+    def share(self, seq):
+        super().share(seq)
+        return self.of[seq]
+
+
+@bank.mistake(
+    "PagedKVCache",
+    "A block is free as soon as one of its sequences ends, although another still uses it. Count "
+    "the users of each block.",
+)
+class PagedFreesSharedBlocks(_Paged):
+    def free(self, seq):
+        self.find(seq)
+        for block in self.of.pop(seq):
+            self.users[block] = 0
+        del self.used[seq]
+
+
+@bank.mistake(
+    "PagedKVCache",
+    "fork does not count the new user, so the blocks look as if only the parent used them.",
+)
+class PagedDoesNotCountForks(_Paged):
+    def share(self, seq):
+        return list(self.of[seq])
+
+
+@bank.mistake(
+    "PagedKVCache",
+    "Freeing a sequence twice was let through, or raised something other than a ValueError.",
+)
+class PagedFreesTwice(_Paged):
+    def free(self, seq):
+        for block in self.of.pop(seq, []):
+            self.users[block] -= 1
+        self.used.pop(seq, None)
+
+
+@bank.mistake(
+    "PagedKVCache",
+    "Every sequence's blocks are taken for all tokens of a call, one block a token. A block holds "
+    "block_size tokens.",
+)
+class PagedTakesABlockAToken(_Paged):
+    def __init__(self, n_layers, n_blocks, block_size, n_kv_heads, head_dim):
+        super().__init__(n_layers, n_blocks, 1, n_kv_heads, head_dim)
+
+
+@bank.variant("PagedKVCache")
+class PagedWithTwoPools(_Paged):
+    """The parts that the mistakes replace, as they should be."""
+
+
+# decode_step_seconds (optional: a visible check only)
+
+_LLAMA = dict(model_shape("Llama-3.1-8B"))
+_WHOLE = {**_LLAMA, "weight_bytes": 4 * _LLAMA["parameters"]}
+
+bank.calls(
+    "decode_step_seconds",
+    [
+        call(_LLAMA, 1000, 1, 1e12, 1e14),
+        call(_LLAMA, 100_000, 1, 1e12, 1e14),
+        call(_LLAMA, 1000, 64, 1e12, 1e14),
+        call(_LLAMA, 100, 512, 1e12, 1e14),
+        call(_LLAMA, 8000, 8, 1e14, 1e12),
+        call(_WHOLE, 200_000, 2, 1e12, 1e14),
+    ],
+)
+
+
+def _step(
+    shape, n_tokens, batch, bandwidth, peak, weights=1, cache=None, queries=4, join=max, whole=True
+):
+    held = cache_bytes(shape, n_tokens, batch) if cache is None else cache
+    held *= shape["weight_bytes"] / shape["parameters"] / 2 if whole else 1
+    moved = weights * shape["weight_bytes"] + held
+    width = shape["n_heads"] * shape["head_dim"] * shape["n_layers"]
+    operations = 2 * shape["parameters"] * batch + queries * width * n_tokens * batch
+    return join(moved / bandwidth, operations / peak)
+
+
+@bank.mistake(
+    "decode_step_seconds",
+    "Both times are added. Moving and computing overlap: the longer one counts.",
+)
+def step_adds(shape, n_tokens, batch, bandwidth, peak):
+    return _step(shape, n_tokens, batch, bandwidth, peak, join=lambda a, b: a + b)
+
+
+@bank.mistake(
+    "decode_step_seconds",
+    "The weights are read once for each text. They are read once a step, for the whole batch: that "
+    "is why batches pay.",
+)
+def step_reads_weights_for_each(shape, n_tokens, batch, bandwidth, peak):
+    return _step(shape, n_tokens, batch, bandwidth, peak, weights=batch)
+
+
+@bank.mistake(
+    "decode_step_seconds",
+    "The cache of one text is read, whatever the batch. Each text has a cache of its own.",
+)
+def step_reads_one_cache(shape, n_tokens, batch, bandwidth, peak):
+    cache = cache_bytes(shape, n_tokens)
+    return _step(shape, n_tokens, batch, bandwidth, peak, cache=cache)
+
+
+@bank.mistake(
+    "decode_step_seconds",
+    "The cache is missing: only the weights are read.",
+)
+def step_without_cache(shape, n_tokens, batch, bandwidth, peak):
+    return _step(shape, n_tokens, batch, bandwidth, peak, cache=0)
+
+
+@bank.mistake(
+    "decode_step_seconds",
+    "The cache is counted with the query heads. It holds the key/value heads only.",
+)
+def step_counts_query_heads(shape, n_tokens, batch, bandwidth, peak):
+    cache = cache_bytes({**shape, "n_kv_heads": shape["n_heads"]}, n_tokens, batch)
+    return _step(shape, n_tokens, batch, bandwidth, peak, cache=cache)
+
+
+@bank.mistake(
+    "decode_step_seconds",
+    "The shorter of the two times comes back. Nothing can be ready before the slower part is.",
+)
+def step_takes_the_shorter(shape, n_tokens, batch, bandwidth, peak):
+    return _step(shape, n_tokens, batch, bandwidth, peak, join=min)
+
+
+@bank.mistake(
+    "decode_step_seconds",
+    "The cache's numbers always have 2 bytes: take weight_bytes / parameters.",
+)
+def step_with_two_bytes(shape, n_tokens, batch, bandwidth, peak):
+    return _step(shape, n_tokens, batch, bandwidth, peak, whole=False)
+
+
+@bank.variant("decode_step_seconds")
+def step_by_ratio(shape, n_tokens, batch, bandwidth, peak):
+    return _step(shape, n_tokens, batch, bandwidth, peak)
