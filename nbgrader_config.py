@@ -3,7 +3,11 @@
 import os
 from pathlib import Path
 
-from nbjudge import configure
+try:
+    from nbjudge import configure
+except ImportError as error:
+    # Any other exception here would be logged, and nbgrader would grade without the engine.
+    raise SystemExit(f"nbgrader_config.py: {error}. Run `make lab`, which installs it.") from error
 
 c = get_config()  # noqa: F821 - traitlets gives this function to a configuration file
 
@@ -16,8 +20,10 @@ c.CourseDirectory.course_id = "llm-memory"
 shared = Path("/usr/local/share/nbgrader/exchange")
 if not os.access(shared, os.W_OK):
     shared = root / "exchange"
-    shared.mkdir(exist_ok=True)
-    shared.chmod(0o777)
+    if not shared.is_dir():
+        shared.mkdir()
+        # Of several graders who share this folder, only the one who made it may do this.
+        shared.chmod(0o777)
 c.Exchange.root = str(shared)
 
 configure(c)

@@ -54,8 +54,12 @@ def run_as_on_windows(code, *arguments):
 
 def test_every_module_imports():
     code = """
-import importlib, json, pkgutil, llm_memory
-names = [m.name for m in pkgutil.walk_packages(llm_memory.__path__, "llm_memory.")]
+import importlib, json, pkgutil, llm_memory, nbjudge
+names = [
+    module.name
+    for package in (llm_memory, nbjudge)
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
+]
 for name in names:
     if not name.endswith("__main__"):
         importlib.import_module(name)

@@ -1,6 +1,6 @@
 """Lets this package see a Python as on Windows: with this folder on PYTHONPATH, in every process.
 
-Only modules of `llm_memory` see it. The libraries go on as they are: they have code of their own
+Only modules of this project see it. The libraries go on as they are: they have code of their own
 for Windows, which needs Windows.
 """
 
@@ -57,7 +57,7 @@ _import = builtins.__import__
 
 def _import_as_on_windows(name, globals=None, locals=None, fromlist=(), level=0):
     asks = str((globals or {}).get("__name__", ""))
-    if asks.partition(".")[0] != "llm_memory":
+    if asks.partition(".")[0] not in ("llm_memory", "nbjudge"):
         return _import(name, globals, locals, fromlist, level)
     if level == 0 and name.partition(".")[0] in MODULES:
         raise ModuleNotFoundError(f"No module named {name!r} on Windows", name=name)

@@ -166,9 +166,9 @@ class Classroom:
             file.write(settings)
         self.released = nbformat.read(folder / "release" / LESSON / f"{LESSON}.ipynb", 4)
 
-    def nbgrader(self, *arguments: str, code: int | None = 0) -> str:
+    def nbgrader(self, *arguments: str, code: int | None = 0, **env: str) -> str:
         """Run an nbgrader command in the course and return what it printed."""
-        return nbgrader(self.folder, *arguments, code=code, OMP_NUM_THREADS="1")
+        return nbgrader(self.folder, *arguments, code=code, OMP_NUM_THREADS="1", **env)
 
     def solved(self) -> NotebookNode:
         """Return the released lesson with both exercises solved."""

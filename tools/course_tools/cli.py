@@ -45,6 +45,7 @@ def _grade(options: argparse.Namespace) -> int:
     from nbjudge.classes.class_run import ClassRun
     from nbjudge.classes.report import to_terminal, write_html
     from nbjudge.classes.summary import summarize
+    from nbjudge.guard import refusal
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
     from sqlalchemy.exc import OperationalError
@@ -56,6 +57,10 @@ def _grade(options: argparse.Namespace) -> int:
     os.chdir(folder)
     console = Console(stderr=False)
     course = load_course(options)
+    refused = refusal(course.coursedir, course.config)
+    if refused:
+        print(refused, file=sys.stderr)
+        return 1
     progress = Progress(
         "{task.description}",
         BarColumn(),

@@ -1,0 +1,135 @@
+"""No grade without the engine: refuses where a course's configuration is not whole.
+
+nbgrader logs an exception in `nbgrader_config.py` and goes on with its own defaults: submissions
+then run unsandboxed, as the grader, and hidden tests stand in the feedback. This module is armed
+from the environment's configuration (`jupyter/nbgrader_config.py` of this distribution), which
+loads whatever becomes of the course's. Before a converter starts it loads the course's
+configuration once more and compares: a file that fails, or a part of the engine that is missing
+from what nbgrader would run, ends the command.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jupyter_core.paths import jupyter_config_path
+from nbgrader.converters.autograde import Autograde
+from nbgrader.converters.base import BaseConverter, NbGraderException
+from nbgrader.converters.generate_assignment import GenerateAssignment
+from nbgrader.converters.generate_feedback import GenerateFeedback
+from nbgrader.coursedir import CourseDirectory
+from traitlets.config import Config
+from traitlets.config.loader import PyFileConfigLoader
+
+__all__ = ["arm", "missing_parts", "refusal"]
+
+CONFIG_FILE = "nbgrader_config.py"
+#: What is kept of a course that uses the engine, beside nbgrader's own folders.
+OWN_FOLDER = ".nbjudge"
+
+#: What nbgrader must be told to run, for each of its converters: trait → names that it holds.
+PARTS = {
+    "Autograde": {
+        "exporter_class": ("nbjudge.classes.converter.SubmissionExporter",),
+        "sanitize_preprocessors": ("nbjudge.intake.rebuild.Rebuild",),
+        "autograde_preprocessors": (
+            "nbjudge.run.judged.JudgedExecute",
+            "nbjudge.steps.outputs.SafeOutputs",
+            "nbgrader.preprocessors.SaveAutoGrades",
+            "nbjudge.steps.flags.SaveFlags",
+        ),
+    },
+    "GenerateFeedback": {"preprocessors": ("nbjudge.steps.feedback.WithoutHiddenTests",)},
+    "GenerateAssignment": {"preprocessors": ("nbjudge.steps.clear.ClearOutput",)},
+}
+
+
+def arm() -> None:
+    """Let nbgrader's converters refuse to start where the engine is wanted and not whole."""
+    for kind in (Autograde, GenerateFeedback, GenerateAssignment):
+        if not hasattr(kind.start, "unguarded"):
+            kind.start = _guarded(kind, kind.start)
+
+
+def _guarded(kind: type[BaseConverter], start: Any) -> Any:
+    @functools.wraps(start)
+    def guarded(self: BaseConverter) -> None:
+        problem = refusal(self.coursedir, self.config, kind.__name__)
+        if problem:
+            self.log.error(problem)
+            raise NbGraderException(problem)
+        start(self)
+
+    guarded.unguarded = start
+    return guarded
+
+
+def refusal(course: CourseDirectory, config: Config, converter: str = "Autograde") -> str | None:
+    """Return why `converter` must not run with `config`, with the remedy; None if it may.
+
+    Files that nbgrader reads (Jupyter's, the current folder's, the course's) are loaded once
+    more: nbgrader leaves out one that raises, with a line in the log.
+    """
+    wanted = Path(course.root, OWN_FOLDER).is_dir()
+    for path in _files(course):
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+            if "nbjudge.guard" in text:  # the file that arms this module
+                continue
+            wanted = wanted or "nbjudge" in text
+            loaded = PyFileConfigLoader(path.name, path=str(path.parent)).load_config()
+        except (Exception, SystemExit) as error:
+            return (
+                f"{path} could not be loaded, so nothing was done: {_said(error, path)}. Without "
+                "it nbgrader would run submissions unprotected. Mend the file, then run the same "
+                "command again."
+            )
+        wanted = wanted or not missing_parts(loaded, converter)
+    missing = missing_parts(config, converter) if wanted else []
+    if not missing:
+        return None
+    return (
+        f"The course uses nbjudge, and its configuration lacks {', '.join(missing)}: nothing was "
+        f"done. `configure(c)` of nbjudge must be reached in {CONFIG_FILE}, and settings after it "
+        "must keep its parts. A server that was running (Formgrader) has to be started again."
+    )
+
+
+def missing_parts(config: Config, converter: str = "Autograde") -> list[str]:
+    """Return the settings of `converter` that do not hold the engine's parts, by name."""
+    missing = []
+    for trait, names in PARTS[converter].items():
+        held = config.get(converter, {}).get(trait, ())
+        held = [_name(part) for part in ([held] if isinstance(held, (str, type)) else list(held))]
+        missing += [f"{converter}.{trait}: {name}" for name in names if name not in held]
+    return missing
+
+
+def _name(part: Any) -> str:
+    return part if isinstance(part, str) else f"{part.__module__}.{part.__qualname__}"
+
+
+def _files(course: CourseDirectory) -> Iterator[Path]:
+    seen = set()
+    for folder in (*reversed(jupyter_config_path()), os.getcwd(), course.root):
+        path = Path(folder, CONFIG_FILE).absolute()
+        if path not in seen and os.path.lexists(path):
+            seen.add(path)
+            yield path
+
+
+def _said(error: BaseException, path: Path) -> str:
+    """Return an exception with the line of `path` that it came from."""
+    if isinstance(error, SyntaxError):
+        return f"line {error.lineno}: {type(error).__name__}: {error.msg}"
+    line, trace = 0, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    where = f"line {line}: " if line else ""
+    return f"{where}{type(error).__name__}: {error}"

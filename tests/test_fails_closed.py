@@ -1,0 +1,97 @@
+"""A configuration that is not whole grades nothing: every command says why, and ends with 1."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from course_tools import cli
+
+from tests.commands import run
+from tests.hostile.classroom import LESSON, Classroom
+from tests.submissions import ROOT
+
+WHOLE = (ROOT / "nbgrader_config.py").read_text(encoding="utf-8")
+#: What the engine's distribution puts into the environment's Jupyter configuration.
+GUARD = ROOT / "packages" / "nbjudge" / "jupyter"
+
+#: What a configuration may be, and words of the message that it gets.
+BROKEN = {
+    "a name that is not there": (WHOLE + "\nc.Execute.timeout = 2 * minutes\n", "'minutes'"),
+    "a syntax error": (WHOLE + "\nc.Execute.timeout = = 2\n", "SyntaxError"),
+    "a colleague's folder": (
+        WHOLE + "\nraise PermissionError(1, 'Operation not permitted', 'exchange')\n",
+        "PermissionError",
+    ),
+    "the engine is not there": (
+        "import sys\nsys.modules['nbjudge'] = None\n" + WHOLE,
+        "Run `make lab`, which installs it",
+    ),
+    "configure is not reached": (
+        WHOLE.replace("configure(c)", "if False:\n    configure(c)"),
+        "lacks Autograde",
+    ),
+    "a step is taken out": (
+        WHOLE + "\nc.Autograde.autograde_preprocessors = ['nbgrader.preprocessors.Execute']\n",
+        "JudgedExecute",
+    ),
+    "a setting that does not fit": (WHOLE + "\nc.CourseDirectory.root = 3 / 0\n", "division"),
+}
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    room = Classroom(tmp_path_factory.mktemp("fails-closed") / "course")
+    room.hand_in("ada")
+    return room
+
+
+def _refused(room: Classroom, *arguments: str) -> str:
+    return room.nbgrader(*arguments, code=1, JUPYTER_CONFIG_PATH=str(GUARD))
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_is_not_whole_is_refused_with_its_cause(case, room):
+    text, words = BROKEN[case]
+    (room.folder / "nbgrader_config.py").write_text(text, encoding="utf-8")
+    assert words in _refused(room, "autograde", LESSON)
+    assert not (room.folder / "autograded").exists()
+
+
+def test_feedback_and_release_and_the_class_run_are_refused_too(room):
+    text, words = BROKEN["a name that is not there"]
+    (room.folder / "nbgrader_config.py").write_text(text, encoding="utf-8")
+    assert words in _refused(room, "generate_feedback", LESSON)
+    assert words in _refused(room, "generate_assignment", LESSON, "--force")
+    printed = run(_grade, room.folder, "grade", LESSON, code=1, JUPYTER_CONFIG_PATH=str(GUARD))
+    assert words in printed and "StopIteration" not in printed
+    assert not (room.folder / "autograded").exists()
+
+
+def _grade():
+    sys.exit(cli.main())
+
+
+def test_a_course_that_lost_its_configuration_is_refused(room):
+    (room.folder / "nbgrader_config.py").unlink()
+    (room.folder / ".nbjudge").mkdir()
+    assert "lacks Autograde" in _refused(room, "autograde", LESSON)
+
+
+def test_a_half_installed_engine_is_refused(room, tmp_path):
+    (tmp_path / "nbjudge").mkdir()
+    (tmp_path / "nbjudge" / "__init__.py").write_text("import a_part_that_is_missing\n")
+    (room.folder / "nbgrader_config.py").write_text(
+        f"import sys\nc = get_config()\nc.CourseDirectory.root = {str(room.folder)!r}\n"
+    )
+    half = tmp_path / "etc"
+    half.mkdir()
+    text = (GUARD / "nbgrader_config.py").read_text(encoding="utf-8")
+    missing = text.replace("from nbjudge.guard", "from nbjudge.no_such_part")
+    (half / "nbgrader_config.py").write_text(missing)
+    printed = room.nbgrader("autograde", LESSON, code=1, JUPYTER_CONFIG_PATH=str(half))
+    assert "only half installed" in printed and "no_such_part" in printed
+
+
+def test_the_guard_is_in_the_environment():
+    installed = Path(sys.prefix, "etc", "jupyter", "nbgrader_config.py")
+    assert installed.read_text() == (GUARD / "nbgrader_config.py").read_text()
