@@ -189,23 +189,37 @@ class ClassAutograde(Autograde):
         submitted = Path(self._submitted(student_id, assignment_id))
         staged = Path(self._format_source(assignment_id, student_id))
         course = self.coursedir
-        source = course.format_path(course.source_directory, ".", assignment_id)
-        ours = {
-            os.path.relpath(path, source)
-            for path in find_all_files(source, [*course.ignore, "*.ipynb"])
-        }
+        ours = self._own_files(assignment_id)
         found = intake.take_in(submitted, staged, self.expected, ours, course.ignore)
         self.staged_flags.update(
             {str(staged / f"{name}.ipynb"): those for name, those in found.items()}
         )
-        graded = Path(self._format_dest(assignment_id, student_id))
-        if graded.exists() and not all(_finished(graded / f"{n}.ipynb") for n in self.expected):
-            self.log.warning("Grading %s again: the last run was cut off.", student_id)
-            rmtree(graded)
+        self._remove_unfinished(Path(self._format_dest(assignment_id, student_id)), student_id)
         to_do = super().init_destination(assignment_id, student_id)
         if not to_do:
             shutil.rmtree(staged)
         return to_do
+
+    def _own_files(self, assignment_id: str) -> set[str]:
+        """Return the relative paths of the course's files, which stand in every submission."""
+        course = self.coursedir
+        source = course.format_path(course.source_directory, ".", assignment_id)
+        found = find_all_files(source, [*course.ignore, "*.ipynb"])
+        own = {os.path.relpath(path, source) for path in found}
+        learners = self.exclude_overwriting.get(assignment_id, [])
+        return own - {os.path.normpath(path) for path in learners}
+
+    def _remove_unfinished(self, graded: Path, student_id: str) -> None:
+        """Remove what a run that was cut off has left, so that it is graded again."""
+        left = [path for n in self.expected if not _finished(path := graded / f"{n}.ipynb")]
+        if not left or not graded.exists():
+            return
+        self.log.warning("Grading %s again: the last run was cut off.", student_id)
+        if self.coursedir.notebook_id == "*":
+            rmtree(graded)
+            return
+        for path in left:  # the other notebooks are not this run's
+            path.unlink(missing_ok=True)
 
     def init_assignment(self, assignment_id: str, student_id: str) -> None:
         """As nbgrader's, with every notebook of the lesson to be graded."""

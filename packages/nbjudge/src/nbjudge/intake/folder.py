@@ -4,9 +4,10 @@ nbgrader reads and copies what it finds in `submitted/`, wherever a link in it p
 submission is first copied to a folder of the grader's own, by these rules:
 
 - Regular files only, of at most `MAX_FILE` bytes each and `MAX_TOTAL` and `MAX_FILES` in all;
-  no links, pipes or devices, no names with control characters, and nothing in the place of one of
-  the course's own files. What is left out is flagged (`files-skipped`), and so are names that
-  an import would take for Python's (`shadowing`).
+  no links, pipes or devices, no names with control characters. What is left out is flagged
+  (`files-skipped`), and so are names that an import would take for Python's (`shadowing`).
+- A learner's copy of one of the course's own files is no oddity, and gives way to the course's.
+  Anything else in the place of such a file (a folder, a link) is left out and flagged.
 - A notebook handed in under another name counts if its name is the lesson's with something
   behind it (`attention (1).ipynb`, `attention-Copy1.ipynb`; the last of several in sorted
   order), or if it is the only notebook there and the lesson has only one (`renamed`).
@@ -18,6 +19,7 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -130,6 +132,8 @@ def _copy_files(submitted: Path, staged: Path, ours: set[str], ignore: list[str]
     needed = (FILE_NAME, "timestamp.txt")
     for relative in sorted(_walk(submitted, "", ignore, skipped), key=lambda p: p not in needed):
         room = min(MAX_FILE, MAX_TOTAL - total)
+        if relative in ours and _is_file(submitted / relative):
+            continue
         if count >= MAX_FILES or _in_the_way(relative, ours):
             skipped.append(relative)
             continue
@@ -193,6 +197,13 @@ def _in_the_way(relative: str, ours: set[str]) -> bool:
         path == relative or path.startswith(relative + os.sep) or relative.startswith(path + os.sep)
         for path in ours
     )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 def _check_timestamp(staged: Path) -> list[Flag]:
