@@ -30,6 +30,7 @@ from traitlets import Integer, Unicode
 
 from nbjudge.classes import job
 from nbjudge.classes.converter import ClassAutograde
+from nbjudge.run.execution import WRITTEN
 from nbjudge.run.provisioner import can_fork, say_missing
 from nbjudge.server.forkserver import ForkServer
 
@@ -51,6 +52,7 @@ class Submission:
     notebooks: list[str]
     open: dict[Future, tuple[str, job.Job]] = field(default_factory=dict)
     executed: dict[str, str] = field(default_factory=dict)
+    written: dict[str, dict[str, bytes]] = field(default_factory=dict)
     tries: int = 1
 
 
@@ -138,6 +140,7 @@ class ClassRun(ClassAutograde):
         self.notebooks = submission.notebooks
         for notebook in submission.notebooks:
             self._executed = submission.executed[notebook]
+            self._written = submission.written[notebook]
             self._sanitizing = False
             self._init_preprocessors()
             try:
@@ -152,8 +155,9 @@ class ClassRun(ClassAutograde):
         super()._init_preprocessors()
         if not self._sanitizing:
             executed = nbformat.reads(self._executed, as_version=4)
+            files = {WRITTEN: self._written}
             self.exporter._preprocessors = [
-                (lambda _, resources: (executed, resources))
+                (lambda _, resources: (executed, {**resources, **files}))
                 if isinstance(step, ExecutePreprocessor)
                 else step
                 for step in self.exporter._preprocessors
@@ -239,7 +243,8 @@ class ClassRun(ClassAutograde):
             submission = next(item for item in in_flight if future in item.open)
             notebook, _ = submission.open.pop(future)
             try:
-                submission.executed[notebook], missing = future.result()
+                submission.executed[notebook], missing, files = future.result()
+                submission.written[notebook] = files
             except Exception as error:
                 self._trouble(executor, submission, in_flight, error)
                 continue

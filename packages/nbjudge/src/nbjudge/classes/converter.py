@@ -30,6 +30,7 @@ from nbjudge.classes.temporary import folder_for_submissions
 from nbjudge.intake import folder as intake
 from nbjudge.intake import rebuild
 from nbjudge.intake.notebook import Submission, Unreadable, read_notebook
+from nbjudge.run.execution import WRITTEN
 from nbjudge.run.provisioner import can_fork
 from nbjudge.server.forkserver import ForkServer
 from nbjudge.steps import flags
@@ -226,6 +227,25 @@ class ClassAutograde(Autograde):
         expected = self.notebooks
         super().init_assignment(assignment_id, student_id)
         self.notebooks = expected
+
+    def write_single_notebook(self, output: str, resources: dict) -> None:
+        """As nbgrader's; then the files that the notebook's code wrote, as far as they may be."""
+        files = resources.pop(WRITTEN, {})
+        super().write_single_notebook(output, resources)
+        if not files:
+            return
+        names = resources["nbgrader"]
+        left_out = intake.lay_out(
+            files,
+            Path(self._format_dest(names["assignment"], names["student"])),
+            self._own_files(names["assignment"]),
+            self.coursedir.ignore,
+        )
+        if left_out:
+            shown = ", ".join(map(flags.shown, left_out[:5]))
+            self.log.warning(
+                "Files that %s's notebook wrote were left out: %s", names["student"], shown
+            )
 
     def set_permissions(self, assignment_id: str, student_id: str) -> None:
         """As nbgrader's; then the staged copy has served."""

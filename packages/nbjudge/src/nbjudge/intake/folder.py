@@ -125,6 +125,41 @@ def copy_in(
     return flags
 
 
+def lay_out(files: dict[str, bytes], graded: Path, ours: set[str], ignore: list[str]) -> list[str]:
+    """Write what a submission's code wrote into its graded folder; return what was left out.
+
+    Never in the place of the course's own files, of a notebook, of a folder or of what grading
+    reads. `graded` holds no links, since nothing but this module and nbgrader writes there.
+    """
+    left_out = []
+    for relative, data in sorted(files.items()):
+        parts = relative.split("/")
+        if any(fnmatch(part, pattern) for part in parts for pattern in ignore):
+            continue
+        target = graded / relative
+        try:
+            if not _may_be_written(relative, parts, ours):
+                raise OSError
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # A file from an earlier run may be read-only.
+            target.unlink(missing_ok=True)
+            target.write_bytes(data)
+        except OSError:
+            left_out.append(relative)
+    return left_out
+
+
+def _may_be_written(relative: str, parts: list[str], ours: set[str]) -> bool:
+    """Whether a path that a submission made up is one for an ordinary file of its own."""
+    return (
+        not any(part in ("", ".", "..") or not _plain_name(part) for part in parts)
+        and len(parts) <= MAX_DEPTH
+        and parts[-1] not in (*_COURSE_FILES, "timestamp.txt")
+        and not any(part.lower().endswith(".ipynb") for part in parts)
+        and not _in_the_way(relative, ours)
+    )
+
+
 def _copy_files(submitted: Path, staged: Path, ours: set[str], ignore: list[str]) -> list[Flag]:
     total = count = 0
     skipped: list[str] = []

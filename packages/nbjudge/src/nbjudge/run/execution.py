@@ -39,6 +39,8 @@ from nbjudge.run.provisioner import (
 from nbjudge.server.forkserver import SandboxedProcess
 
 _MB = 1 << 20
+#: Where nbconvert's resources hold the files that a notebook's code wrote: bytes by path.
+WRITTEN = "nbjudge_written"
 #: Beyond this in one cell, a kernel is not reporting but flooding. (An honest one stops earlier:
 #: `warmkernel.BoundedSession`.)
 _FLOOD_BYTES = 64 * _MB
@@ -341,9 +343,19 @@ class SandboxedExecute(Execute):
                 if not alive:
                     await kernel.stop()
                     kernel = None
+            if kernel is not None:
+                await self._take_files(kernel)
         finally:
             if kernel is not None:
                 await kernel.stop()
+
+    async def _take_files(self, kernel: StudentKernel) -> None:
+        """Hand the files that the notebook's code wrote to whoever writes the notebook."""
+        provisioner = kernel.km.provisioner
+        if isinstance(provisioner, SandboxProvisioner):
+            found = await provisioner.end_and_take_files()
+            if found and isinstance(self.resources, dict):
+                self.resources[WRITTEN] = found
 
     def _is_run(self, cell: NotebookNode) -> bool:
         tags = cell.metadata.get("tags", [])

@@ -25,6 +25,7 @@ from nbjudge.server.forkserver import ForkServer, SandboxedProcess
 
 KERNEL_NAME = "nbjudge-sandbox"
 
+_SECONDS_FOR_FILES = 10.0
 _SOCKET_PATH_MOST = 100  # sun_path holds 108 bytes
 
 
@@ -59,6 +60,12 @@ class SandboxProvisioner(LocalProvisioner):
         sandbox.Limits.cpu_seconds, help="Seconds of processor time for one process."
     ).tag(config=True)
 
+    written_files = Integer(
+        200, help="Files that a submission's code wrote and that are kept beside its notebook."
+    ).tag(config=True)
+    written_bytes = Integer(20_000_000, help="Bytes that those files may have in all.").tag(
+        config=True
+    )
     without = Set(
         help="Protections to leave out, where one of them makes trouble on a machine: names as "
         "in `nbjudge.server.sandbox.MISSING`. They count as missing.",
@@ -130,6 +137,20 @@ class SandboxProvisioner(LocalProvisioner):
                 "Landlock, or set c.SandboxProvisioner.require_sandbox = False."
             )
         say_missing({only} if only else missing, self.log)
+
+    async def end_and_take_files(self) -> dict[str, bytes]:
+        """End the kernel and return the files that it wrote, by relative path: hostile.
+
+        Nothing where a kernel has no box: its files are in the folder already.
+        """
+        if not isinstance(self.process, SandboxedProcess):
+            return {}
+        return await asyncio.to_thread(
+            self.process.end_and_take_files,
+            self.written_files,
+            self.written_bytes,
+            _SECONDS_FOR_FILES,
+        )
 
     async def ended(self) -> int | None:
         """Wait for the kernel to end and leave it to others to clean up; its exit status."""
