@@ -25,13 +25,13 @@ from nbgrader.converters.base import NbGraderException
 from nbgrader.utils import find_all_files, rmtree
 from traitlets import Dict, Instance, List
 
-from nbjudge.classes import engines
+from nbjudge.classes import engines, gradebook_file
 from nbjudge.classes.temporary import folder_for_submissions
 from nbjudge.intake import folder as intake
 from nbjudge.intake import rebuild
 from nbjudge.intake.notebook import Submission, Unreadable, read_notebook
 from nbjudge.run.execution import WRITTEN
-from nbjudge.run.provisioner import can_fork
+from nbjudge.run.provisioner import UnknownKernel, can_fork, kernel_for
 from nbjudge.server.forkserver import ForkServer
 from nbjudge.steps import flags
 from nbjudge.steps.flags import KEY, Flag
@@ -149,6 +149,8 @@ class ClassAutograde(Autograde):
     def _expected(self, assignment: str) -> list[str]:
         """Return the names of the lesson's notebooks that this run is for."""
         course = self.coursedir
+        if problem := gradebook_file.problem(course.db_url):
+            self._fail(problem)
         with Gradebook(course.db_url, course.course_id) as gradebook:
             try:
                 names = sorted(nb.name for nb in gradebook.find_assignment(assignment).notebooks)
@@ -160,10 +162,18 @@ class ClassAutograde(Autograde):
         for name in names:
             try:
                 self.lessons[name] = rebuild.load_lesson(
-                    folder / f"{name}.ipynb", name, assignment, course.db_url, self.config
+                    folder / f"{name}.ipynb",
+                    name,
+                    assignment,
+                    course.db_url,
+                    self.config,
+                    course.root,
                 )
+                kernel_for(self.lessons[name].notebook.metadata)
             except rebuild.CourseError as error:
                 self._fail(str(error))
+            except UnknownKernel as error:
+                self._fail(f"{folder / f'{name}.ipynb'}: {error}.")
         return [name for name in names if fnmatch(name, course.notebook_id)]
 
     def _not_ready(self, assignment: str, folder: Path) -> str:

@@ -35,6 +35,7 @@ from nbjudge.run.provisioner import (
     KERNEL_NAME,
     SandboxKernelSpecManager,
     SandboxProvisioner,
+    kernel_for,
 )
 from nbjudge.server.forkserver import SandboxedProcess
 
@@ -276,7 +277,8 @@ class SandboxedExecute(Execute):
 
     kernel_name = Unicode(
         KERNEL_NAME,
-        help="The kernel for every submission, whatever its metadata say.",
+        help="The kernel for every notebook of Python. One of another language, as the course's "
+        "own notebook names it, runs as a program of its own in the same kind of box.",
     ).tag(config=True)
     total_timeout = Float(
         600.0, help="Seconds for a whole notebook, fresh kernels included; then it is cut short."
@@ -349,6 +351,26 @@ class SandboxedExecute(Execute):
             if kernel is not None:
                 await kernel.stop()
 
+    @property
+    def kernel(self) -> str:
+        """The kernel that runs this notebook. `UnknownKernel` if it is not installed."""
+        found = kernel_for(self.nb.metadata)
+        return self.kernel_name if found == KERNEL_NAME else found
+
+    @property
+    def _in_python(self) -> bool:
+        return kernel_for(self.nb.metadata) == KERNEL_NAME
+
+    @property
+    def _remedy(self) -> str:
+        if self._in_python:
+            return ""
+        return (
+            " If it cannot run in a box (without TCP, and with no files but Python's), and you "
+            "trust the submissions with all of your own rights, add it to "
+            "c.SandboxProvisioner.unsandboxed_kernels."
+        )
+
     async def _take_files(self, kernel: StudentKernel) -> None:
         """Hand the files that the notebook's code wrote to whoever writes the notebook."""
         provisioner = kernel.km.provisioner
@@ -393,7 +415,7 @@ class SandboxedExecute(Execute):
         for attempt in (1, 2):
             kernel = StudentKernel(
                 AsyncKernelManager(
-                    kernel_name=self.kernel_name,
+                    kernel_name=self.kernel,
                     kernel_spec_manager=SandboxKernelSpecManager(),
                     config=self.config,
                     log=self.log,
@@ -407,8 +429,8 @@ class SandboxedExecute(Execute):
                 await kernel.stop()
                 if attempt == 2:
                     raise RuntimeError(
-                        f"The kernel {self.kernel_name!r} did not start: {error!r}. Nothing in "
-                        "this submission was run."
+                        f"The kernel {self.kernel!r} did not start: {error!r}. Nothing in "
+                        f"this submission was run.{self._remedy}"
                     ) from error
             except BaseException:
                 await kernel.stop()
@@ -465,7 +487,8 @@ class SandboxedExecute(Execute):
     async def _cell_work(
         self, kernel: StudentKernel, cell: NotebookNode, tally: OutputTally
     ) -> None:
-        if _is_test(cell) and self.test_cell_runner is not None:
+        # No judge knows another language than Python: there, a test runs as stock runs it.
+        if _is_test(cell) and self.test_cell_runner is not None and self._in_python:
             if inspect.iscoroutinefunction(self.test_cell_runner):
                 await self.test_cell_runner(cell, kernel)
             else:

@@ -35,6 +35,8 @@ class JudgedExecute(SandboxedExecute):
 
     async def _start_kernel(self) -> StudentKernel:
         kernel = await super()._start_kernel()
+        if not self._in_python:
+            return kernel
         imports = [cell.source for cell in self.nb.cells if _is_given(cell)]
         # The judge gets ready while the first cells run.
         opening = asyncio.ensure_future(

@@ -7,18 +7,19 @@ anybody's home. Source: "Kernel Provisioning" in the documentation of jupyter_cl
 
 import asyncio
 import os
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from logging import Logger
 from pathlib import Path
 from typing import Any
 
 from jupyter_client.connect import KernelConnectionInfo
-from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
 from jupyter_client.provisioning import LocalProvisioner
-from traitlets import Bool, Integer, Set
+from traitlets import Bool, Integer, List, Set, Unicode
 
 from nbjudge.server import sandbox
 from nbjudge.server.forkserver import ForkServer, SandboxedProcess
@@ -33,8 +34,42 @@ class SandboxMissing(RuntimeError):
     """`require_sandbox` is set and the platform does not offer every protection."""
 
 
+class UnknownKernel(LookupError):
+    """A notebook of the course names a kernel that this machine does not have."""
+
+
+def kernel_for(metadata: Mapping[str, Any]) -> str:
+    """Return the kernel that runs a notebook with these metadata, which are the course's own.
+
+    That is the warm one for Python, whatever its environment is called, else the kernel that the
+    notebook names. `UnknownKernel`, which names it and what there is, if it is not installed.
+    """
+    spec = metadata.get("kernelspec") or {}
+    name = spec.get("name") or ""
+    language = spec.get("language") or (metadata.get("language_info") or {}).get("name") or ""
+    if not name or re.fullmatch(r"python\d*", name) or "python" in language.lower():
+        return KERNEL_NAME
+    manager = KernelSpecManager()
+    try:
+        found = manager.get_kernel_spec(name)
+    except NoSuchKernel as error:
+        there = ", ".join(sorted(manager.find_kernel_specs())) or "none"
+        raise UnknownKernel(
+            f"the kernel {name!r} is not installed on this machine (there are: {there}). Install "
+            "it, or choose another one in the notebook and run `nbgrader generate_assignment`"
+        ) from error
+    return KERNEL_NAME if "python" in found.language.lower() else name
+
+
 class SandboxKernelSpecManager(KernelSpecManager):
-    """Finds the kernelspecs of this package too."""
+    """Finds the kernelspecs of this package too, and has every kernel started in a box."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """Return the spec of a kernel, provisioned by `SandboxProvisioner`; `NoSuchKernel`."""
+        spec = super().get_kernel_spec(kernel_name)
+        provisioner = {"kernel_provisioner": {"provisioner_name": KERNEL_NAME}}
+        spec.metadata = {**(spec.metadata or {}), **provisioner}
+        return spec
 
     def _kernel_dirs_default(self) -> list[str]:
         return [str(Path(__file__).with_name("kernels")), *super()._kernel_dirs_default()]
@@ -71,13 +106,19 @@ class SandboxProvisioner(LocalProvisioner):
         "in `nbjudge.server.sandbox.MISSING`. They count as missing.",
     ).tag(config=True)
 
+    unsandboxed_kernels = List(
+        Unicode(),
+        help="Kernels of other languages that do not start in a box (they need TCP, or files that "
+        "are not there), and are trusted to run submissions with all of your own rights.",
+    ).tag(config=True)
+
     box: sandbox.Box | None = None
     exit_code: int | None = None
     missing_here: set[str] = set()  # noqa: RUF012 (of the process: each absence is said once)
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """Prepare the box and point the connection at sockets in it."""
-        if not can_fork():
+        if not can_fork() or self.parent.kernel_name in self.unsandboxed_kernels:
             self._note_missing({"fork", *sandbox.MISSING} - {"course_hidden"}, only="fork")
             return await super().pre_launch(**kwargs)
         self._discard_box()
@@ -106,6 +147,11 @@ class SandboxProvisioner(LocalProvisioner):
         environment = {
             k: v for k, v in (kwargs.get("env") or {}).items() if k.startswith("NBGRADER_")
         }
+        command = None
+        if self.parent.kernel_name != KERNEL_NAME:
+            environment |= self.kernel_spec.env
+            inside = self.box.connection_file
+            command = [part.replace(self.parent.connection_file, inside) for part in cmd]
         try:
             self.process = await asyncio.to_thread(
                 ForkServer.instance().launch,
@@ -114,6 +160,7 @@ class SandboxProvisioner(LocalProvisioner):
                 limits,
                 environment,
                 self.without,
+                command,
             )
         except BaseException:
             self._discard_box()

@@ -256,6 +256,10 @@ def _run_kernel(request: dict[str, Any], box: sandbox.Box, noted: int) -> None:
         sandbox.make_dumpable()
         os.environ.update(request["environment"])
         os.environ.update(HOME=box.home, TMPDIR=box.home, MPLCONFIGDIR=box.home)
+        if request["command"]:
+            with open(box.connection_file, "w") as file:
+                json.dump(request["connection"], file)
+            os.execvp(request["command"][0], request["command"])
         tempfile.tempdir = None
         from nbjudge.kernel.warm import run_kernel
 
@@ -502,10 +506,12 @@ class ForkServer:
         limits: sandbox.Limits,
         environment: dict[str, str],
         without: Iterable[str] = (),
+        command: list[str] | None = None,
     ) -> SandboxedProcess:
         """Fork a kernel that listens at `connection`; returns once it is shut in its box.
 
         without: protections that are left out (keys of `sandbox.MISSING`).
+        command: the program to become, in place of the warm kernel.
         Raises ForkServerError if it could not be shut in.
         """
         request = {
@@ -514,6 +520,7 @@ class ForkServer:
             "connection": connection,
             "environment": environment,
             "without": sorted(without),
+            "command": command,
         }
         for attempt in (1, 2):
             ours = self._ask(request, socket.SOCK_SEQPACKET)

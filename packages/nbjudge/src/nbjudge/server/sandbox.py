@@ -110,6 +110,11 @@ class Box:
         return os.path.join(self.space, "home")
 
     @property
+    def connection_file(self) -> str:
+        """Where a kernel that is a program of its own finds its connection."""
+        return os.path.join(self.home, "connection.json")
+
+    @property
     def root(self) -> str:
         """Where the private root is put together."""
         return os.path.join(self.path, "root")
