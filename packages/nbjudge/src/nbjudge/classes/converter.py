@@ -25,15 +25,17 @@ from nbgrader.converters.base import NbGraderException
 from nbgrader.utils import find_all_files, rmtree
 from traitlets import Dict, Instance, List
 
+from nbjudge import settings
 from nbjudge.classes import engines
 from nbjudge.classes.temporary import folder_for_submissions
+from nbjudge.codes import KEY
 from nbjudge.intake import folder as intake
 from nbjudge.intake import rebuild
 from nbjudge.intake.notebook import Submission, Unreadable, read_notebook
 from nbjudge.run.provisioner import can_fork
 from nbjudge.server.forkserver import ForkServer
 from nbjudge.steps import flags
-from nbjudge.steps.flags import KEY, Flag
+from nbjudge.steps.flags import Flag
 
 
 def install() -> None:
@@ -57,7 +59,7 @@ class SubmissionExporter(NotebookExporter):
             return super().from_filename(filename, resources=resources, **kw)
         found = converter.flags_of(filename)
         submission = Submission()
-        if not any(flag.code in ("missing-notebook", "unreadable") for flag in found):
+        if not any(flag.code in ("missing_notebook", "unreadable") for flag in found):
             try:
                 submission = read_notebook(filename)
             except Unreadable as error:
@@ -100,6 +102,10 @@ class ClassAutograde(Autograde):
         if not self.config.Execute.get("enabled", True):
             # nbgrader would take what is saved in a notebook for the outcome of its tests.
             self._fail("Outputs that were handed in are no grade: leave out --no-execute.")
+        try:
+            settings.apply(self.config)
+        except ImportError as error:
+            self._fail(str(error))
         with folder_for_submissions() as self.staging:
             super().start()
 

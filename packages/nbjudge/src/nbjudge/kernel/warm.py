@@ -15,6 +15,7 @@ from jupyter_client.session import Session
 from traitlets.config import Config
 
 from nbjudge.kernel import attempts
+from nbjudge.wire import course
 
 _BOUNDED = {"stream", "display_data", "update_display_data", "execute_result"}
 
@@ -100,5 +101,6 @@ def run_kernel(connection: dict[str, Any], notes: int, space: str, readable: Ite
     app = WarmKernelApp.instance(config=config)
     app.initialize([])
     sys.path.insert(0, "")
-    attempts.watch(notes, space, readable, app.shell)
+    if course.here().watch:
+        attempts.watch(notes, space, readable, app.shell)
     app.start()

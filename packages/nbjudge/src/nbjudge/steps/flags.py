@@ -17,46 +17,7 @@ from nbgrader.api import Gradebook
 from nbgrader.preprocessors import NbGraderPreprocessor
 from nbgrader.utils import is_solution
 
-#: The key under which grading keeps its own data in a notebook's metadata.
-KEY = "llm_memory"
-
-#: What each reason code of the reading and the rebuild says to the learner; `{}` is the cell, file
-#: or detail. (What cells do when they run has its codes in `reasons`.)
-SENTENCES = {
-    "unreadable": "Your notebook could not be read ({}), so nothing in it could be graded. "
-    "Please hand it in again.",
-    "missing-notebook": "There was no notebook {} in what you handed in, so nothing could be "
-    "graded. Please hand it in again.",
-    "renamed": "Your notebook was handed in as {}; it was graded all the same.",
-    "extra-notebooks": "These notebooks were handed in too and were not graded: {}.",
-    "files-skipped": "Some of the files that you handed in were left out: {}.",
-    "timestamp": "The time of handing in could not be read, so none is recorded.",
-    "answers": "A file or record of quiz answers could not be read and was left out ({}).",
-    "missing": "The cell of {} was not in your notebook, so it counts as not solved.",
-    "duplicate": "There were several copies of the cell of {}. The last one above its tests "
-    "counts (the first one below them if there is none above); the others were run in their "
-    "place.",
-    "recovered": "The cell of {} had lost its grading information. It was recognised by its "
-    "content and graded.",
-    "tampered": "The cell {} is not yours to change. The course's own version was used in its "
-    "place.",
-    "relabelled": "Type, points or lock of the cell {} had been changed. The course's own count.",
-    "restored": "The cell {} was not in your notebook. The course's own version was put back.",
-    "moved": "Cells of the lesson stood in another order. They were graded in the lesson's order.",
-    "too-large": "A cell was left out because it is larger than {}.",
-    "copied": "There were several copies of the cell {}. The course's own version counts, once.",
-    "retagged": "Tags of the cell {} had been changed. The course's own count.",
-    "forged": "Your notebook brought a grade of its own along ({}). It does not count.",
-    "large-outputs": "Your notebook held outputs of more than {}. Saved outputs are not used.",
-    "language": "Your notebook names another language ({}). It was run as Python.",
-    "old-format": "Your notebook is in an older format ({}). It was graded all the same.",
-    "unknown-cells": "Cells of an unknown kind ({}) were taken as text, or left out.",
-    "control-characters": "Your notebook holds characters that are not shown, or that turn the "
-    "direction of text ({}). A reader may see something else than Python does.",
-    "script-in-text": "A text cell holds a script. It is shown as text, and not run.",
-    "shadowing": "Files of yours have names of Python's or of the course's own ({}). They are "
-    "your files like any others.",
-}
+from nbjudge.codes import KEY, REASONS
 
 
 @dataclass(frozen=True)
@@ -70,7 +31,7 @@ class Flag:
     @property
     def sentence(self) -> str:
         """The sentence for the learner: plain text, never markup from the submission."""
-        return SENTENCES[self.code].format(self.detail or self.cell)
+        return REASONS[self.code].sentence.format(what=self.detail or self.cell)
 
 
 def shown(name: str, limit: int = 60) -> str:
