@@ -3,10 +3,13 @@
 Why a cell lost points to something other than its own test stands in the cell's own data (`own`)
 as `reason` (the code) and `detail` (the sentence), where the feedback and the summary find it. What
 costs no points stands beside it, in `notes`: a list of the same pairs, `code` and `detail`. What
-stood out in a whole notebook is a list of flags in the notebook's own data (`steps.flags`).
+stood out in a whole notebook is a list of flags in the notebook's own data, each with the cell that
+it is about: for the instructor and, as a sentence, for the learner.
 """
 
+import re
 from dataclasses import dataclass
+from typing import Any
 
 from nbformat.notebooknode import NotebookNode
 
@@ -173,11 +176,13 @@ _STOOD_OUT = {
     "content and graded.",
     "tampered": "The cell {what} is not yours to change. The course's own version was used in its "
     "place.",
-    "relabelled": "Type, points or lock of the cell {what} had been changed. The course's own count.",
+    "relabelled": "Type, points or lock of the cell {what} had been changed. The course's own "
+    "count.",
     "restored": "The cell {what} was not in your notebook. The course's own version was put back.",
     "moved": "Cells of the lesson stood in another order. They were graded in the lesson's order.",
     "too_large": "A cell was left out because it is larger than {what}.",
-    "copied": "There were several copies of the cell {what}. The course's own version counts, once.",
+    "copied": "There were several copies of the cell {what}. The course's own version counts, "
+    "once.",
     "retagged": "Tags of the cell {what} had been changed. The course's own count.",
     "forged": "Your notebook brought a grade of its own along ({what}). It does not count.",
     "large_outputs": "Your notebook held outputs of more than {what}. Saved outputs are not used.",
@@ -222,3 +227,39 @@ def note(cell: NotebookNode, code: str, **fields: object) -> None:
     detail = REASONS[code].sentence.format(**fields)
     if code not in {entry["code"] for entry in notes}:
         notes.append(NotebookNode(code=code, detail=detail))
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One reason code with the grade_id it is about ("" for the whole notebook) and a detail."""
+
+    code: str
+    cell: str = ""
+    detail: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The sentence for the learner: plain text, never markup from the submission."""
+        return REASONS[self.code].sentence.format(what=self.detail or self.cell)
+
+
+def shown(name: str, limit: int = 60) -> str:
+    """Return text of a learner's as it may stand in a page: short, and no markup in it."""
+    return re.sub(r"[^\w .,:;()+-]", "?", name[:limit])
+
+
+def record(nb: NotebookNode, flags: list[Flag]) -> None:
+    """Add flags to those that the notebook carries, each once."""
+    carried = own(nb).setdefault("flags", [])
+    for flag in flags:
+        entry = NotebookNode(code=flag.code, cell=flag.cell, sentence=flag.sentence)
+        if entry not in carried:
+            carried.append(entry)
+
+
+def all_flags(nb: NotebookNode | dict[str, Any]) -> list[dict[str, str]]:
+    """Return the flags that a notebook carries: dicts with `code`, `cell` and `sentence`.
+
+    The execution adds the reasons of the cells to those of the rebuild.
+    """
+    return nb["metadata"].get(KEY, {}).get("flags", [])

@@ -28,14 +28,12 @@ from traitlets import Dict, Instance, List
 from nbjudge import settings
 from nbjudge.classes import engines
 from nbjudge.classes.temporary import folder_for_submissions
-from nbjudge.codes import KEY
+from nbjudge.codes import KEY, Flag, all_flags
 from nbjudge.intake import folder as intake
 from nbjudge.intake import rebuild
 from nbjudge.intake.notebook import Submission, Unreadable, read_notebook
 from nbjudge.run.provisioner import can_fork
 from nbjudge.server.forkserver import ForkServer
-from nbjudge.steps import flags
-from nbjudge.steps.flags import Flag
 
 
 def install() -> None:
@@ -280,4 +278,4 @@ def _finished(path: Path) -> bool:
 
 def _flags_in(path: Path) -> list[dict[str, str]]:
     notebook = _read(path)
-    return flags.all_flags(notebook) if notebook else []
+    return all_flags(notebook) if notebook else []

@@ -26,9 +26,9 @@ from pathlib import Path
 
 from nbgrader.utils import parse_utc
 
+from nbjudge.codes import Flag, shown
 from nbjudge.intake.notebook import MAX_NOTEBOOK, Unreadable, read_bytes, read_json
 from nbjudge.intake.recorded import recorder
-from nbjudge.steps.flags import Flag, shown
 from nbjudge.wire import course
 
 SETTLE_TRIES, SETTLE_SECONDS = 4, 0.5

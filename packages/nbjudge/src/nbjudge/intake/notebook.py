@@ -17,9 +17,8 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from nbjudge.codes import KEY
+from nbjudge.codes import KEY, Flag, shown
 from nbjudge.intake.recorded import recorder
-from nbjudge.steps.flags import Flag, shown
 
 #: Bytes of a notebook; one with every picture of a lesson in it has about a tenth of this.
 MAX_NOTEBOOK = 32_000_000

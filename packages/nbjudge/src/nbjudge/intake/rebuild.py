@@ -44,11 +44,9 @@ from nbgrader.preprocessors import (
 from nbgrader.utils import is_grade, is_locked, is_solution, is_task
 from traitlets.config import Config
 
-from nbjudge.codes import KEY
+from nbjudge.codes import KEY, Flag, record
 from nbjudge.intake.notebook import answer_flags, parse_notebook
 from nbjudge.intake.recorded import recorder
-from nbjudge.steps import flags
-from nbjudge.steps.flags import Flag
 
 #: The tag of cells that grading does not run.
 SHOW = "show"
@@ -434,5 +432,5 @@ class Rebuild(NbGraderPreprocessor):
             answers = records.merge(answers, recorded)
             found += answer_flags(problems)
         rebuilt.metadata[KEY] = NotebookNode(answers=answers, flags=[])
-        flags.record(rebuilt, [*submission.flags, *found])
+        record(rebuilt, [*submission.flags, *found])
         return rebuilt, resources

@@ -1,15 +1,6 @@
-"""Flags: what stood out in a submission, for the instructor and, as a sentence, for the learner.
-
-A flag has a reason code, the cell it is about (if any) and one sentence. Flags travel in the
-notebook's metadata between nbgrader's two passes, stand at the top of the graded notebook and in
-the comments of Formgrader, and are counted in the summary at the end of a run.
-"""
+"""Shows what stood out in a submission, and marks it as graded to the end."""
 
 from __future__ import annotations
-
-import re
-from dataclasses import dataclass
-from typing import Any
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
@@ -17,43 +8,7 @@ from nbgrader.api import Gradebook
 from nbgrader.preprocessors import NbGraderPreprocessor
 from nbgrader.utils import is_solution
 
-from nbjudge.codes import KEY, REASONS
-
-
-@dataclass(frozen=True)
-class Flag:
-    """One reason code with the grade_id it is about ("" for the whole notebook) and a detail."""
-
-    code: str
-    cell: str = ""
-    detail: str = ""
-
-    @property
-    def sentence(self) -> str:
-        """The sentence for the learner: plain text, never markup from the submission."""
-        return REASONS[self.code].sentence.format(what=self.detail or self.cell)
-
-
-def shown(name: str, limit: int = 60) -> str:
-    """Return text of a learner's as it may stand in a page: short, and no markup in it."""
-    return re.sub(r"[^\w .,:;()+-]", "?", name[:limit])
-
-
-def record(nb: NotebookNode, flags: list[Flag]) -> None:
-    """Add flags to those that the notebook carries, each once."""
-    carried = nb.metadata.setdefault(KEY, NotebookNode()).setdefault("flags", [])
-    for flag in flags:
-        entry = NotebookNode(code=flag.code, cell=flag.cell, sentence=flag.sentence)
-        if entry not in carried:
-            carried.append(entry)
-
-
-def all_flags(nb: NotebookNode | dict[str, Any]) -> list[dict[str, str]]:
-    """Return the flags that a notebook carries: dicts with `code`, `cell` and `sentence`.
-
-    The execution adds the reasons of the cells to those of the rebuild.
-    """
-    return nb["metadata"].get(KEY, {}).get("flags", [])
+from nbjudge.codes import all_flags, own
 
 
 class SaveFlags(NbGraderPreprocessor):
@@ -80,7 +35,7 @@ class SaveFlags(NbGraderPreprocessor):
                         said.insert(0, comment.auto_comment)
                     comment.auto_comment = "\n\n".join(said)
             gradebook.db.commit()
-        nb.metadata.setdefault(KEY, NotebookNode()).graded = True
+        own(nb).graded = True
         if found:
             lines = ["**What stood out in this submission**", ""]
             for flag in found:
