@@ -1,10 +1,13 @@
 """The course as nbgrader sees it: every nbgrader command works from this folder with no flags."""
 
 import os
+import pkgutil
 from pathlib import Path
 
 try:
     from nbjudge import configure
+
+    import llm_memory
 except ImportError as error:
     # Any other exception here would be logged, and nbgrader would grade without the engine.
     raise SystemExit(f"nbgrader_config.py: {error}. Run `make lab`, which installs it.") from error
@@ -27,3 +30,14 @@ if not os.access(shared, os.W_OK):
 c.Exchange.root = str(shared)
 
 configure(c)
+
+# What the engine does not know by itself.
+c.NbJudge.preload = [
+    *("numpy", "torch", "torch.nn.functional", "matplotlib", "matplotlib.pyplot", "ipywidgets"),
+    "matplotlib.backends.backend_agg",
+    *(f"llm_memory.{module.name}" for module in pkgutil.iter_modules(llm_memory.__path__)),
+]
+c.NbJudge.shared = ["llm_memory"]
+c.NbJudge.test_names = {"check": "llm_memory.check:check"}
+c.NbJudge.recorder = "course_tools.grading:quizzes"
+c.NbJudge.exercise_of = "course_tools.grading:exercise_of"

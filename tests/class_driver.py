@@ -16,7 +16,7 @@ from nbjudge.classes import class_run
 from nbjudge.classes.class_run import ClassRun
 from nbjudge.classes.converter import ClassAutograde
 from nbjudge.intake import folder as intake
-from nbjudge.steps import flags
+from nbjudge.steps.flags import SaveFlags
 
 
 def die(*_):
@@ -53,7 +53,7 @@ STEPS = {
     "executed": lambda: around(ClassRun, "_save", before=die),
     "first grade saved": lambda: around(SaveAutoGrades, "_add_score", after=die),
     "grades saved": lambda: around(SaveAutoGrades, "preprocess", after=die),
-    "flags saved": lambda: around(flags.SaveFlags, "preprocess", after=die),
+    "flags saved": lambda: around(SaveFlags, "preprocess", after=die),
     "notebook half written": lambda: around(
         BaseConverter, "write_single_notebook", before=half_written, when=second_pass
     ),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from course_tools.build import course as clone
 
+from tests import settings as _  # noqa: F401 (applies the course's settings)
 from tests.commands import nbgrader
 
 ROOT = clone.root()

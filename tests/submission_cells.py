@@ -6,6 +6,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 from nbjudge.run.execution import SandboxedExecute
 from traitlets.config import Config
 
+from tests.settings import COURSE
+
 
 def test_cell(source, name="test_it_core"):
     """Return a test cell, as nbgrader knows it."""
@@ -30,7 +32,9 @@ def run_cells(*cells, folder: Path | None = None, config: dict | None = None, **
     config: traits by class name, as in a configuration file; traits: the preprocessor's own.
     """
     cells = [new_code_cell(cell) if isinstance(cell, str) else cell for cell in cells]
-    execute = SandboxedExecute(config=Config(config or {}), **traits)
+    execute = SandboxedExecute(
+        config=Config({"NbJudge": COURSE.NbJudge, **(config or {})}), **traits
+    )
     resources = {"metadata": {"path": str(folder)}} if folder else {}
     notebook, _ = execute.preprocess(new_notebook(cells=cells), resources)
     return notebook
@@ -50,4 +54,4 @@ def errors(cell) -> list[str]:
 
 def reason(cell) -> str | None:
     """Return the reason code that stands in a cell."""
-    return cell.metadata.get("llm_memory", {}).get("reason")
+    return cell.metadata.get("nbjudge", {}).get("reason")

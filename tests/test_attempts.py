@@ -84,7 +84,7 @@ HONEST = {
 
 def noted(cell):
     """Return the codes of a cell's notes."""
-    return {entry.code for entry in cell.metadata.get("llm_memory", {}).get("notes", [])}
+    return {entry.code for entry in cell.metadata.get("nbjudge", {}).get("notes", [])}
 
 
 @forked
@@ -93,7 +93,7 @@ def test_what_is_tried_is_noted_at_its_cell_and_costs_nothing():
     assert {cell.source: noted(cell) for cell in nb.cells[:-1]} == TRIED
     assert not any(reason(cell) for cell in nb.cells)
     assert not errors(nb.cells[-1]) and noted(nb.cells[-1]) == set()
-    flags = nb.metadata.llm_memory.flags
+    flags = nb.metadata.nbjudge.flags
     assert {flag.code for flag in flags} == set().union(*TRIED.values())
     assert all(flag.sentence.endswith("That alone costs no points.") for flag in flags)
 
@@ -104,7 +104,7 @@ def test_honest_work_is_not_noted():
     assert {name: noted(cell) for name, cell in zip(HONEST, nb.cells, strict=True)} == {
         name: set() for name in HONEST
     }
-    assert nb.metadata.llm_memory.flags == []
+    assert nb.metadata.nbjudge.flags == []
 
 
 @forked
@@ -122,7 +122,7 @@ def test_a_forged_note_adds_a_flag_at_most_and_a_silenced_one_takes_nothing_away
     )
     assert (
         nb.cells[0]
-        .metadata.llm_memory.notes[0]
+        .metadata.nbjudge.notes[0]
         .detail.startswith(
             "This cell tried to read what grading does not give it: ?b?https:/a.b/?c?."
         )
@@ -140,14 +140,14 @@ def test_what_a_dying_cell_tried_is_noted_too():
     nb = run_cells("import os\nos.kill(os.getppid(), 0)\nos.kill(1, 15)\nos._exit(1)", "1")
     assert reason(nb.cells[0]) == "kernel_died"
     assert noted(nb.cells[0]) == {"blocked_signal"}
-    assert [flag.code for flag in nb.metadata.llm_memory.flags] == ["kernel_died", "blocked_signal"]
+    assert [flag.code for flag in nb.metadata.nbjudge.flags] == ["kernel_died", "blocked_signal"]
 
 
 @forked
 def test_the_flags_of_a_thousand_attempts_are_few():
     nb = run_cells(*[f"for i in range(30): print(open('/etc/{n}-%d' % i))" for n in range(5)],
                    *[f"open('/etc/{n}')" for n in range(20)])  # fmt: skip
-    flags = nb.metadata.llm_memory.flags
+    flags = nb.metadata.nbjudge.flags
     assert {flag.code for flag in flags} == {"blocked_read"}
     assert len(flags) == 10
 

@@ -8,7 +8,7 @@ import sys
 import nbformat
 import pytest
 from nbjudge.steps.clear import ClearOutput
-from nbjudge.steps.recorded import ScoreQuizzes
+from nbjudge.steps.recorded import ScoreRecorded
 from traitlets.config import Config
 
 from tests.hostile.classroom import FULL, LESSON, POINTS, RIGHT, WRONG, Classroom, answers, cell_of
@@ -60,7 +60,7 @@ def test_a_second_run_grades_what_was_cut_off_and_what_is_newer(room):
     # As a run leaves it that ends between nbgrader's two passes.
     path = room.folder / "autograded" / "ben" / LESSON / f"{LESSON}.ipynb"
     half = json.loads(path.read_text())
-    del half["metadata"]["llm_memory"]["graded"]
+    del half["metadata"]["nbjudge"]["graded"]
     path.chmod(0o644)
     path.write_text(json.dumps(half))
     whole = room.folder / "autograded" / "ada" / LESSON / f"{LESSON}.ipynb"
@@ -69,7 +69,7 @@ def test_a_second_run_grades_what_was_cut_off_and_what_is_newer(room):
     (late / "timestamp.txt").write_text("2026-01-06 12:00:00.000000 UTC")
 
     assert "Grading ben again" in room.nbgrader("autograde", LESSON)
-    assert room.autograded("ben").metadata.llm_memory.graded is True
+    assert room.autograded("ben").metadata.nbjudge.graded is True
     assert sum(room.scores("cem").values()) == FULL - POINTS["quiz_attention"]
     assert whole.stat().st_mtime_ns == before
 
@@ -143,8 +143,8 @@ def quiz_scored(record, count="last"):
     from tests.hostile.classroom import lesson
 
     notebook = lesson()
-    notebook.metadata.llm_memory = {"answers": record}
-    scoring = ScoreQuizzes(config=Config({"ScoreQuizzes": {"count": count}}))
+    notebook.metadata.nbjudge = {"answers": record}
+    scoring = ScoreRecorded(config=Config({"ScoreRecorded": {"count": count}}))
     notebook, _ = scoring.preprocess(notebook, {})
     cell = cell_of(notebook, "quiz_attention")
     return determine_grade(cell)[0], cell.outputs[0].data["text/plain"]

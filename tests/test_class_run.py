@@ -56,7 +56,7 @@ def finished(classroom):
 
 def _is_whole(path):
     try:
-        return json.loads(path.read_text())["metadata"]["llm_memory"]["graded"]
+        return json.loads(path.read_text())["metadata"]["nbjudge"]["graded"]
     except (ValueError, KeyError):
         return False
 

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from course_tools.build import course as clone
 from course_tools.build.lesson import grade_id, is_quiz, is_test, quiz_name
-from nbjudge.steps.flags import all_flags
+from nbjudge.codes import all_flags
 
 from llm_memory.quiz import BANK
 from tests.submissions import ROOT, hand_in, released, scores, solutions, solved

@@ -107,8 +107,9 @@ def test_the_environment_and_the_project_agree():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     conda = [item for item in environment["dependencies"] if isinstance(item, str)]
     [pip] = [item["pip"] for item in environment["dependencies"] if isinstance(item, dict)]
-    extra = re.fullmatch(r"--editable \.\[(\w+)\]", pip[0])
-    assert len(pip) == 1 and extra[1] in project["optional-dependencies"]
+    engine, course = pip
+    extra = re.fullmatch(r"--editable \.\[(\w+)\]", course)
+    assert engine == "--editable packages/nbjudge" and extra[1] in project["optional-dependencies"]
     python = next(item.removeprefix("python=") for item in conda if item.startswith("python="))
     minimum = project["requires-python"].removeprefix(">=")
     assert [int(n) for n in python.split(".")] >= [int(n) for n in minimum.split(".")]

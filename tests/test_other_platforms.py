@@ -34,7 +34,7 @@ def grade(*cells, **settings):
     notebook = new_notebook(cells=cells)
     execute = JudgedExecute(config=Config({"SandboxProvisioner": settings}))
     graded, _ = execute.preprocess(notebook, {"metadata": {"path": sys.argv[1]}})
-    return [[*errors(c), c.metadata.get("llm_memory", {}).get("reason")] for c in graded.cells]
+    return [[*errors(c), c.metadata.get("nbjudge", {}).get("reason")] for c in graded.cells]
 """
 
 

@@ -300,7 +300,7 @@ def test_absurd_cells_are_read_as_far_as_they_go():
     ]  # fmt: skip
     found = parse_notebook({"cells": absurd})
     assert [cell.source for cell in found.cells] == ["", "", "ab", "x = '?\ufffd'", "y", "y"]
-    assert [flag.code for flag in found.flags] == ["answers", "unknown-cells", "control-characters"]
+    assert [flag.code for flag in found.flags] == ["answers", "unknown_cells", "control_characters"]
     json.dumps(found.cells).encode("utf-8")
 
 

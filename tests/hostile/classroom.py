@@ -212,7 +212,7 @@ class Classroom:
 
     def flags(self, student: str) -> set[str]:
         """Return the reason codes at the top of a student's graded notebook."""
-        from nbjudge.steps.flags import all_flags
+        from nbjudge.codes import all_flags
 
         return {flag["code"] for flag in all_flags(self.autograded(student))}
 

@@ -29,24 +29,24 @@ def renamed_altogether(hand: Hand) -> None:
     hand.path.rename(hand.folder / "host (1).ipynb")
 
 
-@case(flags={"renamed", "extra-notebooks"}, says="were not graded: notes.ipynb")
+@case(flags={"renamed", "extra_notebooks"}, says="were not graded: notes.ipynb")
 def renamed_beside_another(hand: Hand) -> None:
     hand.path.rename(hand.folder / "Attention-Copy2.ipynb")
     (hand.folder / "notes.ipynb").write_text("{}")
 
 
-@case(flags={"extra-notebooks"}, says="attention (1).ipynb")
+@case(flags={"extra_notebooks"}, says="attention (1).ipynb")
 def an_old_copy_beside_it(hand: Hand) -> None:
     (hand.folder / "attention (1).ipynb").write_text("[]")
 
 
-@case(lost=TESTS, flags={"missing-notebook", "extra-notebooks"}, says="no notebook attention")
+@case(lost=TESTS, flags={"missing_notebook", "extra_notebooks"}, says="no notebook attention")
 def two_unknown_notebooks(hand: Hand) -> None:
     hand.path.rename(hand.folder / "a.ipynb")
     shutil.copy(hand.folder / "a.ipynb", hand.folder / "b.ipynb")
 
 
-@case(lost=ALL, flags={"missing-notebook"}, says="no notebook attention.ipynb")
+@case(lost=ALL, flags={"missing_notebook"}, says="no notebook attention.ipynb")
 def an_empty_folder(hand: Hand) -> None:
     shutil.rmtree(hand.folder)
     hand.folder.mkdir()
@@ -89,7 +89,7 @@ def huge(hand: Hand) -> None:
     _rewrite(hand, b" " * 40_000_000)
 
 
-@case(flags={"large-outputs"}, says="Saved outputs are not used")
+@case(flags={"large_outputs"}, says="Saved outputs are not used")
 def outputs_of_megabytes(hand: Hand) -> None:
     text = "x" * 20_000_000
     cell_of(hand.notebook, "double").outputs = [
@@ -98,7 +98,7 @@ def outputs_of_megabytes(hand: Hand) -> None:
     hand.write()
 
 
-@case(flags={"old-format"}, says="an older format (3)")
+@case(flags={"old_format"}, says="an older format (3)")
 def nbformat_3(hand: Hand) -> None:
     cells = [
         {
@@ -140,7 +140,7 @@ def _nothing_taken_along(room: Classroom, student: str) -> None:
     assert HIDDEN not in (graded / "notes.txt").read_text()
 
 
-@case(flags={"files-skipped", "extra-notebooks"}, says="to nowhere, to the gradebook.db")
+@case(flags={"files_skipped", "extra_notebooks"}, says="to nowhere, to the gradebook.db")
 def files_link_to_the_instructor(hand: Hand) -> object:
     source = hand.room.folder / "source"
     (hand.folder / "to the gradebook.db").symlink_to(hand.room.folder / "gradebook.db")
@@ -152,7 +152,7 @@ def files_link_to_the_instructor(hand: Hand) -> object:
     return _nothing_taken_along
 
 
-@case(flags={"files-skipped"}, says="left out: pipe, socket")
+@case(flags={"files_skipped"}, says="left out: pipe, socket")
 def pipes_and_sockets(hand: Hand) -> None:
     os.mkfifo(hand.folder / "pipe")
     here = os.getcwd()
@@ -170,14 +170,14 @@ def notebook_is_a_pipe(hand: Hand) -> None:
     os.mkfifo(hand.path)
 
 
-@case(lost=TESTS, flags={"unreadable", "files-skipped"}, says="it is not a file")
+@case(lost=TESTS, flags={"unreadable", "files_skipped"}, says="it is not a file")
 def notebook_is_a_folder(hand: Hand) -> None:
     hand.path.unlink()
     hand.path.mkdir()
     (hand.path / "inside").write_text("x")
 
 
-@case(flags={"files-skipped"}, says="left out")
+@case(flags={"files_skipped"}, says="left out")
 def names_of_all_kinds(hand: Hand) -> None:
     for name in (b"new\nline", b"bell\x07", b"\x1b[31mred", b"\xff\xfe"):
         with open(os.fsencode(hand.folder) + b"/" + name, "w") as file:
@@ -186,19 +186,19 @@ def names_of_all_kinds(hand: Hand) -> None:
         (hand.folder / name).write_text("x")
 
 
-@case(flags={"files-skipped"}, says="left out")
+@case(flags={"files_skipped"}, says="left out")
 def files_of_megabytes(hand: Hand) -> None:
     with open(hand.folder / "huge.bin", "wb") as file:
         file.truncate(500_000_000)
 
 
-@case(flags={"files-skipped"}, says="and 495 more")
+@case(flags={"files_skipped"}, says="and 495 more")
 def files_without_end(hand: Hand) -> None:
     for number in range(1_498):
         (hand.folder / f"file-{number:04}").write_text("x")
 
 
-@case(flags={"files-skipped"}, says="left out")
+@case(flags={"files_skipped"}, says="left out")
 def folders_without_end(hand: Hand) -> None:
     deep = hand.folder.joinpath(*["deep"] * 40)
     deep.mkdir(parents=True)
@@ -235,7 +235,7 @@ def time_is_no_time(hand: Hand) -> None:
     (hand.folder / "timestamp.txt").write_bytes(b"\xff\x00 yesterday")
 
 
-@case(flags={"files-skipped"}, says="left out: timestamp.txt")
+@case(flags={"files_skipped"}, says="left out: timestamp.txt")
 def time_links_to_the_gradebook(hand: Hand) -> None:
     (hand.folder / "timestamp.txt").unlink()
     (hand.folder / "timestamp.txt").symlink_to(hand.room.folder / "gradebook.db")
@@ -295,7 +295,7 @@ def right_first_wrong_last(hand: Hand) -> None:
     (hand.folder / _ANSWERS).write_text(json.dumps(answers(WRONG, first="relevant")))
 
 
-@case(lost={"quiz_attention"}, flags={"files-skipped"}, says="left out: quiz_answers.json")
+@case(lost={"quiz_attention"}, flags={"files_skipped"}, says="left out: quiz_answers.json")
 def answers_link_to_a_file(hand: Hand) -> None:
     (hand.folder / "mine").write_text(json.dumps(answers("relevant")))
     (hand.folder / _ANSWERS).unlink()

@@ -160,7 +160,7 @@ def outputs_forged(hand: Hand) -> None:
     for name in ALL:
         cell = cell_of(hand.notebook, name)
         cell.outputs = [new_output("execute_result", {"text/plain": "1000"}, execution_count=1)]
-    hand.notebook.metadata["llm_memory"] = {"graded": True, "flags": [], "answers": {}}
+    hand.notebook.metadata["nbjudge"] = {"graded": True, "flags": [], "answers": {}}
 
 
 @case(flags={"language"}, says="names another language (bash)")
@@ -189,14 +189,14 @@ def helper_in_an_edited_reading_cell(hand: Hand) -> None:
             cell.source = "def helper(rows):\n    return sum(map(sum, rows))"
 
 
-@case(flags={"control-characters"}, says="U+202E")
+@case(flags={"control_characters"}, says="U+202E")
 def text_of_all_kinds(hand: Hand) -> None:
     cell = cell_of(hand.notebook, "double")
     cell.source = f"# ä 漢字 🧠 \u202e \x07 \x1b[31m\n{cell.source}"
     hand.notebook.cells.append(new_markdown_cell("ünïcode \x00 \x0b \u2028 \ufffe"))
 
 
-@case(lost=DOUBLE, flags={"control-characters"}, says="U+0000")
+@case(lost=DOUBLE, flags={"control_characters"}, says="U+0000")
 def nul_and_a_lone_surrogate(hand: Hand) -> None:
     cell_of(hand.notebook, "double").source = "def double(x):\n    return 2 * x \x00"
     hand.notebook.cells.append(new_code_cell("'SURROGATE'"))
@@ -210,17 +210,17 @@ def thousands_of_cells(hand: Hand) -> None:
     hand.notebook.cells += [new_markdown_cell("x") for _ in range(1_500)]
 
 
-@case(flags={"too-large"}, lost=DOUBLE, says="larger than 200 kB")
+@case(flags={"too_large"}, lost=DOUBLE, says="larger than 200 kB")
 def a_cell_of_megabytes(hand: Hand) -> None:
     cell_of(hand.notebook, "double").source += "\n#" + "x" * 3_000_000
 
 
-@case(flags={"too-large"}, says="2,000 cells")
+@case(flags={"too_large"}, says="2,000 cells")
 def endless_cells(hand: Hand) -> None:
     hand.notebook.cells += [new_markdown_cell("x") for _ in range(5_000)]
 
 
-@case(flags={"unknown-cells"}, says="unknown kind (attack)")
+@case(flags={"unknown_cells"}, says="unknown kind (attack)")
 def cells_of_no_known_kind(hand: Hand) -> None:
     hand.notebook.cells.insert(
         2, NotebookNode(cell_type="heading", level=3, source="x", metadata={}, id="double")
@@ -240,7 +240,7 @@ def _no_script(room: Classroom, student: str) -> None:
             )
 
 
-@case(flags={"script", "script-in-text"}, says="Scripts are left out")
+@case(flags={"script", "script_in_text"}, says="Scripts are left out")
 def scripts_in_text_and_outputs(hand: Hand) -> object:
     shows = (
         "from IPython.display import HTML, Javascript, SVG, Markdown, display\n"

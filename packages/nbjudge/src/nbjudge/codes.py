@@ -1,13 +1,20 @@
-"""Why a cell lost points to something other than its own test, and what it tried in vain.
+"""Every reason and flag that grading gives: its code, and the sentence that the learner reads.
 
-A reason stands in a cell's metadata, `cell.metadata["llm_memory"]["reason"]` (the code) and
-`["detail"]` (the sentence for the student), where the feedback and the summary find it. What costs
-no points stands beside it, in `["notes"]`: a list of the same pairs, `code` and `detail`.
+Why a cell lost points to something other than its own test stands in the cell's own data (`own`)
+as `reason` (the code) and `detail` (the sentence), where the feedback and the summary find it. What
+costs no points stands beside it, in `notes`: a list of the same pairs, `code` and `detail`. What
+stood out in a whole notebook is a list of flags in the notebook's own data, each with the cell that
+it is about: for the instructor and, as a sentence, for the learner.
 """
 
+import re
 from dataclasses import dataclass
+from typing import Any
 
 from nbformat.notebooknode import NotebookNode
+
+#: The key under which the engine keeps its own data in the metadata of a notebook or a cell.
+KEY = "nbjudge"
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,54 @@ _ALL = (
     ),
 )
 
-REASONS = {reason.code: reason for reason in _ALL}
+#: What stands out in a file or a notebook; `{what}` is the cell, the file or the detail.
+_STOOD_OUT = {
+    "unreadable": "Your notebook could not be read ({what}), so nothing in it could be graded. "
+    "Please hand it in again.",
+    "missing_notebook": "There was no notebook {what} in what you handed in, so nothing could be "
+    "graded. Please hand it in again.",
+    "renamed": "Your notebook was handed in as {what}; it was graded all the same.",
+    "extra_notebooks": "These notebooks were handed in too and were not graded: {what}.",
+    "files_skipped": "Some of the files that you handed in were left out: {what}.",
+    "timestamp": "The time of handing in could not be read, so none is recorded.",
+    "answers": "A file or record of quiz answers could not be read and was left out ({what}).",
+    "missing": "The cell of {what} was not in your notebook, so it counts as not solved.",
+    "duplicate": "There were several copies of the cell of {what}. The last one above its tests "
+    "counts (the first one below them if there is none above); the others were run in their "
+    "place.",
+    "recovered": "The cell of {what} had lost its grading information. It was recognised by its "
+    "content and graded.",
+    "tampered": "The cell {what} is not yours to change. The course's own version was used in its "
+    "place.",
+    "relabelled": "Type, points or lock of the cell {what} had been changed. The course's own "
+    "count.",
+    "restored": "The cell {what} was not in your notebook. The course's own version was put back.",
+    "moved": "Cells of the lesson stood in another order. They were graded in the lesson's order.",
+    "too_large": "A cell was left out because it is larger than {what}.",
+    "copied": "There were several copies of the cell {what}. The course's own version counts, "
+    "once.",
+    "retagged": "Tags of the cell {what} had been changed. The course's own count.",
+    "forged": "Your notebook brought a grade of its own along ({what}). It does not count.",
+    "large_outputs": "Your notebook held outputs of more than {what}. Saved outputs are not used.",
+    "language": "Your notebook names another language ({what}). It was run as Python.",
+    "old_format": "Your notebook is in an older format ({what}). It was graded all the same.",
+    "unknown_cells": "Cells of an unknown kind ({what}) were taken as text, or left out.",
+    "control_characters": "Your notebook holds characters that are not shown, or that turn the "
+    "direction of text ({what}). A reader may see something else than Python does.",
+    "script_in_text": "A text cell holds a script. It is shown as text, and not run.",
+    "shadowing": "Files of yours have names of Python's or of the course's own ({what}). They are "
+    "your files like any others.",
+}
+
+REASONS = {reason.code: reason for reason in _ALL} | {
+    code: Reason(code, sentence, costs=False) for code, sentence in _STOOD_OUT.items()
+}
+
+
+def own(holder: NotebookNode) -> NotebookNode:
+    """Return the engine's own data in the metadata of a notebook or a cell, made if missing."""
+    found: NotebookNode = holder.metadata.setdefault(KEY, NotebookNode())
+    return found
 
 
 def mark(cell: NotebookNode, code: str, **fields: object) -> None:
@@ -159,10 +213,10 @@ def mark(cell: NotebookNode, code: str, **fields: object) -> None:
     Raises KeyError if there is no such code, or if a sentence needs a field that is not given.
     """
     reason = REASONS[code]
-    note = cell.metadata.setdefault("llm_memory", NotebookNode())
-    note.setdefault("reason", code)
-    if note["reason"] == code:
-        note["detail"] = reason.sentence.format(**fields)
+    about = own(cell)
+    about.setdefault("reason", code)
+    if about["reason"] == code:
+        about["detail"] = reason.sentence.format(**fields)
 
 
 def note(cell: NotebookNode, code: str, **fields: object) -> None:
@@ -170,8 +224,44 @@ def note(cell: NotebookNode, code: str, **fields: object) -> None:
 
     Raises KeyError as `mark`.
     """
-    about = cell.metadata.setdefault("llm_memory", NotebookNode())
-    notes = about.setdefault("notes", [])
+    notes = own(cell).setdefault("notes", [])
     detail = REASONS[code].sentence.format(**fields)
     if code not in {entry["code"] for entry in notes}:
         notes.append(NotebookNode(code=code, detail=detail))
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One reason code with the grade_id it is about ("" for the whole notebook) and a detail."""
+
+    code: str
+    cell: str = ""
+    detail: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The sentence for the learner: plain text, never markup from the submission."""
+        return REASONS[self.code].sentence.format(what=self.detail or self.cell)
+
+
+def shown(name: str, limit: int = 60) -> str:
+    """Return text of a learner's as it may stand in a page: short, and no markup in it."""
+    return re.sub(r"[^\w .,:;()+-]", "?", name[:limit])
+
+
+def record(nb: NotebookNode, flags: list[Flag]) -> None:
+    """Add flags to those that the notebook carries, each once."""
+    carried = own(nb).setdefault("flags", [])
+    for flag in flags:
+        entry = NotebookNode(code=flag.code, cell=flag.cell, sentence=flag.sentence)
+        if entry not in carried:
+            carried.append(entry)
+
+
+def all_flags(nb: NotebookNode | dict[str, Any]) -> list[dict[str, str]]:
+    """Return the flags that a notebook carries: dicts with `code`, `cell` and `sentence`.
+
+    The execution adds the reasons of the cells to those of the rebuild.
+    """
+    found: list[dict[str, str]] = nb["metadata"].get(KEY, {}).get("flags", [])
+    return found

@@ -61,7 +61,7 @@ def configure(c: Config) -> None:
         "nbjudge.steps.clear.DropWidgetState",
         "nbjudge.steps.outputs.SafeOutputs",
         f"{nbgrader}.LimitOutput",
-        "nbjudge.steps.recorded.ScoreQuizzes",
+        "nbjudge.steps.recorded.ScoreRecorded",
         f"{nbgrader}.SaveAutoGrades",
         f"{nbgrader}.AssignLatePenalties",
         "nbjudge.steps.flags.SaveFlags",

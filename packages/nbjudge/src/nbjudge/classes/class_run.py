@@ -33,6 +33,7 @@ from nbjudge.classes.converter import ClassAutograde
 from nbjudge.run.execution import WRITTEN
 from nbjudge.run.provisioner import can_fork, say_missing
 from nbjudge.server.forkserver import ForkServer
+from nbjudge.wire import course
 
 LOCK_SECONDS = 60  # how long to wait for Formgrader to let go of the gradebook
 GRADEBOOK_TROUBLE = (
@@ -323,7 +324,7 @@ class ClassRun(ClassAutograde):
 
 def _new_pool(workers: int) -> Pool:
     """Return a pool whose workers share this process's fork server."""
-    lent = (ForkServer.instance().lend(),) if can_fork() else ()
+    lent = (course.here().to_json(), *((ForkServer.instance().lend(),) if can_fork() else ()))
     # Forking a process with threads is not safe, and the socket of multiprocessing's own fork
     # server is one that a submission might reach.
     return Pool(workers, get_context("spawn"), job.start_worker, lent)

@@ -25,16 +25,16 @@ from nbgrader.converters.base import NbGraderException
 from nbgrader.utils import find_all_files, rmtree
 from traitlets import Dict, Instance, List
 
+from nbjudge import settings
 from nbjudge.classes import engines, gradebook_file
 from nbjudge.classes.temporary import folder_for_submissions
+from nbjudge.codes import KEY, Flag, all_flags, shown
 from nbjudge.intake import folder as intake
 from nbjudge.intake import rebuild
 from nbjudge.intake.notebook import Submission, Unreadable, read_notebook
 from nbjudge.run.execution import WRITTEN
 from nbjudge.run.provisioner import UnknownKernel, can_fork, kernel_for
 from nbjudge.server.forkserver import ForkServer
-from nbjudge.steps import flags
-from nbjudge.steps.flags import KEY, Flag
 
 
 def install() -> None:
@@ -58,7 +58,7 @@ class SubmissionExporter(NotebookExporter):
             return super().from_filename(filename, resources=resources, **kw)
         found = converter.flags_of(filename)
         submission = Submission()
-        if not any(flag.code in ("missing-notebook", "unreadable") for flag in found):
+        if not any(flag.code in ("missing_notebook", "unreadable") for flag in found):
             try:
                 submission = read_notebook(filename)
             except Unreadable as error:
@@ -101,6 +101,10 @@ class ClassAutograde(Autograde):
         if not self.config.Execute.get("enabled", True):
             # nbgrader would take what is saved in a notebook for the outcome of its tests.
             self._fail("Outputs that were handed in are no grade: leave out --no-execute.")
+        try:
+            settings.apply(self.config)
+        except ImportError as error:
+            self._fail(str(error))
         with folder_for_submissions() as self.staging:
             super().start()
 
@@ -252,9 +256,9 @@ class ClassAutograde(Autograde):
             self.coursedir.ignore,
         )
         if left_out:
-            shown = ", ".join(map(flags.shown, left_out[:5]))
+            names_left = ", ".join(map(shown, left_out[:5]))
             self.log.warning(
-                "Files that %s's notebook wrote were left out: %s", names["student"], shown
+                "Files that %s's notebook wrote were left out: %s", names["student"], names_left
             )
 
     def set_permissions(self, assignment_id: str, student_id: str) -> None:
@@ -318,4 +322,4 @@ def _finished(path: Path) -> bool:
 
 def _flags_in(path: Path) -> list[dict[str, str]]:
     notebook = _read(path)
-    return flags.all_flags(notebook) if notebook else []
+    return all_flags(notebook) if notebook else []

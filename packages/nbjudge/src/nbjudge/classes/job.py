@@ -6,6 +6,7 @@ A worker needs neither the gradebook nor a shared folder: the job carries the sa
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -22,6 +23,8 @@ from nbjudge.classes.temporary import folder_for_submissions
 from nbjudge.run.execution import WRITTEN
 from nbjudge.run.provisioner import SandboxProvisioner
 from nbjudge.server.forkserver import ForkServer
+from nbjudge.settings import NbJudge
+from nbjudge.wire import course
 
 
 @dataclass(frozen=True)
@@ -69,16 +72,18 @@ def run(job: Job) -> tuple[str, list[str], dict[str, bytes]]:
 
 def settings_of(execute: str, config: Config) -> dict[str, dict[str, Any]]:
     """Return the part of an nbgrader configuration that `execute` and its kernels read."""
-    kinds = (*import_item(execute).__mro__, *SandboxProvisioner.__mro__)
+    kinds = (*import_item(execute).__mro__, *SandboxProvisioner.__mro__, NbJudge)
     names = dict.fromkeys(kind.__name__ for kind in kinds)
     return {name: dict(config[name]) for name in names if name in config}
 
 
-def start_worker(line: socket.socket | None = None) -> None:
+def start_worker(settings: str = "{}", line: socket.socket | None = None) -> None:
     """Leave Ctrl-C to the process that owns the gradebook, and end when that one is gone.
 
+    settings: the course, as its `to_json`.
     line: that process's line to its fork server, for this one to use.
     """
+    course.use(course.Course(**json.loads(settings)))
     if line is not None:
         ForkServer.borrow(line)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from course_tools.build.lesson import tested_exercise
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.coursedir import CourseDirectory
 
-from llm_memory.quiz import BANK
-from nbjudge.steps.flags import KEY
+from nbjudge.codes import KEY
+from nbjudge.intake.recorded import recorder
+from nbjudge.wire import course as settings
+from nbjudge.wire import named
 
 
 @dataclass
@@ -46,6 +47,11 @@ class Summary:
     flags: list[tuple[str, str, str, str]] = field(default_factory=list)
     mistakes: Counter = field(default_factory=Counter)
     missing: list[str] = field(default_factory=list)
+
+    @property
+    def mean(self) -> float:
+        """The mean score; 0 where nobody was graded."""
+        return sum(self.scores.values()) / len(self.scores) if self.scores else 0.0
 
     @property
     def hardest(self) -> list[Item]:
@@ -88,14 +94,15 @@ def _read_graded(summary: Summary, student: str, path: Path) -> None:
     try:
         notebook: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        summary.flags.append((student, "not-graded", "", f"there is no graded {path.name}"))
+        summary.flags.append((student, "not_graded", "", f"there is no graded {path.name}"))
         return
     ours = notebook.get("metadata", {}).get(KEY, {})
     for flag in ours.get("flags", []):
         summary.flags.append((student, flag["code"], flag["cell"], flag["sentence"]))
     for name, answer in ours.get("answers", {}).items():
-        summary.chosen.setdefault(name, Counter())[answer["choice"]] += 1
-        summary.first.setdefault(name, Counter())[answer["first"]] += 1
+        first, last = recorder().choices(answer)
+        summary.chosen.setdefault(name, Counter())[last] += 1
+        summary.first.setdefault(name, Counter())[first] += 1
     for cell in notebook.get("cells", []):
         mistake = cell.get("metadata", {}).get(KEY, {}).get("mistake")
         if mistake:
@@ -103,10 +110,11 @@ def _read_graded(summary: Summary, student: str, path: Path) -> None:
 
 
 def _group_by_exercise(summary: Summary, names: list[str]) -> None:
-    """Add up the cells of each exercise and each quiz."""
-    quizzes = {quiz.grade_id for quiz in BANK.values()}
+    """Add up the cells of each exercise, as the course groups them."""
+    rule = settings.here().exercise_of
+    exercise_of = named.load(rule) if rule else lambda test, exercises: None
     for item in summary.cells.values():
-        name = item.name if item.name in quizzes else tested_exercise(item.name, names) or item.name
+        name = exercise_of(item.name, names) or item.name
         group = summary.exercises.setdefault(name, Item(name, 0.0, [0.0] * len(item.scores)))
         group.maximum += item.maximum
         group.scores = [a + b for a, b in zip(group.scores, item.scores, strict=True)]

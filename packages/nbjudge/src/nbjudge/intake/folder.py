@@ -28,14 +28,15 @@ from pathlib import Path
 
 from nbgrader.utils import parse_utc
 
-from llm_memory.quiz.record import FILE_NAME
+from nbjudge.codes import Flag, shown
 from nbjudge.intake.notebook import MAX_NOTEBOOK, Unreadable, read_bytes, read_json
-from nbjudge.steps.flags import Flag, shown
+from nbjudge.intake.recorded import recorder
+from nbjudge.wire import course
 
 SETTLE_TRIES, SETTLE_SECONDS = 4, 0.5
 _COURSE_FILES = {"gradebook.db", "nbgrader_config.py"}
 _LIBRARIES = (
-    *("IPython", "ipykernel", "ipywidgets", "llm_memory", "matplotlib", "numpy", "torch"),
+    *("IPython", "ipykernel", "ipywidgets", "matplotlib", "numpy", "torch"),
     *("sitecustomize", "usercustomize"),
 )
 MAX_FILE, MAX_TOTAL, MAX_FILES, MAX_DEPTH = 20_000_000, 50_000_000, 1_000, 8
@@ -110,11 +111,11 @@ def copy_in(
     choice = _choose(there, notebooks)
     extra = [shown(name) for name in there if name not in choice.values()]
     if extra:
-        general.append(Flag("extra-notebooks", detail=", ".join(extra[:5])))
+        general.append(Flag("extra_notebooks", detail=", ".join(extra[:5])))
     for name, chosen in choice.items():
         flags[name].extend(general)
         if chosen is None:
-            flags[name].append(Flag("missing-notebook", detail=f"{name}.ipynb"))
+            flags[name].append(Flag("missing_notebook", detail=f"{name}.ipynb"))
             continue
         if chosen != f"{name}.ipynb":
             flags[name].append(Flag("renamed", detail=shown(chosen)))
@@ -164,7 +165,7 @@ def _copy_files(submitted: Path, staged: Path, ours: set[str], ignore: list[str]
     total = count = 0
     skipped: list[str] = []
     # However many files there are: what grading itself reads is among those taken.
-    needed = (FILE_NAME, "timestamp.txt")
+    needed = (*recorder().files, "timestamp.txt")
     for relative in sorted(_walk(submitted, "", ignore, skipped), key=lambda p: p not in needed):
         room = min(MAX_FILE, MAX_TOTAL - total)
         if relative in ours and _is_file(submitted / relative):
@@ -185,7 +186,7 @@ def _copy_files(submitted: Path, staged: Path, ours: set[str], ignore: list[str]
         return []
     names = ", ".join(shown(name) for name in sorted(skipped)[:5])
     more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
-    return [Flag("files-skipped", detail=names + more)]
+    return [Flag("files_skipped", detail=names + more)]
 
 
 def _walk(root: Path, folder: str, ignore: list[str], skipped: list[str]) -> Iterator[str]:
@@ -216,7 +217,7 @@ def _plain_name(name: str) -> bool:
 
 def _shadowing(staged: Path) -> list[str]:
     """Return the files that an import would take for Python's, or a reader for the course's."""
-    modules = {*sys.stdlib_module_names, *_LIBRARIES}
+    modules = {*sys.stdlib_module_names, *_LIBRARIES, *course.here().preload, *course.here().shared}
     return sorted(
         path.name
         for path in staged.iterdir()

@@ -17,8 +17,8 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from llm_memory.quiz.record import Answers, answers_in_notebook
-from nbjudge.steps.flags import KEY, Flag, shown
+from nbjudge.codes import KEY, Flag, shown
+from nbjudge.intake.recorded import recorder
 
 #: Bytes of a notebook; one with every picture of a lesson in it has about a tenth of this.
 MAX_NOTEBOOK = 32_000_000
@@ -42,7 +42,7 @@ class Submission:
     """The usable part of a notebook: its cells, its quiz records and what stood out."""
 
     cells: list[NotebookNode] = field(default_factory=list)
-    answers: Answers = field(default_factory=dict)
+    answers: dict[str, Any] = field(default_factory=dict)
     flags: list[Flag] = field(default_factory=list)
 
 
@@ -91,19 +91,19 @@ def parse_notebook(content: Any) -> Submission:
     """Return the usable part of a notebook as it is in JSON; `Unreadable` if it is none."""
     if not isinstance(content, dict):
         raise Unreadable("it is JSON, but not a notebook")
-    answers, problems = answers_in_notebook(content)
+    answers, problems = recorder().in_notebook(content)
     found = Submission(answers=answers, flags=answer_flags(problems))
     remarks = _Remarks()
     remarks.on_notebook(content)
     for count, raw in enumerate(_raw_cells(content)):
         if count == MAX_CELLS:
-            found.flags.append(Flag("too-large", detail=f"{MAX_CELLS:,} cells"))
+            found.flags.append(Flag("too_large", detail=f"{MAX_CELLS:,} cells"))
             break
         if isinstance(raw, dict):
             _read_cell(raw, found)
             remarks.on_cell(raw)
         else:
-            remarks.add("unknown-cells", type(raw).__name__)
+            remarks.add("unknown_cells", type(raw).__name__)
     found.flags += remarks.flags()
     return found
 
@@ -123,7 +123,7 @@ class _Remarks:
     def flags(self) -> list[Flag]:
         """Return a flag for each kind of remark, with its first details."""
         if self._output > MANY_OUTPUTS:
-            self.add("large-outputs", f"{MANY_OUTPUTS // 1_000_000} MB")
+            self.add("large_outputs", f"{MANY_OUTPUTS // 1_000_000} MB")
         return [
             Flag(code, detail=", ".join(details[:5]) + (", …" if len(details) > 5 else ""))
             for code, details in self._details.items()
@@ -133,7 +133,7 @@ class _Remarks:
         """Look at what is no cell."""
         version = content.get("nbformat")
         if isinstance(version, int) and version < 4:
-            self.add("old-format", str(version)[:20])
+            self.add("old_format", str(version)[:20])
         metadata = content.get("metadata")
         if not isinstance(metadata, dict):
             return
@@ -149,12 +149,12 @@ class _Remarks:
         """Look at a cell."""
         kind = raw.get("cell_type")
         if not isinstance(kind, str) or kind not in _CELL_TYPES:
-            self.add("unknown-cells", shown(kind) if isinstance(kind, str) else "none")
+            self.add("unknown_cells", shown(kind) if isinstance(kind, str) else "none")
         source = joined(raw.get("source", raw.get("input", "")))[:MAX_SOURCE]
         for character in sorted(set(_UNSEEN.findall(source))):
-            self.add("control-characters", f"U+{ord(character):04X}")
+            self.add("control_characters", f"U+{ord(character):04X}")
         if kind != "code" and _SCRIPT.search(source):
-            self.add("script-in-text", "")
+            self.add("script_in_text", "")
         metadata = raw.get("metadata")
         nbgrader = metadata.get("nbgrader") if isinstance(metadata, dict) else None
         graded = isinstance(nbgrader, dict) and nbgrader.get("grade") is True
@@ -191,7 +191,7 @@ def _raw_cells(content: dict[str, Any]) -> Iterator[Any]:
 def _read_cell(raw: dict[str, Any], found: Submission) -> None:
     source = text(raw.get("source", raw.get("input", "")))
     if len(source) > MAX_SOURCE:
-        found.flags.append(Flag("too-large", detail=f"{MAX_SOURCE // 1000} kB"))
+        found.flags.append(Flag("too_large", detail=f"{MAX_SOURCE // 1000} kB"))
         source = ""
     kind = raw.get("cell_type")
     cell = NotebookNode(

@@ -49,10 +49,9 @@ from nbgrader.preprocessors import (
 from nbgrader.utils import is_grade, is_locked, is_solution, is_task
 from traitlets.config import Config
 
-from llm_memory.quiz.record import FILE_NAME, merge, read_answers
+from nbjudge.codes import KEY, Flag, record
 from nbjudge.intake.notebook import answer_flags, parse_notebook
-from nbjudge.steps import flags
-from nbjudge.steps.flags import KEY, Flag
+from nbjudge.intake.recorded import recorder
 
 #: The tag of cells that grading does not run.
 SHOW = "show"
@@ -471,7 +470,7 @@ class Rebuild(NbGraderPreprocessor):
 
     It needs `ClassAutograde` above it, which has loaded the lesson. Quiz answers, from the
     outputs of the notebook and from the answers file beside it, and the flags are carried on in
-    `nb.metadata["llm_memory"]`.
+    the notebook's own data (`codes.own`).
     """
 
     def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
@@ -479,11 +478,13 @@ class Rebuild(NbGraderPreprocessor):
         lesson = self.parent.parent.lessons[resources["nbgrader"]["notebook"]]
         submission = resources.pop("submission", None) or parse_notebook(nb)
         rebuilt, found = rebuild(lesson, submission.cells)
-        if any(flag.code in ("unreadable", "missing-notebook") for flag in submission.flags):
+        if any(flag.code in ("unreadable", "missing_notebook") for flag in submission.flags):
             found = []  # that nothing is there has been said
-        recorded, problems = read_answers(Path(resources["metadata"]["path"]) / FILE_NAME)
-        answers = merge(submission.answers, recorded)
-        found += answer_flags(problems)
+        answers, records = submission.answers, recorder()
+        for file in records.files:
+            recorded, problems = records.in_file(Path(resources["metadata"]["path"]) / file)
+            answers = records.merge(answers, recorded)
+            found += answer_flags(problems)
         rebuilt.metadata[KEY] = NotebookNode(answers=answers, flags=[])
-        flags.record(rebuilt, [*submission.flags, *found])
+        record(rebuilt, [*submission.flags, *found])
         return rebuilt, resources

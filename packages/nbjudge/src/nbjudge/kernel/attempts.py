@@ -25,6 +25,8 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
 
+from nbjudge.wire import course
+
 #: Bounds: of one note, of the notes of each kind in one cell, of those read after a cell.
 MOST_BYTES, MOST_OF_A_KIND, MOST_READ = 512, 16, 64
 _MOST_TEXT = 120
@@ -95,7 +97,7 @@ _COMPARISONS = (
 _WATCHED: dict[str, tuple[str, ...] | None] = {
     **dict.fromkeys(("numpy", "torch"), _COMPARISONS),
     **dict.fromkeys(("builtins", "numpy.testing", "torch.testing")),
-    **dict.fromkeys(("llm_memory.check", "llm_memory.quiz", "nbjudge.kernel.answering")),
+    "nbjudge.kernel.answering": None,
     **dict.fromkeys(f"nbjudge.{name}" for name in ("kernel.attempts", "wire.values", "wire.calls")),
 }
 #: Methods by which a value answers for itself in a comparison.
@@ -131,14 +133,16 @@ class Watcher:
     readable
         Folders and files that may be read besides.
     answers
-        The name of the file of quiz answers, which is not for a cell to write.
+        The names of the files of recorded answers, which are not for a cell to write.
     """
 
-    def __init__(self, descriptor: int, space: str, readable: Iterable[str], answers: str):
+    def __init__(
+        self, descriptor: int, space: str, readable: Iterable[str], answers: Iterable[str]
+    ):
         self._descriptor = descriptor
         self._space = os.path.realpath(space)
         self._given = tuple(readable)
-        self._answers = answers
+        self._answers = frozenset(answers)
         self._said: dict[str, set[str]] = {}  # since the last cell
         self._seen: dict[str, set[str]] = {}  # of what stays
         self._fresh: list[tuple[str, Any, dict[str, Any]]] = []
@@ -148,11 +152,11 @@ class Watcher:
     def install(self, shell: Any = None) -> None:
         """Watch from now on. `shell`: IPython's, whose hooks are compared with what they are."""
         os.set_blocking(self._descriptor, False)
-        for name, parts in _WATCHED.items():
+        for name, parts in {**_WATCHED, **dict.fromkeys(_shared_modules())}.items():
             module = sys.modules.get(name)
             if module is not None:
                 self._remember(name, vars(module), parts)
-                for kind in list(vars(module).values()) if name.startswith(__package__) else ():
+                for kind in list(vars(module).values()) if name.startswith("nbjudge.") else ():
                     if isinstance(kind, type) and kind.__module__ == name:
                         self._remember(f"{name}.{kind.__name__}", vars(kind))
         if shell is not None:
@@ -193,7 +197,8 @@ class Watcher:
         try:
             raise _Here
         except _Here as here:
-            frame: FrameType | None = here.__traceback__.tb_frame
+            trace = here.__traceback__
+            frame: FrameType | None = trace.tb_frame if trace is not None else None
         while frame is not None:
             name, path = dict.get(frame.f_globals, "__name__"), frame.f_code.co_filename
             if path.startswith(self._space) or (name == "__main__" and path[:1] == "<"):
@@ -224,7 +229,7 @@ class Watcher:
             return
         if not _within(real, (self._space, *_OPEN_TO_ALL)):
             self.note("blocked_write", real)
-        elif os.path.basename(real) == self._answers:
+        elif os.path.basename(real) in self._answers:
             self.note("wrote_answers")
 
     def _on_open(self, args: tuple) -> None:
@@ -395,6 +400,12 @@ def _arrays() -> list[type]:
     return found
 
 
+def _shared_modules() -> list[str]:
+    """Return the modules of the course's own packages that are loaded."""
+    roots = tuple(f"{name}." for name in course.here().shared)
+    return [name for name in list(sys.modules) if f"{name}.".startswith(roots)]
+
+
 def _is_learners(value: Any) -> bool:
     return getattr(value, "__module__", None) == "__main__"
 
@@ -402,7 +413,5 @@ def _is_learners(value: Any) -> bool:
 def watch(descriptor: int, space: str, readable: Iterable[str], shell: Any) -> None:
     """Watch this process, which is a kernel, from now on; see `Watcher`."""
     global watcher
-    from llm_memory.quiz.record import FILE_NAME  # warm there; the grader's side needs it not
-
-    watcher = Watcher(descriptor, space, readable, FILE_NAME)
+    watcher = Watcher(descriptor, space, readable, course.here().answer_files)
     watcher.install(shell)

@@ -15,6 +15,7 @@ from jupyter_client.session import Session
 from traitlets.config import Config
 
 from nbjudge.kernel import attempts
+from nbjudge.wire import course
 
 _BOUNDED = {"stream", "display_data", "update_display_data", "execute_result"}
 
@@ -66,7 +67,7 @@ class BoundedSession(Session):
 class WarmKernelApp(IPKernelApp):
     """The application around the kernel; `connection` is the content of a connection file."""
 
-    connection: dict[str, Any] = {}  # noqa: RUF012 (set once per process, before `instance`)
+    connection: Any = {}  # noqa: RUF012 (set once per process, before `instance`)
 
     def _session_default(self) -> Session:
         return BoundedSession(parent=self)
@@ -81,7 +82,8 @@ class WarmKernelApp(IPKernelApp):
     def init_gui_pylab(self) -> None:
         """Have Matplotlib draw into the notebook: the backend needs the shell of this process."""
         super().init_gui_pylab()
-        self.shell.enable_matplotlib("inline")
+        if self.shell is not None:
+            self.shell.enable_matplotlib("inline")
 
 
 def run_kernel(connection: dict[str, Any], notes: int, space: str, readable: Iterable[str]) -> None:
@@ -100,5 +102,6 @@ def run_kernel(connection: dict[str, Any], notes: int, space: str, readable: Ite
     app = WarmKernelApp.instance(config=config)
     app.initialize([])
     sys.path.insert(0, "")
-    attempts.watch(notes, space, readable, app.shell)
+    if course.here().watch:
+        attempts.watch(notes, space, readable, app.shell)
     app.start()

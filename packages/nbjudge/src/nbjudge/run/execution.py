@@ -30,7 +30,8 @@ from nbgrader.preprocessors import Execute
 from traitlets import Any as AnyTrait
 from traitlets import Float, Integer, List, Unicode
 
-from nbjudge.codes import REASONS, mark, note
+from nbjudge import settings
+from nbjudge.codes import KEY, REASONS, mark, note, own
 from nbjudge.run.provisioner import (
     KERNEL_NAME,
     SandboxKernelSpecManager,
@@ -312,6 +313,7 @@ class SandboxedExecute(Execute):
         that did not fare as code should (see `reasons`), and with the same reasons among the
         notebook's flags. What fails on the grader's side is raised.
         """
+        settings.apply(self.config)
         NotebookClient.__init__(self, nb, None)
         self.reset_execution_trackers()
         self._check_assign_resources(resources)
@@ -397,9 +399,7 @@ class SandboxedExecute(Execute):
                     alive, by_itself = await self._run_cell(kernel, scratch, index, show=False)
                     if not by_itself:
                         again.remove(index)
-                        cell.metadata.setdefault("llm_memory", NotebookNode()).update(
-                            scratch.metadata["llm_memory"]
-                        )
+                        own(cell).update(own(scratch))
                     if not alive:
                         break
                 else:
@@ -571,14 +571,14 @@ class SandboxedExecute(Execute):
     def _fail(self, cell: NotebookNode, code: str, **fields: object) -> None:
         """Mark the cell, and leave an error in it, by which nbgrader scores it 0."""
         mark(cell, code, **fields)
-        detail = cell.metadata["llm_memory"]["detail"]
+        detail = own(cell)["detail"]
         cell.outputs.append(_error(code, detail, [f"\x1b[0;31m{code}\x1b[0m: {detail}"]))
 
     def _flag_notebook(self) -> None:
-        notes = self.nb.metadata.setdefault("llm_memory", NotebookNode())
+        notes = own(self.nb)
         flags = notes.setdefault("flags", [])
         for cell in self.nb.cells:
-            about = cell.metadata.get("llm_memory", {})
+            about = cell.metadata.get(KEY, {})
             grade_id = cell.metadata.get("nbgrader", {}).get("grade_id", "")
             # A cell without a name is found by its number on the page.
             count = cell.get("execution_count")

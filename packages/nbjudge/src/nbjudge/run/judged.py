@@ -10,11 +10,11 @@ from nbformat import NotebookNode
 from nbgrader import utils
 from traitlets import Float, default
 
-from nbjudge.codes import mark
+from nbjudge.codes import mark, own
+from nbjudge.intake.recorded import recorder
 from nbjudge.judge.process import open_judge
 from nbjudge.run.execution import KernelEnded, SandboxedExecute, StudentKernel
 from nbjudge.server.forkserver import ForkServerError
-from nbjudge.steps.recorded import quiz_of
 
 
 class JudgedExecute(SandboxedExecute):
@@ -31,7 +31,7 @@ class JudgedExecute(SandboxedExecute):
         return self._judge_cell
 
     def _is_run(self, cell: NotebookNode) -> bool:
-        return quiz_of(cell) is None and super()._is_run(cell)
+        return recorder().question_of(cell) is None and super()._is_run(cell)
 
     async def _start_kernel(self) -> StudentKernel:
         kernel = await super()._start_kernel()
@@ -67,7 +67,7 @@ class JudgedExecute(SandboxedExecute):
         if outcome.reason:
             mark(cell, outcome.reason, **outcome.fields)
         if outcome.mistake:
-            cell.metadata.setdefault("llm_memory", NotebookNode()).mistake = outcome.mistake
+            own(cell).mistake = outcome.mistake
         kernel.stuck = outcome.stuck
 
     async def _run_cell(

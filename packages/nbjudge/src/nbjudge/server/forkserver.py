@@ -20,7 +20,6 @@ import gc
 import importlib
 import json
 import os
-import pkgutil
 import select
 import shutil
 import signal
@@ -36,10 +35,10 @@ from typing import IO, Any
 
 from nbjudge.kernel import attempts
 from nbjudge.server import sandbox, written
+from nbjudge.wire import course
 
 _LIBRARIES = (
-    *("numpy", "torch", "torch.nn.functional", "matplotlib", "matplotlib.pyplot", "ipywidgets"),
-    *("matplotlib.backends.backend_agg", "ipykernel.kernelapp", "ipykernel.debugger"),
+    *("ipykernel.kernelapp", "ipykernel.debugger"),
     *("IPython.core.magics.execution", "IPython.core.oinspect", "IPython.extensions.storemagic"),
     *("matplotlib_inline.config", "IPython.core.completerlib", "IPython.core.pylabtools"),
     *("nbjudge.kernel.warm", "nbjudge.judge.process"),
@@ -60,29 +59,33 @@ class ForkServerError(RuntimeError):
 # -- the server's side ----------------------------------------------------------------------
 
 
-def warm_up() -> None:
-    """Import what lessons import; computes nothing."""
-    import llm_memory
+def warm_up() -> dict[str, str]:
+    """Import what kernels and the course's notebooks import; computes nothing.
 
-    learner = [f"llm_memory.{module.name}" for module in pkgutil.iter_modules(llm_memory.__path__)]
-    for name in (*_LIBRARIES, *learner):
-        # What does not import here fails in the notebook, where the message belongs.
-        with contextlib.suppress(Exception):
+    Returns what went wrong with modules that the course named, by module.
+    """
+    failed = {}
+    for name in (*_LIBRARIES, *course.here().preload):
+        try:
             importlib.import_module(name)
+        except Exception as error:
+            if name in course.here().preload:
+                failed[name] = f"{type(error).__name__}: {error}"
     with contextlib.suppress(ImportError):
         import landlockpy
 
         landlockpy.supported()  # finds the C library, by programs that a box has no room for
     gc.collect()
     gc.freeze()  # a collection in a child must not copy the server's pages
+    return failed
 
 
 def serve(requests: socket.socket) -> None:
     """Fork kernels for the grader at the other end of `requests`, until it goes away."""
     sandbox.become_subreaper()
-    warm_up()
+    failed = warm_up()
     threads = len(os.listdir("/proc/self/task"))
-    requests.send(json.dumps({"threads": threads}).encode())
+    requests.send(json.dumps({"threads": threads, "failed": failed}).encode())
     lifeline, lifeline_held = os.pipe()
     # By pidfd: process id, channel, and the box (a judge has none).
     running: dict[int, tuple[int, socket.socket, str | None]] = {}
@@ -429,6 +432,7 @@ class ForkServer:
     def __init__(self) -> None:
         self._server: subprocess.Popen | None = None
         self._requests: socket.socket | None = None
+        self._settings = ""  # the course that the server has imported for
         self._log: IO[bytes] | None = None  # what it writes, until it is warm
         self._busy = threading.Lock()
 
@@ -439,9 +443,12 @@ class ForkServer:
 
     def begin(self) -> None:
         """Start the server and do not wait for it; does nothing if it runs."""
-        if self._requests is not None and not self._has_died():
+        settings = course.here().to_json()
+        ours = self._server is None or self._settings == settings
+        if self._requests is not None and ours and not self._has_died():
             return
         self.close()
+        self._settings = settings
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         environment = {k: os.environ[k] for k in _KEPT_ENVIRONMENT if k in os.environ}
         environment |= _ONE_THREAD
@@ -452,7 +459,7 @@ class ForkServer:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (`start` closes it, or `close`)
         with theirs:
             self._server = subprocess.Popen(
-                [sys.executable, "-P", "-m", __name__, str(theirs.fileno())],
+                [sys.executable, "-P", "-m", __name__, str(theirs.fileno()), settings],
                 pass_fds=[theirs.fileno()],
                 env=environment,
                 cwd="/",
@@ -477,7 +484,14 @@ class ForkServer:
                 log.seek(0)
                 text = log.read()[-4000:].decode(errors="replace")
                 raise ForkServerError(f"the fork server did not start:\n{text}")
-        threads = json.loads(answer)["threads"]
+        said = json.loads(answer)
+        for name, problem in said["failed"].items():
+            self.close()
+            raise ForkServerError(
+                f"c.NbJudge.preload in nbgrader_config.py names {name!r}, which cannot be imported "
+                f"here ({problem}). Install it in this environment, or take it out of the list."
+            )
+        threads = said["threads"]
         if threads > 1:
             warnings.warn(
                 f"{threads - 1} threads were running in the fork server before the first fork; "
@@ -601,5 +615,6 @@ if __name__ == "__main__":
     # replaces by the student's namespace.
     from nbjudge.server.forkserver import serve as serve_requests
 
+    course.use(course.Course(**json.loads(sys.argv[2])))
     serve_requests(socket.socket(fileno=int(sys.argv[1])))
     os._exit(0)  # nothing here is worth the time that torch takes to go

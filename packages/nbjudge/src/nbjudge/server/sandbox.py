@@ -25,6 +25,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from nbjudge.wire import course
+
 #: What is not protected where a protection is missing, for the instructor.
 MISSING = {
     "fork": "submissions run as ordinary kernels, with all of your own rights",
@@ -129,9 +131,10 @@ class Box:
 def _packages() -> list[Path]:
     """Return the folders of the packages that kernels import from beside the environment."""
     found = [Path(__file__).resolve().parents[1]]
-    spec = importlib.util.find_spec("llm_memory")
-    if spec is not None and spec.origin is not None:
-        found.append(Path(spec.origin).resolve().parent)
+    for name in course.here().shared:
+        spec = importlib.util.find_spec(name)
+        if spec is not None:
+            found += [Path(folder).resolve() for folder in spec.submodule_search_locations or []]
     return found
 
 

@@ -1,15 +1,6 @@
-"""Flags: what stood out in a submission, for the instructor and, as a sentence, for the learner.
-
-A flag has a reason code, the cell it is about (if any) and one sentence. Flags travel in the
-notebook's metadata between nbgrader's two passes, stand at the top of the graded notebook and in
-the comments of Formgrader, and are counted in the summary at the end of a run.
-"""
+"""Shows what stood out in a submission, and marks it as graded to the end."""
 
 from __future__ import annotations
-
-import re
-from dataclasses import dataclass
-from typing import Any
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
@@ -17,82 +8,7 @@ from nbgrader.api import Gradebook
 from nbgrader.preprocessors import NbGraderPreprocessor
 from nbgrader.utils import is_solution
 
-#: The key under which grading keeps its own data in a notebook's metadata.
-KEY = "llm_memory"
-
-#: What each reason code of the reading and the rebuild says to the learner; `{}` is the cell, file
-#: or detail. (What cells do when they run has its codes in `reasons`.)
-SENTENCES = {
-    "unreadable": "Your notebook could not be read ({}), so nothing in it could be graded. "
-    "Please hand it in again.",
-    "missing-notebook": "There was no notebook {} in what you handed in, so nothing could be "
-    "graded. Please hand it in again.",
-    "renamed": "Your notebook was handed in as {}; it was graded all the same.",
-    "extra-notebooks": "These notebooks were handed in too and were not graded: {}.",
-    "files-skipped": "Some of the files that you handed in were left out: {}.",
-    "timestamp": "The time of handing in could not be read, so none is recorded.",
-    "answers": "A file or record of quiz answers could not be read and was left out ({}).",
-    "missing": "The cell of {} was not in your notebook, so it counts as not solved.",
-    "duplicate": "There were several copies of the cell of {}. The last one above its tests "
-    "counts (the first one below them if there is none above); the others were run in their "
-    "place.",
-    "recovered": "The cell of {} had lost its grading information. It was recognised by its "
-    "content and graded.",
-    "tampered": "The cell {} is not yours to change. The course's own version was used in its "
-    "place.",
-    "relabelled": "Type, points or lock of the cell {} had been changed. The course's own count.",
-    "restored": "The cell {} was not in your notebook. The course's own version was put back.",
-    "moved": "Cells of the lesson stood in another order. They were graded in the lesson's order.",
-    "too-large": "A cell was left out because it is larger than {}.",
-    "copied": "There were several copies of the cell {}. The course's own version counts, once.",
-    "retagged": "Tags of the cell {} had been changed. The course's own count.",
-    "forged": "Your notebook brought a grade of its own along ({}). It does not count.",
-    "large-outputs": "Your notebook held outputs of more than {}. Saved outputs are not used.",
-    "language": "Your notebook names another language ({}). It was run as Python.",
-    "old-format": "Your notebook is in an older format ({}). It was graded all the same.",
-    "unknown-cells": "Cells of an unknown kind ({}) were taken as text, or left out.",
-    "control-characters": "Your notebook holds characters that are not shown, or that turn the "
-    "direction of text ({}). A reader may see something else than Python does.",
-    "script-in-text": "A text cell holds a script. It is shown as text, and not run.",
-    "shadowing": "Files of yours have names of Python's or of the course's own ({}). They are "
-    "your files like any others.",
-}
-
-
-@dataclass(frozen=True)
-class Flag:
-    """One reason code with the grade_id it is about ("" for the whole notebook) and a detail."""
-
-    code: str
-    cell: str = ""
-    detail: str = ""
-
-    @property
-    def sentence(self) -> str:
-        """The sentence for the learner: plain text, never markup from the submission."""
-        return SENTENCES[self.code].format(self.detail or self.cell)
-
-
-def shown(name: str, limit: int = 60) -> str:
-    """Return text of a learner's as it may stand in a page: short, and no markup in it."""
-    return re.sub(r"[^\w .,:;()+-]", "?", name[:limit])
-
-
-def record(nb: NotebookNode, flags: list[Flag]) -> None:
-    """Add flags to those that the notebook carries, each once."""
-    carried = nb.metadata.setdefault(KEY, NotebookNode()).setdefault("flags", [])
-    for flag in flags:
-        entry = NotebookNode(code=flag.code, cell=flag.cell, sentence=flag.sentence)
-        if entry not in carried:
-            carried.append(entry)
-
-
-def all_flags(nb: NotebookNode | dict[str, Any]) -> list[dict[str, str]]:
-    """Return the flags that a notebook carries: dicts with `code`, `cell` and `sentence`.
-
-    The execution adds the reasons of the cells to those of the rebuild.
-    """
-    return nb["metadata"].get(KEY, {}).get("flags", [])
+from nbjudge.codes import all_flags, own
 
 
 class SaveFlags(NbGraderPreprocessor):
@@ -119,7 +35,7 @@ class SaveFlags(NbGraderPreprocessor):
                         said.insert(0, comment.auto_comment)
                     comment.auto_comment = "\n\n".join(said)
             gradebook.db.commit()
-        nb.metadata.setdefault(KEY, NotebookNode()).graded = True
+        own(nb).graded = True
         if found:
             lines = ["**What stood out in this submission**", ""]
             for flag in found:

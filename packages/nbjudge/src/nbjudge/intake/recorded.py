@@ -1,0 +1,105 @@
+"""Answers that a notebook recorded and no cell has to be run for, such as quizzes.
+
+What they are and what they are worth is the course's; `c.NbJudge.recorder` names its object.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from nbformat import NotebookNode
+
+from nbjudge.wire import course, named
+
+
+@dataclass(frozen=True)
+class Question:
+    """A recorded question, for the report: its options by id, the right ones among them."""
+
+    name: str
+    text: str
+    options: dict[str, str] = field(default_factory=dict)
+    right: frozenset[str] = frozenset()
+
+
+class Recorder(Protocol):
+    """What a course with recorded answers gives the engine. Answers are JSON data by name."""
+
+    #: Names of the files, beside a notebook, that hold answers.
+    files: tuple[str, ...]
+
+    def question_of(self, cell: NotebookNode) -> str | None:
+        """Return the name of the question with points that a cell of a lesson asks, or None."""
+
+    def in_notebook(self, content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Return the answers in a notebook's JSON (hostile), and what was wrong with them."""
+
+    def in_file(self, path: Path) -> tuple[dict[str, Any], list[str]]:
+        """Return the answers in a file (hostile), none if it is not there, and what was wrong."""
+
+    def merge(self, one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+        """Return the answers that count where two records disagree."""
+
+    def score(self, name: str, answer: Any, count: str) -> float:
+        """Return the share of the points, 0 to 1; `count` is 'last' or 'first'."""
+
+    def page(self, name: str, answer: Any, count: str) -> dict[str, str]:
+        """Return question, answer and what it deserves to hear, by mime type; safe to show."""
+
+    def choices(self, answer: Any) -> tuple[str, str]:
+        """Return the ids of the first and of the last option that a learner chose."""
+
+    def questions(self) -> dict[str, Question]:
+        """Return every question, by its name."""
+
+
+class NoRecords:
+    """The recorder of a course that records nothing."""
+
+    files: tuple[str, ...] = ()
+
+    def question_of(self, cell: NotebookNode) -> str | None:
+        """Return None."""
+        return None
+
+    def in_notebook(self, content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """Return nothing."""
+        return {}, []
+
+    def in_file(self, path: Path) -> tuple[dict[str, Any], list[str]]:
+        """Return nothing."""
+        return {}, []
+
+    def merge(self, one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def score(self, name: str, answer: Any, count: str) -> float:
+        """Return 0: no question has this name."""
+        return 0.0
+
+    def page(self, name: str, answer: Any, count: str) -> dict[str, str]:
+        """Return nothing."""
+        return {}
+
+    def choices(self, answer: Any) -> tuple[str, str]:
+        """Return no choice."""
+        return "", ""
+
+    def questions(self) -> dict[str, Question]:
+        """Return none."""
+        return {}
+
+
+def recorder() -> Recorder:
+    """Return the course's recorder. Raises `ImportError` that names it if it cannot be had."""
+    return load(course.here().recorder)
+
+
+@functools.lru_cache(maxsize=4)
+def load(name: str) -> Recorder:
+    """Return the recorder that a setting names; one that records nothing for ''."""
+    return named.load(name) if name else NoRecords()
