@@ -11,6 +11,8 @@ import pytest
 from nbformat import NotebookNode, read, write
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from nbgrader.api import Gradebook
+from nbgrader.apps import AutogradeApp
+from nbjudge.classes.class_run import ClassRun
 
 from tests.commands import nbgrader
 
@@ -73,7 +75,7 @@ def save(path, *cells, kernel="python"):
     write(nb, path)
 
 
-LARGE_RESULT = """
+A_FILE = """
 import os
 os.makedirs("out", exist_ok=True)
 open("out/result.txt", "w").write(open("data/table.csv").read().upper())
@@ -120,7 +122,7 @@ class Course:
                 locked=True,
             ),
             cell("# the file\nSOLUTION{\npass\n}SOLUTION", "file", solution=True),
-            cell("1 if double(2) == 4 else 0.5", "part", 2, grade=True, locked=True),
+            cell("double(2) / 4", "part", 2, grade=True, locked=True),
             cell("Why?", "why", 3, solution=True, grade=True, text=True),
             cell("Draw it.", "draw", 4, task=True, locked=True, text=True),
         )
@@ -188,7 +190,7 @@ def course(tmp_path_factory):
         made.run("generate_assignment", "ps1")
         made.run("generate_assignment", "ps2")
         right = {"double": "def double(x):\n    return 2 * floor(x)", "y": "y = 1"}
-        place = made.hand_in("good", **right, file=LARGE_RESULT, why="Because.")
+        place = made.hand_in("good", **right, file=A_FILE, why="Because.")
         (place / "data" / "table.csv").write_text("the learner's")
         (place / "data" / "theirs.txt").write_text("the learner's")
         made.hand_in("bad", file="import os" + HOSTILE_FILES, double="def double(x): return 2")
@@ -275,6 +277,32 @@ def test_one_notebook_of_several(course):
     assert (a.read_bytes(), a.stat().st_mtime_ns) == before
     assert b.is_file()
     assert course.scores("late")["test_y"] == 5
+
+
+def test_more_points_than_there_are_is_an_error_that_loses_nobody_else(course):
+    place = course.hand_in("over", double="def double(x): return 40")
+    course.hand_in("zoe", double="def double(x): return 2 * x")
+    said = course.run("autograde", "ps1", code=1)
+    assert "partial credit cannot be greater than maximum points" in said
+    assert not course.graded("over").exists()
+    assert course.scores("zoe")["part"] == 1
+    shutil.rmtree(place)
+
+
+def test_a_class_at_once_leaves_the_same_files(course, monkeypatch):
+    def state():
+        paths = [p for name in ("good", "bad") for p in course.graded(name).rglob("*")]
+        return {
+            path: path.read_bytes() for path in paths if path.suffix != ".ipynb" and path.is_file()
+        }
+
+    before = state()
+    monkeypatch.chdir(course.folder)
+    app = AutogradeApp()
+    app.initialize(["--assignment=ps1", "--force"])
+    app.log.setLevel("ERROR")
+    ClassRun(coursedir=app.coursedir, parent=app, workers=1).start()
+    assert state() == before
 
 
 def test_another_language_runs_in_its_kernel_and_in_the_box(course):

@@ -3,8 +3,10 @@
 `make peers` runs all of them, `make test` those of `SHORT`.
 """
 
+import functools
 from pathlib import Path
 
+import nbgrader.api
 import pytest
 from nbgrader.tests.apps import conftest as nbgraders
 
@@ -20,6 +22,15 @@ def temp_cwd(request: pytest.FixtureRequest, course_dir: str) -> str:
     with Path(path, "nbgrader_config.py").open("a") as config:
         config.write("from nbjudge import configure\n\nconfigure(c)\n")
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_look_for_the_version():
+    """Ask `alembic` once which version a new gradebook is of, not once for each test."""
+    with pytest.MonkeyPatch.context() as patch:
+        kept = functools.cache(nbgrader.api.get_alembic_version)
+        patch.setattr(nbgrader.api, "get_alembic_version", kept)
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

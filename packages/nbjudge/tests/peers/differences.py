@@ -22,10 +22,8 @@ DELIBERATE = {
 
 #: Quick ones that between them reach every part: these run in `make test`.
 SHORT = {
-    "test_missing_assignment",
     "test_grade_hashed_autotest",
     "test_grade_overwrite_files_subdirs",
     "test_side_effects",
-    "test_incorrect_source_kernelspec",
     "test_no_execute",
 }
