@@ -306,7 +306,7 @@ def test_a_class_at_once_leaves_the_same_files(course, monkeypatch):
 
 
 def test_another_language_runs_in_its_kernel_and_in_the_box(course):
-    course.run("autograde", "ps2")
+    assert "language" not in course.run("autograde", "ps2")
     assert course.scores("good", "ps2") == {"test_say": 1, "test_no": 0}
     graded = read(course.graded("good", "ps2") / "e.ipynb", 4)
     printed = {c.source: c.outputs[0].get("text") for c in graded.cells if c.get("outputs")}

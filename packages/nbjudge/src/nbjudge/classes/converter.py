@@ -31,7 +31,7 @@ from nbjudge.classes.temporary import folder_for_submissions
 from nbjudge.codes import KEY, Flag, all_flags, shown
 from nbjudge.intake import folder as intake
 from nbjudge.intake import rebuild
-from nbjudge.intake.notebook import Submission, Unreadable, read_notebook
+from nbjudge.intake.notebook import Submission, Unreadable, language_of, read_notebook
 from nbjudge.run.execution import WRITTEN
 from nbjudge.run.provisioner import UnknownKernel, can_fork, kernel_for
 from nbjudge.server.forkserver import ForkServer
@@ -60,7 +60,9 @@ class SubmissionExporter(NotebookExporter):
         submission = Submission()
         if not any(flag.code in ("missing_notebook", "unreadable") for flag in found):
             try:
-                submission = read_notebook(filename)
+                lesson = converter.lessons[Path(filename).stem].notebook
+                language = language_of(lesson.metadata) or "python"
+                submission = read_notebook(filename, language)
             except Unreadable as error:
                 found = [*found, Flag("unreadable", detail=str(error))]
         submission.flags = [*found, *submission.flags]

@@ -21,6 +21,7 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKerne
 from jupyter_client.provisioning import LocalProvisioner
 from traitlets import Bool, Integer, List, Set, Unicode
 
+from nbjudge.intake.notebook import language_of
 from nbjudge.server import sandbox
 from nbjudge.server.forkserver import ForkServer, SandboxedProcess
 
@@ -46,8 +47,7 @@ def kernel_for(metadata: Mapping[str, Any]) -> str:
     """
     spec = metadata.get("kernelspec") or {}
     name = spec.get("name") or ""
-    language = spec.get("language") or (metadata.get("language_info") or {}).get("name") or ""
-    if not name or re.fullmatch(r"python\d*", name) or "python" in language.lower():
+    if not name or re.fullmatch(r"python\d*", name) or language_of(metadata) == "python":
         return KERNEL_NAME
     manager = KernelSpecManager()
     try:
