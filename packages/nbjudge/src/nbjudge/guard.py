@@ -40,6 +40,7 @@ PARTS = {
             "nbjudge.run.judged.JudgedExecute",
             "nbjudge.steps.outputs.SafeOutputs",
             "nbgrader.preprocessors.SaveAutoGrades",
+            "nbjudge.steps.manual.LeaveToTeacher",
             "nbjudge.steps.flags.SaveFlags",
         ),
     },

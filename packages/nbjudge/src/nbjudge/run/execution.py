@@ -22,6 +22,7 @@ from typing import Any
 import zmq
 from jupyter_client import AsyncKernelManager
 from jupyter_client.asynchronous import AsyncKernelClient
+from jupyter_client.kernelspec import NoSuchKernel as NoSuchSpec
 from nbclient.client import NotebookClient
 from nbclient.util import run_sync
 from nbformat.notebooknode import NotebookNode
@@ -77,6 +78,10 @@ class KernelEnded(Exception):
             name = names.get(-self.status, f"signal {-self.status}")
             return _HOW.get(name, name)
         return f"it exited with status {self.status}"
+
+
+class NoSuchKernel(RuntimeError):
+    """A notebook is for a kernel that is not installed; the message names it."""
 
 
 class OutputFlood(Exception):
@@ -275,7 +280,8 @@ class SandboxedExecute(Execute):
 
     kernel_name = Unicode(
         KERNEL_NAME,
-        help="The kernel for every submission, whatever its metadata say.",
+        help="The kernel for every submission in Python. Another one can be set for a whole "
+        "course; a notebook of the course in another language has the kernel that it names.",
     ).tag(config=True)
     total_timeout = Float(
         600.0, help="Seconds for a whole notebook, fresh kernels included; then it is cut short."
@@ -313,17 +319,46 @@ class SandboxedExecute(Execute):
         NotebookClient.__init__(self, nb, None)
         self.reset_execution_trackers()
         self._check_assign_resources(resources)
+        self._kernel_to_run = self._choose_kernel()
         run_sync(self._run_notebook)()
         nb.metadata.pop("widgets", None)
         self._flag_notebook()
         return nb, self.resources
+
+    def _choose_kernel(self) -> str:
+        """The name of the kernel for this notebook.
+
+        Raises NoSuchKernel if the notebook, or the configuration, names one that is not here.
+        """
+        manager = SandboxKernelSpecManager()
+        name = self.kernel_name
+        if name == KERNEL_NAME:
+            about = self.nb.metadata.get("kernelspec", {})
+            language = about.get("language")
+            language = language or self.nb.metadata.get("language_info", {}).get("name")
+            wanted = about.get("name")
+            if not wanted or wanted == KERNEL_NAME or _is_python(language or wanted):
+                return KERNEL_NAME
+            name = wanted
+        try:
+            spec = manager.get_kernel_spec(name)
+        except NoSuchSpec:
+            there = ", ".join(sorted(manager.find_kernel_specs()))
+            raise NoSuchKernel(
+                f"The kernel {name!r}, which the notebook asks for, is not installed here, so "
+                f"nothing was run. There are: {there}."
+            ) from None
+        if name == self.kernel_name or not _is_python(spec.language):
+            return name
+        return KERNEL_NAME
 
     # -- one notebook ------------------------------------------------------------------------
 
     async def _run_notebook(self) -> None:
         self._deadline = time.monotonic() + self.total_timeout
         self._count = 0
-        again: list[int] = []
+        #: The cells that a fresh kernel starts with.
+        self._again = again = []
         kernel: StudentKernel | None = None
         try:
             for index, cell in enumerate(self.nb.cells):
@@ -338,7 +373,7 @@ class SandboxedExecute(Execute):
                     self._fail(cell, "timeout_total", seconds=self.total_timeout)
                     continue
                 alive, by_itself = await self._run_cell(kernel, cell, index)
-                if by_itself and not _is_test(cell):
+                if by_itself and not is_test(cell):
                     again.append(index)
                 if not alive:
                     await kernel.stop()
@@ -381,7 +416,7 @@ class SandboxedExecute(Execute):
         for attempt in (1, 2):
             kernel = StudentKernel(
                 AsyncKernelManager(
-                    kernel_name=self.kernel_name,
+                    kernel_name=self._kernel_to_run,
                     kernel_spec_manager=SandboxKernelSpecManager(),
                     config=self.config,
                     log=self.log,
@@ -395,7 +430,7 @@ class SandboxedExecute(Execute):
                 await kernel.stop()
                 if attempt == 2:
                     raise RuntimeError(
-                        f"The kernel {self.kernel_name!r} did not start: {error!r}. Nothing in "
+                        f"The kernel {self._kernel_to_run!r} did not start: {error!r}. Nothing in "
                         "this submission was run."
                     ) from error
             except BaseException:
@@ -443,7 +478,7 @@ class SandboxedExecute(Execute):
         self._note_attempts(kernel, cell)
         if tally.cut:
             mark(cell, "output_limit", megabytes=self.output_limit / _MB)
-        if _is_test(cell):
+        if is_test(cell):
             # nbgrader takes any text on stderr for a failure; a warning is none.
             for output in cell.outputs:
                 if output.output_type == "stream":
@@ -453,7 +488,7 @@ class SandboxedExecute(Execute):
     async def _cell_work(
         self, kernel: StudentKernel, cell: NotebookNode, tally: OutputTally
     ) -> None:
-        if _is_test(cell) and self.test_cell_runner is not None:
+        if is_test(cell) and self.test_cell_runner is not None:
             if inspect.iscoroutinefunction(self.test_cell_runner):
                 await self.test_cell_runner(cell, kernel)
             else:
@@ -513,7 +548,7 @@ class SandboxedExecute(Execute):
             traceback = reply.get("traceback")
             lines = traceback[:100] if isinstance(traceback, list) else []
             lines = [_text(line) for line in lines] or [f"{name}: {value}"]
-            cell.outputs.append(_error(name, value, lines))
+            cell.outputs.append(error_output(name, value, lines))
         if name == "StdinNotImplementedError":
             mark(cell, "input")
         elif "MemoryError" in name or "can't allocate memory" in value:
@@ -537,7 +572,7 @@ class SandboxedExecute(Execute):
         """Mark the cell, and leave an error in it, by which nbgrader scores it 0."""
         mark(cell, code, **fields)
         detail = own(cell)["detail"]
-        cell.outputs.append(_error(code, detail, [f"\x1b[0;31m{code}\x1b[0m: {detail}"]))
+        cell.outputs.append(error_output(code, detail, [f"\x1b[0;31m{code}\x1b[0m: {detail}"]))
 
     def _flag_notebook(self) -> None:
         notes = own(self.nb)
@@ -558,7 +593,12 @@ class SandboxedExecute(Execute):
                     flags.append(flag)
 
 
-def _is_test(cell: NotebookNode) -> bool:
+def _is_python(language: str) -> bool:
+    return re.fullmatch(r"i?python\s*[\d.]*", str(language), re.IGNORECASE) is not None
+
+
+def is_test(cell: NotebookNode) -> bool:
+    """Whether a cell is one of nbgrader's autograder tests."""
     return cell.cell_type == "code" and utils.is_grade(cell) and not utils.is_solution(cell)
 
 
@@ -572,7 +612,8 @@ def _has_script(output: NotebookNode) -> bool:
     )
 
 
-def _error(name: str, value: str, traceback: list[str]) -> NotebookNode:
+def error_output(name: str, value: str, traceback: list[str]) -> NotebookNode:
+    """Return an output by which nbgrader scores a test cell 0."""
     return NotebookNode(output_type="error", ename=name, evalue=value, traceback=traceback)
 
 
