@@ -15,6 +15,8 @@ from nbformat.notebooknode import NotebookNode
 
 #: The key under which the engine keeps its own data in the metadata of a notebook or a cell.
 KEY = "nbjudge"
+#: The folder of a course in which the engine keeps what it knows of it.
+OWN_FOLDER = ".nbjudge"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ _ALL = (
     Reason(
         "kernel_died",
         "This cell ended Python itself ({how}). Its points are lost; the other cells were "
+        "graded in a fresh kernel.",
+    ),
+    Reason(
+        "kernel_silent",
+        "After this cell Python gave no more answers. What it did is lost; the other cells were "
         "graded in a fresh kernel.",
     ),
     Reason(

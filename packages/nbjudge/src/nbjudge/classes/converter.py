@@ -26,7 +26,7 @@ from nbgrader.utils import find_all_files, rmtree
 from traitlets import Dict, Instance, List
 
 from nbjudge import settings
-from nbjudge.classes import engines
+from nbjudge.classes import calibration, engines
 from nbjudge.classes.temporary import folder_for_submissions
 from nbjudge.codes import KEY, Flag, all_flags
 from nbjudge.intake import folder as intake
@@ -39,6 +39,7 @@ from nbjudge.server.forkserver import ForkServer
 def install() -> None:
     """Let `nbgrader autograde` and Formgrader use `ClassAutograde`, and one engine a gradebook."""
     engines.install()
+    calibration.install()
     nbgrader.apps.autogradeapp.Autograde = ClassAutograde
     nbgrader.apps.api.Autograde = ClassAutograde
 
@@ -167,6 +168,10 @@ class ClassAutograde(Autograde):
                 )
             except rebuild.CourseError as error:
                 self._fail(str(error))
+        try:
+            calibration.apply(course, assignment, self.lessons, self.config, self.log)
+        except (rebuild.CourseError, RuntimeError) as error:
+            self._fail(f"{assignment} could not be calibrated, so nothing was graded: {error}")
         return [name for name in names if fnmatch(name, course.notebook_id)]
 
     def _not_ready(self, assignment: str, folder: Path) -> str:

@@ -2,12 +2,12 @@
 
 What it does beyond nbgrader's own: a cell that kills the kernel, hangs, or floods the output
 costs its own points and nobody else's. The rest of the notebook is run in a fresh kernel, in
-which the earlier cells are run again.
+which the earlier cells are run again. So it is, too, with a kernel that answers no more.
 
 **The rule for a fresh kernel.** Every earlier cell that came to an end by itself (with or without
 an error) is run again, in order, and its first outputs stay. Left out are cells that ended a
-kernel or had to be interrupted (they would do it again), test cells (their verdict is in, and
-they define nothing that others use), and cells that grading skips.
+kernel, silenced it or had to be interrupted (they would do it again), test cells (their verdict
+is in, and they define nothing that others use), and cells that grading skips.
 """
 
 import asyncio
@@ -49,6 +49,9 @@ _FLOOD_MESSAGES = 20_000
 _LARGEST_MESSAGE = 16 * _MB
 #: Seconds that outputs have to arrive after the reply. Some may be lost on the way, the end too.
 _LATE_OUTPUTS = 10.0
+#: Seconds for the first word on a cell, from a kernel that has answered all others, and for the
+#: reply of one that says it is done.
+_FIRST_WORD, _LATE_REPLY = 30.0, 10.0
 #: Of what costs no graded cell its points, no more than these are said of one notebook.
 _MOST_FLAGS_OF_A_KIND = 10
 _SHOWN_MESSAGES = {
@@ -78,6 +81,10 @@ class KernelEnded(Exception):
             name = names.get(-self.status, f"signal {-self.status}")
             return _HOW.get(name, name)
         return f"it exited with status {self.status}"
+
+
+class KernelSilent(Exception):
+    """The kernel lives and answers no more."""
 
 
 class NoSuchKernel(RuntimeError):
@@ -175,20 +182,33 @@ class StudentKernel:
             await self.km.cleanup_resources()
 
     async def execute(self, code: str, show: Callable[[dict], None]) -> dict[str, Any]:
-        """Run `code`, hand each output message to `show`; returns the content of the reply."""
+        """Run `code`, hand each output message to `show`; returns the content of the reply.
+
+        Raises KernelSilent if nothing is heard of it, or the end of it without a reply.
+        """
+        self._heard = asyncio.Event()
         request = self.kc.execute(code, store_history=True, allow_stdin=False, stop_on_error=False)
         outputs = asyncio.ensure_future(self._outputs(request, show))
         reply = asyncio.ensure_future(self._reply(request))
+        heard = asyncio.ensure_future(self._heard.wait())
         try:
+            await asyncio.wait(
+                {outputs, reply, heard}, timeout=_FIRST_WORD, return_when="FIRST_COMPLETED"
+            )
+            if not (outputs.done() or reply.done() or heard.done()):
+                raise KernelSilent
             await asyncio.wait({outputs, reply}, return_when="FIRST_COMPLETED")
             if not outputs.done():
                 await asyncio.wait({outputs}, timeout=_LATE_OUTPUTS)
             if outputs.done():
                 outputs.result()
-            return await reply
+                await asyncio.wait({reply}, timeout=_LATE_REPLY)
+            if not reply.done():
+                raise KernelSilent
+            return reply.result()
         finally:
-            outputs.cancel()
-            reply.cancel()
+            for waiting in (outputs, reply, heard):
+                waiting.cancel()
 
     async def _reply(self, request: str) -> dict[str, Any]:
         while True:
@@ -200,6 +220,8 @@ class StudentKernel:
     async def _outputs(self, request: str, show: Callable[[dict], None]) -> None:
         while True:
             message = await _received(self.kc.iopub_channel)
+            if message is not None and _parent(message) == request:
+                self._heard.set()
             if message is None or message["header"]["msg_type"] != "status":
                 show(message if message and _parent(message) == request else {})
             elif (
@@ -373,14 +395,41 @@ class SandboxedExecute(Execute):
                     self._fail(cell, "timeout_total", seconds=self.total_timeout)
                     continue
                 alive, by_itself = await self._run_cell(kernel, cell, index)
+                if again and cell.metadata.get(KEY, {}).get("reason") == "kernel_silent":
+                    kernel, alive, by_itself = await self._try_without_last(kernel, cell, index)
                 if by_itself and not is_test(cell):
                     again.append(index)
-                if not alive:
+                if not alive and kernel is not None:
                     await kernel.stop()
                     kernel = None
         finally:
             if kernel is not None:
                 await kernel.stop()
+
+    async def _try_without_last(
+        self, kernel: StudentKernel, cell: NotebookNode, index: int
+    ) -> tuple[StudentKernel | None, bool, bool]:
+        """Run a cell that got no answer in a fresh kernel, without the cell that ran before it.
+
+        If that is what silenced the kernel, it loses what it did, and this one loses nothing.
+        Returns a kernel, and of it what `_run_cell` does.
+        """
+        await kernel.stop()
+        suspect = self._again.pop()
+        kernel = await self._fresh_kernel(self._again)
+        if kernel is not None:
+            metadata = NotebookNode(cell.metadata)
+            kept = {k: v for k, v in own(cell).items() if k not in ("reason", "detail")}
+            metadata[KEY] = NotebookNode(kept)
+            second = NotebookNode(cell, outputs=[], metadata=metadata)
+            alive, by_itself = await self._run_cell(kernel, second, index)
+            if own(second).get("reason") != "kernel_silent":
+                cell.update(second)
+                self._fail(self.nb.cells[suspect], "kernel_silent")
+                return kernel, alive, by_itself
+            await kernel.stop()
+        self._again.append(suspect)
+        return None, False, False
 
     def _is_run(self, cell: NotebookNode) -> bool:
         tags = cell.metadata.get("tags", [])
@@ -469,6 +518,9 @@ class SandboxedExecute(Execute):
             by_itself = False
             alive = await self._interrupt(kernel, work)
             self._fail(cell, "timeout", seconds=timeout)
+        except KernelSilent:
+            alive = by_itself = False
+            self._fail(cell, "kernel_silent")
         except OutputFlood:
             alive = by_itself = False
             self._fail(cell, "output_flood", megabytes=self.output_limit / _MB)
@@ -522,7 +574,7 @@ class SandboxedExecute(Execute):
         try:
             await kernel.interrupt()
             await kernel.finish(work, self.interrupt_grace)
-        except (KernelEnded, OutputFlood, TimeoutError):
+        except (KernelEnded, KernelSilent, OutputFlood, TimeoutError):
             return False
         return True
 

@@ -79,13 +79,16 @@ class JudgedExecute(SandboxedExecute):
             and id(cell) not in self._left_out
         )
 
+    def _mode_of(self, cell: NotebookNode) -> str | None:
+        return mode_of(cell)
+
     async def _run_notebook(self) -> None:
         self._left_out: set[int] = set()
         tests = [cell for cell in self.nb.cells if is_test(cell) and self._is_run(cell)]
         judged = self._kernel_to_run == KERNEL_NAME
         if judged:
             # What the judge gives no verdict on fills its namespace for what comes after.
-            while tests and mode_of(tests[-1]) in (INSIDE, MANUAL):
+            while tests and self._mode_of(tests[-1]) in (INSIDE, MANUAL):
                 self._left_out.add(id(tests.pop()))
         else:  # the judge speaks Python only
             self._left_out = {id(cell) for cell in tests}
@@ -99,7 +102,7 @@ class JudgedExecute(SandboxedExecute):
         for index, cell in enumerate(self.nb.cells):
             if not is_test(cell) or not self._is_run(cell):
                 continue
-            mode, about = mode_of(cell), cell.metadata.get(KEY, {})
+            mode, about = self._mode_of(cell), cell.metadata.get(KEY, {})
             if mode == MANUAL:
                 self._by_hand(cell, "by_hand", about.get("why", "the course asks for it"))
             elif mode == INSIDE or not judged:
@@ -181,7 +184,7 @@ class JudgedExecute(SandboxedExecute):
         if ran is None:
             return self._by_hand(cell, "unchecked", why)
         failed = any(output.output_type == "error" for output in ran.outputs)
-        if mode_of(cell) == OUTSIDE and judged and not failed:
+        if self._mode_of(cell) == OUTSIDE and judged and not failed:
             return self._by_hand(cell, "unchecked", why)
         about = ran.metadata.get(KEY, {})
         cell.outputs = []
@@ -227,7 +230,7 @@ class JudgedExecute(SandboxedExecute):
         seconds = timeout and 0.9 * timeout
         outcome = await asyncio.to_thread(judge.run, cell.source, seconds)
         kernel.stuck = outcome.stuck
-        if mode_of(cell) in (INSIDE, MANUAL):
+        if self._mode_of(cell) in (INSIDE, MANUAL):
             return
         # A judge that says so has found neither right nor wrong.
         unchecked = getattr(outcome, "unchecked", None)
