@@ -151,7 +151,7 @@ def test_python_is_run_warm_whatever_its_environment_is_called(spec):
 
 def test_a_kernel_that_is_not_installed_is_named():
     spec = {"name": "befunge", "display_name": "Befunge", "language": "befunge"}
-    with pytest.raises(module.UnknownKernel, match=r"'befunge' is not installed.*there are: "):
+    with pytest.raises(module.NoSuchKernel, match=r"'befunge' is not installed.*there are: "):
         module.kernel_for({"kernelspec": spec})
 
 

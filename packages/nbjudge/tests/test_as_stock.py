@@ -32,7 +32,7 @@ c.LateSubmissionPlugin.penalty_method = "zero"
 c.Autograde.exclude_overwriting = {"ps1": ["data/theirs.txt"]}
 """
 
-#: A kernel of another language: it prints what it is given, and fails at what starts with "no".
+#: A kernel of another language: it prints what it is given, and `need x` fails before x was given.
 ECHO = """
 import os
 from ipykernel.kernelbase import Kernel
@@ -43,8 +43,9 @@ class Echo(Kernel):
     language_info = {"name": "echo", "mimetype": "text/plain", "file_extension": ".txt"}
     def do_execute(self, code, silent, *rest, **more):
         base = {"execution_count": self.execution_count}
-        if code.startswith("no"):
-            error = {"ename": "No", "evalue": "no", "traceback": ["no"]}
+        self.given = getattr(self, "given", []) + code.splitlines()
+        if code.startswith("need") and code.split()[1] not in self.given:
+            error = {"ename": "Missing", "evalue": code, "traceback": [code]}
             self.send_response(self.iopub_socket, "error", error)
             return {**base, **error, "status": "error"}
         if code.startswith("look"):
@@ -137,8 +138,7 @@ class Course:
         save(
             folder / "source" / "ps2" / "e.ipynb",
             cell("SOLUTION{\nhello\n}SOLUTION", "say", solution=True),
-            cell("fine", "test_say", 1, grade=True, locked=True),
-            cell("no, never", "test_no", 1, grade=True, locked=True),
+            cell("need hello", "test_say", 1, grade=True, locked=True),
             cell(f"look {folder}", "look"),
             kernel="echo",
         )
@@ -196,6 +196,7 @@ def course(tmp_path_factory):
         made.hand_in("bad", file="import os" + HOSTILE_FILES, double="def double(x): return 2")
         made.hand_in("late", late=True, **right)
         made.hand_in("good", "ps2", say="hello")
+        made.hand_in("bad", "ps2", say="good day")
         made.said = made.run("autograde", "ps1")
         yield made
 
@@ -307,7 +308,8 @@ def test_a_class_at_once_leaves_the_same_files(course, monkeypatch):
 
 def test_another_language_runs_in_its_kernel_and_in_the_box(course):
     assert "language" not in course.run("autograde", "ps2")
-    assert course.scores("good", "ps2") == {"test_say": 1, "test_no": 0}
+    assert course.scores("good", "ps2") == {"test_say": 1}
+    assert course.scores("bad", "ps2") == {"test_say": 0}
     graded = read(course.graded("good", "ps2") / "e.ipynb", 4)
     printed = {c.source: c.outputs[0].get("text") for c in graded.cells if c.get("outputs")}
     assert printed["hello"] == "hello"

@@ -15,6 +15,8 @@ from nbformat.notebooknode import NotebookNode
 
 #: The key under which the engine keeps its own data in the metadata of a notebook or a cell.
 KEY = "nbjudge"
+#: The folder of a course in which the engine keeps what it knows of it.
+OWN_FOLDER = ".nbjudge"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ _ALL = (
     Reason(
         "kernel_died",
         "This cell ended Python itself ({how}). Its points are lost; the other cells were "
+        "graded in a fresh kernel.",
+    ),
+    Reason(
+        "kernel_silent",
+        "After this cell Python gave no more answers. What it did is lost; the other cells were "
         "graded in a fresh kernel.",
     ),
     Reason(
@@ -100,6 +107,24 @@ _ALL = (
         "test_stopped",
         "The test of this cell was stopped: with what your code returned, it went on beyond "
         "{seconds:g} seconds or its memory.",
+    ),
+    # Tests that the judge cannot check from outside (judged.py).
+    Reason(
+        "unprotected",
+        "This test ran in your notebook's own process, after everything else, because it cannot "
+        "be checked from outside. That alone costs no points.",
+        costs=False,
+    ),
+    Reason(
+        "unchecked",
+        "The grader could not check this test from outside ({why}). It has no score until a "
+        "teacher has looked at it.",
+        costs=False,
+    ),
+    Reason(
+        "by_hand",
+        "This test is graded by a teacher. It has no score until then ({why}).",
+        costs=False,
     ),
     # What was tried (attempts.py): blocked or without effect, and no points are lost by it.
     _attempt(
@@ -206,6 +231,22 @@ def own(holder: NotebookNode) -> NotebookNode:
     """Return the engine's own data in the metadata of a notebook or a cell, made if missing."""
     found: NotebookNode = holder.metadata.setdefault(KEY, NotebookNode())
     return found
+
+
+#: How a test cell is checked: by the judge, in the learner's own process, or by a teacher.
+OUTSIDE, INSIDE, MANUAL = "outside", "inside", "manual"
+MODES = (OUTSIDE, INSIDE, MANUAL)
+
+
+def forced_mode(cell: NotebookNode) -> str | None:
+    """Return the mode that a teacher's tag on a test cell asks for, or None."""
+    tags = cell.metadata.get("tags", [])
+    return next((mode for mode in MODES if f"judge-{mode}" in tags), None)
+
+
+def by_hand(nb: NotebookNode) -> dict[str, str]:
+    """Return the test cells of a notebook that a teacher has to grade: grade_id → the sentence."""
+    return own(nb).setdefault("by_hand", NotebookNode())
 
 
 def mark(cell: NotebookNode, code: str, **fields: object) -> None:

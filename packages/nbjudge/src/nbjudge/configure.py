@@ -63,6 +63,7 @@ def configure(c: Config) -> None:
         f"{nbgrader}.LimitOutput",
         "nbjudge.steps.recorded.ScoreRecorded",
         f"{nbgrader}.SaveAutoGrades",
+        "nbjudge.steps.manual.LeaveToTeacher",
         f"{nbgrader}.AssignLatePenalties",
         "nbjudge.steps.flags.SaveFlags",
     ]

@@ -25,11 +25,11 @@ from nbgrader.coursedir import CourseDirectory
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
+from nbjudge.codes import OWN_FOLDER
+
 __all__ = ["arm", "missing_parts", "refusal"]
 
 CONFIG_FILE = "nbgrader_config.py"
-#: What is kept of a course that uses the engine, beside nbgrader's own folders.
-OWN_FOLDER = ".nbjudge"
 
 #: What nbgrader must be told to run, for each of its converters: trait → names that it holds.
 PARTS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -40,6 +40,7 @@ PARTS: dict[str, dict[str, tuple[str, ...]]] = {
             "nbjudge.run.judged.JudgedExecute",
             "nbjudge.steps.outputs.SafeOutputs",
             "nbgrader.preprocessors.SaveAutoGrades",
+            "nbjudge.steps.manual.LeaveToTeacher",
             "nbjudge.steps.flags.SaveFlags",
         ),
     },

@@ -26,20 +26,21 @@ from nbgrader.utils import find_all_files, rmtree
 from traitlets import Dict, Instance, List
 
 from nbjudge import settings
-from nbjudge.classes import engines, gradebook_file
+from nbjudge.classes import calibration, engines, gradebook_file
 from nbjudge.classes.temporary import folder_for_submissions
 from nbjudge.codes import KEY, Flag, all_flags, shown
 from nbjudge.intake import folder as intake
 from nbjudge.intake import rebuild
 from nbjudge.intake.notebook import Submission, Unreadable, language_of, read_notebook
 from nbjudge.run.execution import WRITTEN
-from nbjudge.run.provisioner import UnknownKernel, can_fork, kernel_for
+from nbjudge.run.provisioner import NoSuchKernel, can_fork, kernel_for
 from nbjudge.server.forkserver import ForkServer
 
 
 def install() -> None:
     """Let `nbgrader autograde` and Formgrader use `ClassAutograde`, and one engine a gradebook."""
     engines.install()
+    calibration.install()
     nbgrader.apps.autogradeapp.Autograde = ClassAutograde
     nbgrader.apps.api.Autograde = ClassAutograde
 
@@ -178,8 +179,12 @@ class ClassAutograde(Autograde):
                 kernel_for(self.lessons[name].notebook.metadata)
             except rebuild.CourseError as error:
                 self._fail(str(error))
-            except UnknownKernel as error:
+            except NoSuchKernel as error:
                 self._fail(f"{folder / f'{name}.ipynb'}: {error}.")
+        try:
+            calibration.apply(course, assignment, self.lessons, self.config, self.log)
+        except (rebuild.CourseError, RuntimeError) as error:
+            self._fail(f"{assignment} could not be calibrated, so nothing was graded: {error}")
         return [name for name in names if fnmatch(name, course.notebook_id)]
 
     def _not_ready(self, assignment: str, folder: Path) -> str:

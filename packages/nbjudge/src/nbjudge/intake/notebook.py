@@ -91,8 +91,14 @@ def language_of(metadata: Mapping[str, Any]) -> str:
         about = metadata.get(key)
         language = about.get(name) if isinstance(about, Mapping) else None
         if isinstance(language, str) and language:
-            return "python" if "python" in language.lower() else language.lower()
+            return language_named(language)
     return ""
+
+
+def language_named(name: str) -> str:
+    """Return a language's name in small letters, without Python's versions."""
+    found = re.fullmatch(r"i?(python)\s*[\d.]*", name, re.IGNORECASE)
+    return (found[1] if found else name).lower()
 
 
 def read_notebook(path: str | Path, language: str = "python") -> Submission:

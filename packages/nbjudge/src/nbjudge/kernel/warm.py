@@ -86,6 +86,24 @@ class WarmKernelApp(IPKernelApp):
             self.shell.enable_matplotlib("inline")
 
 
+def _keep_streams(shell: Any) -> None:
+    """Give the kernel its streams back after a cell that took them away.
+
+    ipykernel flushes them before it answers: without them it answers nothing ever again, and an
+    honest `sys.stdout = None` would cost more than its own cell.
+    """
+    streams = {name: getattr(sys, name) for name in ("stdout", "stderr")}
+
+    def restore(result: Any = None) -> None:
+        for name, stream in streams.items():
+            try:
+                getattr(sys, name).flush()
+            except Exception:
+                setattr(sys, name, stream)
+
+    shell.events.register("post_run_cell", restore)
+
+
 def run_kernel(connection: dict[str, Any], notes: int, space: str, readable: Iterable[str]) -> None:
     """Run a kernel in this process until it is told to shut down.
 
@@ -102,6 +120,7 @@ def run_kernel(connection: dict[str, Any], notes: int, space: str, readable: Ite
     app = WarmKernelApp.instance(config=config)
     app.initialize([])
     sys.path.insert(0, "")
+    _keep_streams(app.shell)
     if course.here().watch:
         attempts.watch(notes, space, readable, app.shell)
     app.start()

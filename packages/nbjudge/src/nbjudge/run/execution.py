@@ -2,12 +2,12 @@
 
 What it does beyond nbgrader's own: a cell that kills the kernel, hangs, or floods the output
 costs its own points and nobody else's. The rest of the notebook is run in a fresh kernel, in
-which the earlier cells are run again.
+which the earlier cells are run again. So it is, too, with a kernel that answers no more.
 
 **The rule for a fresh kernel.** Every earlier cell that came to an end by itself (with or without
 an error) is run again, in order, and its first outputs stay. Left out are cells that ended a
-kernel or had to be interrupted (they would do it again), test cells (their verdict is in, and
-they define nothing that others use), and cells that grading skips.
+kernel, silenced it or had to be interrupted (they would do it again), test cells (their verdict
+is in, and they define nothing that others use), and cells that grading skips.
 """
 
 import asyncio
@@ -51,6 +51,9 @@ _FLOOD_MESSAGES = 20_000
 _LARGEST_MESSAGE = 16 * _MB
 #: Seconds that outputs have to arrive after the reply. Some may be lost on the way, the end too.
 _LATE_OUTPUTS = 10.0
+#: Seconds for the first word on a cell, from a kernel that has answered all others, and for the
+#: reply of one that says it is done.
+_FIRST_WORD, _LATE_REPLY = 30.0, 10.0
 #: Of what costs no graded cell its points, no more than these are said of one notebook.
 _MOST_FLAGS_OF_A_KIND = 10
 _SHOWN_MESSAGES = {
@@ -80,6 +83,10 @@ class KernelEnded(Exception):
             name = names.get(-self.status, f"signal {-self.status}")
             return _HOW.get(name, name)
         return f"it exited with status {self.status}"
+
+
+class KernelSilent(Exception):
+    """The kernel lives and answers no more."""
 
 
 class OutputFlood(Exception):
@@ -173,20 +180,33 @@ class StudentKernel:
             await self.km.cleanup_resources()
 
     async def execute(self, code: str, show: Callable[[dict], None]) -> dict[str, Any]:
-        """Run `code`, hand each output message to `show`; returns the content of the reply."""
+        """Run `code`, hand each output message to `show`; returns the content of the reply.
+
+        Raises KernelSilent if nothing is heard of it, or the end of it without a reply.
+        """
+        self._heard = asyncio.Event()
         request = self.kc.execute(code, store_history=True, allow_stdin=False, stop_on_error=False)
         outputs = asyncio.ensure_future(self._outputs(request, show))
         reply = asyncio.ensure_future(self._reply(request))
+        heard = asyncio.ensure_future(self._heard.wait())
         try:
+            await asyncio.wait(
+                {outputs, reply, heard}, timeout=_FIRST_WORD, return_when="FIRST_COMPLETED"
+            )
+            if not (outputs.done() or reply.done() or heard.done()):
+                raise KernelSilent
             await asyncio.wait({outputs, reply}, return_when="FIRST_COMPLETED")
             if not outputs.done():
                 await asyncio.wait({outputs}, timeout=_LATE_OUTPUTS)
             if outputs.done():
                 outputs.result()
-            return await reply
+                await asyncio.wait({reply}, timeout=_LATE_REPLY)
+            if not reply.done():
+                raise KernelSilent
+            return reply.result()
         finally:
-            outputs.cancel()
-            reply.cancel()
+            for waiting in (outputs, reply, heard):
+                waiting.cancel()
 
     async def _reply(self, request: str) -> dict[str, Any]:
         while True:
@@ -198,6 +218,8 @@ class StudentKernel:
     async def _outputs(self, request: str, show: Callable[[dict], None]) -> None:
         while True:
             message = await _received(self.kc.iopub_channel)
+            if message is not None and _parent(message) == request:
+                self._heard.set()
             if message is None or message["header"]["msg_type"] != "status":
                 show(message if message and _parent(message) == request else {})
             elif (
@@ -278,8 +300,8 @@ class SandboxedExecute(Execute):
 
     kernel_name = Unicode(
         KERNEL_NAME,
-        help="The kernel for every notebook of Python. One of another language, as the course's "
-        "own notebook names it, runs as a program of its own in the same kind of box.",
+        help="The kernel for every submission in Python. Another one can be set for a whole "
+        "course; a notebook of the course in another language has the kernel that it names.",
     ).tag(config=True)
     total_timeout = Float(
         600.0, help="Seconds for a whole notebook, fresh kernels included; then it is cut short."
@@ -317,17 +339,26 @@ class SandboxedExecute(Execute):
         NotebookClient.__init__(self, nb, None)
         self.reset_execution_trackers()
         self._check_assign_resources(resources)
+        self._kernel_to_run = self._choose_kernel()
         run_sync(self._run_notebook)()
         nb.metadata.pop("widgets", None)
         self._flag_notebook()
         return nb, self.resources
+
+    def _choose_kernel(self) -> str:
+        """The name of the kernel for this notebook.
+
+        Raises NoSuchKernel if the notebook, or the configuration, names one that is not here.
+        """
+        return kernel_for(self.nb.metadata, self.kernel_name)
 
     # -- one notebook ------------------------------------------------------------------------
 
     async def _run_notebook(self) -> None:
         self._deadline = time.monotonic() + self.total_timeout
         self._count = 0
-        again: list[int] = []
+        #: The cells that a fresh kernel starts with.
+        self._again = again = []
         kernel: StudentKernel | None = None
         try:
             for index, cell in enumerate(self.nb.cells):
@@ -342,9 +373,11 @@ class SandboxedExecute(Execute):
                     self._fail(cell, "timeout_total", seconds=self.total_timeout)
                     continue
                 alive, by_itself = await self._run_cell(kernel, cell, index)
-                if by_itself and not _is_test(cell):
+                if again and cell.metadata.get(KEY, {}).get("reason") == "kernel_silent":
+                    kernel, alive, by_itself = await self._try_without_last(kernel, cell, index)
+                if by_itself and not is_test(cell):
                     again.append(index)
-                if not alive:
+                if not alive and kernel is not None:
                     await kernel.stop()
                     kernel = None
             if kernel is not None:
@@ -354,18 +387,8 @@ class SandboxedExecute(Execute):
                 await kernel.stop()
 
     @property
-    def kernel(self) -> str:
-        """The kernel that runs this notebook. `UnknownKernel` if it is not installed."""
-        found = kernel_for(self.nb.metadata)
-        return self.kernel_name if found == KERNEL_NAME else found
-
-    @property
-    def _in_python(self) -> bool:
-        return kernel_for(self.nb.metadata) == KERNEL_NAME
-
-    @property
     def _remedy(self) -> str:
-        if self._in_python:
+        if self._kernel_to_run == KERNEL_NAME:
             return ""
         return (
             " If it cannot run in a box (without TCP, and with no files but Python's), and you "
@@ -380,6 +403,31 @@ class SandboxedExecute(Execute):
             found = await provisioner.end_and_take_files()
             if found and isinstance(self.resources, dict):
                 self.resources[WRITTEN] = found
+
+    async def _try_without_last(
+        self, kernel: StudentKernel, cell: NotebookNode, index: int
+    ) -> tuple[StudentKernel | None, bool, bool]:
+        """Run a cell that got no answer in a fresh kernel, without the cell that ran before it.
+
+        If that is what silenced the kernel, it loses what it did, and this one loses nothing.
+        Returns a kernel, and of it what `_run_cell` does.
+        """
+        await kernel.stop()
+        suspect = self._again.pop()
+        kernel = await self._fresh_kernel(self._again)
+        if kernel is not None:
+            metadata = NotebookNode(cell.metadata)
+            kept = {k: v for k, v in own(cell).items() if k not in ("reason", "detail")}
+            metadata[KEY] = NotebookNode(kept)
+            second = NotebookNode(cell, outputs=[], metadata=metadata)
+            alive, by_itself = await self._run_cell(kernel, second, index)
+            if own(second).get("reason") != "kernel_silent":
+                cell.update(second)
+                self._fail(self.nb.cells[suspect], "kernel_silent")
+                return kernel, alive, by_itself
+            await kernel.stop()
+        self._again.append(suspect)
+        return None, False, False
 
     def _is_run(self, cell: NotebookNode) -> bool:
         tags = cell.metadata.get("tags", [])
@@ -415,7 +463,7 @@ class SandboxedExecute(Execute):
         for attempt in (1, 2):
             kernel = StudentKernel(
                 AsyncKernelManager(
-                    kernel_name=self.kernel,
+                    kernel_name=self._kernel_to_run,
                     kernel_spec_manager=SandboxKernelSpecManager(),
                     config=self.config,
                     log=self.log,
@@ -429,7 +477,7 @@ class SandboxedExecute(Execute):
                 await kernel.stop()
                 if attempt == 2:
                     raise RuntimeError(
-                        f"The kernel {self.kernel!r} did not start: {error!r}. Nothing in "
+                        f"The kernel {self._kernel_to_run!r} did not start: {error!r}. Nothing in "
                         f"this submission was run.{self._remedy}"
                     ) from error
             except BaseException:
@@ -468,6 +516,9 @@ class SandboxedExecute(Execute):
             by_itself = False
             alive = await self._interrupt(kernel, work)
             self._fail(cell, "timeout", seconds=timeout)
+        except KernelSilent:
+            alive = by_itself = False
+            self._fail(cell, "kernel_silent")
         except OutputFlood:
             alive = by_itself = False
             self._fail(cell, "output_flood", megabytes=self.output_limit / _MB)
@@ -477,7 +528,7 @@ class SandboxedExecute(Execute):
         self._note_attempts(kernel, cell)
         if tally.cut:
             mark(cell, "output_limit", megabytes=self.output_limit / _MB)
-        if _is_test(cell):
+        if is_test(cell):
             # nbgrader takes any text on stderr for a failure; a warning is none.
             for output in cell.outputs:
                 if output.output_type == "stream":
@@ -487,8 +538,7 @@ class SandboxedExecute(Execute):
     async def _cell_work(
         self, kernel: StudentKernel, cell: NotebookNode, tally: OutputTally
     ) -> None:
-        # No judge knows another language than Python: there, a test runs as stock runs it.
-        if _is_test(cell) and self.test_cell_runner is not None and self._in_python:
+        if is_test(cell) and self.test_cell_runner is not None:
             if inspect.iscoroutinefunction(self.test_cell_runner):
                 await self.test_cell_runner(cell, kernel)
             else:
@@ -522,7 +572,7 @@ class SandboxedExecute(Execute):
         try:
             await kernel.interrupt()
             await kernel.finish(work, self.interrupt_grace)
-        except (KernelEnded, OutputFlood, TimeoutError):
+        except (KernelEnded, KernelSilent, OutputFlood, TimeoutError):
             return False
         return True
 
@@ -548,7 +598,7 @@ class SandboxedExecute(Execute):
             traceback = reply.get("traceback")
             lines = traceback[:100] if isinstance(traceback, list) else []
             lines = [_text(line) for line in lines] or [f"{name}: {value}"]
-            cell.outputs.append(_error(name, value, lines))
+            cell.outputs.append(error_output(name, value, lines))
         if name == "StdinNotImplementedError":
             mark(cell, "input")
         elif "MemoryError" in name or "can't allocate memory" in value:
@@ -572,7 +622,7 @@ class SandboxedExecute(Execute):
         """Mark the cell, and leave an error in it, by which nbgrader scores it 0."""
         mark(cell, code, **fields)
         detail = own(cell)["detail"]
-        cell.outputs.append(_error(code, detail, [f"\x1b[0;31m{code}\x1b[0m: {detail}"]))
+        cell.outputs.append(error_output(code, detail, [f"\x1b[0;31m{code}\x1b[0m: {detail}"]))
 
     def _flag_notebook(self) -> None:
         notes = own(self.nb)
@@ -593,7 +643,8 @@ class SandboxedExecute(Execute):
                     flags.append(flag)
 
 
-def _is_test(cell: NotebookNode) -> bool:
+def is_test(cell: NotebookNode) -> bool:
+    """Whether a cell is one of nbgrader's autograder tests."""
     return cell.cell_type == "code" and utils.is_grade(cell) and not utils.is_solution(cell)
 
 
@@ -607,7 +658,8 @@ def _has_script(output: NotebookNode) -> bool:
     )
 
 
-def _error(name: str, value: str, traceback: list[str]) -> NotebookNode:
+def error_output(name: str, value: str, traceback: list[str]) -> NotebookNode:
+    """Return an output by which nbgrader scores a test cell 0."""
     return NotebookNode(output_type="error", ename=name, evalue=value, traceback=traceback)
 
 

@@ -1,19 +1,52 @@
-"""Execute with a judge: the learner's cells run in their sandbox, the test cells do not."""
+"""Execute with a judge: the learner's cells run in their sandbox, the test cells do not.
+
+**A test that the judge cannot check** (calibration says so, or the judge itself while it is at it)
+runs in the learner's process after all, when everything else is done: in a fresh sandboxed kernel
+the learner's cells are run once more, with every test cell in its place, as nbgrader would run
+them. So whatever a test needs of another cell is there, its source is in reach of the learner's
+code only when no other verdict is open, and the kernel that the judge asked has never seen it. Of
+what such a test prints or raises the learner is told only whether it passed.
+
+**No way down.** A learner decides what their functions return, so they can bring about that the
+judge gives a test up. Where calibration has shown that the judge can check it, passing inside then
+earns nothing by itself: a teacher looks at it. Failing inside is failing.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import Any
 
 from nbformat import NotebookNode
+from nbformat.v4 import new_output
 from nbgrader import utils
-from traitlets import Float, default
+from traitlets import Bool, Float, default
 
-from nbjudge.codes import mark, own
+from nbjudge.codes import (
+    INSIDE,
+    KEY,
+    MANUAL,
+    OUTSIDE,
+    REASONS,
+    by_hand,
+    forced_mode,
+    mark,
+    note,
+    own,
+    shown,
+)
 from nbjudge.intake.recorded import recorder
 from nbjudge.judge.process import open_judge
-from nbjudge.run.execution import KernelEnded, SandboxedExecute, StudentKernel
+from nbjudge.run.execution import (
+    KERNEL_NAME,
+    KernelEnded,
+    SandboxedExecute,
+    StudentKernel,
+    error_output,
+    is_test,
+)
 from nbjudge.server.forkserver import ForkServerError
 
 
@@ -26,16 +59,149 @@ class JudgedExecute(SandboxedExecute):
         help="Seconds for one call that a test makes of the learner's code.",
     ).tag(config=True)
 
+    inside = Bool(
+        True,
+        help="Run tests that the judge cannot check in a sandboxed copy of the learner's process, "
+        "flagged as unprotected. If not, a teacher grades them by hand.",
+    ).tag(config=True)
+
+    #: Whether test cells run in the learner's process now, where their outputs are not shown.
+    _replaying = False
+
     @default("test_cell_runner")
     def _default_test_cell_runner(self) -> Any:
         return self._judge_cell
 
     def _is_run(self, cell: NotebookNode) -> bool:
-        return recorder().question_of(cell) is None and super()._is_run(cell)
+        return (
+            recorder().question_of(cell) is None
+            and super()._is_run(cell)
+            and id(cell) not in self._left_out
+        )
+
+    def _mode_of(self, cell: NotebookNode) -> str | None:
+        return mode_of(cell)
+
+    async def _run_notebook(self) -> None:
+        self._left_out: set[int] = set()
+        tests = [cell for cell in self.nb.cells if is_test(cell) and self._is_run(cell)]
+        judged = self._kernel_to_run == KERNEL_NAME
+        if judged:
+            # What the judge gives no verdict on fills its namespace for what comes after.
+            while tests and self._mode_of(tests[-1]) in (INSIDE, MANUAL):
+                self._left_out.add(id(tests.pop()))
+        else:  # the judge speaks Python only
+            self._left_out = {id(cell) for cell in tests}
+        await super()._run_notebook()
+        self._left_out = set()
+        await self._settle_the_rest(judged)
+
+    async def _settle_the_rest(self, judged: bool) -> None:
+        """Give every test that the judge has not a verdict, or to a teacher."""
+        wanted: list[int] = []
+        for index, cell in enumerate(self.nb.cells):
+            if not is_test(cell) or not self._is_run(cell):
+                continue
+            mode, about = self._mode_of(cell), cell.metadata.get(KEY, {})
+            if mode == MANUAL:
+                self._by_hand(cell, "by_hand", about.get("why", "the course asks for it"))
+            elif mode == INSIDE or not judged:
+                _forget_verdict(cell)
+                own(cell).setdefault("unchecked", about.get("why", "the course asks for it"))
+                wanted.append(index)
+            elif "unchecked" in about and forced_mode(cell) == OUTSIDE:
+                self._by_hand(cell, "unchecked", about.unchecked)
+            elif "unchecked" in about:
+                wanted.append(index)
+        ran = await self._replay(wanted) if wanted and self.inside else {}
+        for index in wanted:
+            self._take_inside(self.nb.cells[index], ran.get(index), judged)
+
+    def _by_hand(self, cell: NotebookNode, code: str, why: str) -> None:
+        """Leave a test to a teacher; where nobody takes note of that, it has no points."""
+        _forget_verdict(cell)
+        why = shown(str(why), 200)
+        note(cell, code, why=why)
+        sentence = REASONS[code].sentence.format(why=why)
+        by_hand(self.nb)[cell.metadata.nbgrader.grade_id] = sentence
+        cell.outputs = [error_output("GradedByHand", sentence, [sentence])]
+
+    async def _replay(self, wanted: list[int]) -> dict[int, NotebookNode]:
+        """Run the notebook once more, its tests in place; returns the cells `wanted` as they ran.
+
+        It has the time of a whole notebook for itself.
+        """
+        self._deadline = time.monotonic() + self.total_timeout
+        ran: dict[int, NotebookNode] = {}
+        done: list[int] = []
+        kernel: StudentKernel | None = None
+        self._replaying = True
+        try:
+            for index, cell in enumerate(self.nb.cells[: max(wanted) + 1]):
+                tested = is_test(cell)
+                if cell.cell_type != "code" or not self._is_run(cell):
+                    continue
+                if not tested and index not in self._again:
+                    continue
+                # Without its metadata it is no test cell: it runs in the kernel.
+                scratch = NotebookNode(cell, outputs=[], metadata=NotebookNode())
+                if kernel is None:
+                    kernel = await self._fresh_kernel(done)
+                if kernel is None or time.monotonic() > self._deadline:
+                    self._fail(scratch, "timeout_total", seconds=self.total_timeout)
+                    alive, by_itself = kernel is not None, False
+                else:
+                    alive, by_itself = await self._run_cell(kernel, scratch, index, show=tested)
+                if index in wanted:
+                    ran[index] = scratch
+                if by_itself:
+                    done.append(index)
+                if not alive and kernel is not None:
+                    await kernel.stop()
+                    kernel = None
+        finally:
+            self._replaying = False
+            if kernel is not None:
+                await kernel.stop()
+        return ran
+
+    def _keep(self, message: dict[str, Any], cell: NotebookNode, index: int) -> None:
+        if not self._replaying:
+            return super()._keep(message, cell, index)
+        # Of a test in reach of the learner's code only this decides about its points.
+        kind, content = message["header"]["msg_type"], message["content"]
+        if kind == "error":
+            cell.outputs.append(error_output("TestFailed", "", []))
+        elif kind == "execute_result":
+            number = _number(content.get("data"))
+            if number is not None:
+                cell.outputs.append(_number_output(number))
+        return None
+
+    def _take_inside(self, cell: NotebookNode, ran: NotebookNode | None, judged: bool) -> None:
+        """Take over from a test that ran in the learner's process what decides, and no more."""
+        why = own(cell).pop("unchecked", "")
+        if ran is None:
+            return self._by_hand(cell, "unchecked", why)
+        failed = any(output.output_type == "error" for output in ran.outputs)
+        if self._mode_of(cell) == OUTSIDE and judged and not failed:
+            return self._by_hand(cell, "unchecked", why)
+        about = ran.metadata.get(KEY, {})
+        cell.outputs = []
+        note(cell, "unprotected")
+        if failed and REASONS.get(about.get("reason"), REASONS["unprotected"]).costs:
+            own(cell).update(reason=about.reason, detail=about.detail)
+            cell.outputs.append(error_output(about.reason, about.detail, [about.detail]))
+        elif failed:
+            cell.outputs.append(error_output("TestFailed", _FAILED, [_FAILED]))
+        else:
+            cell.outputs.append(new_output("stream", name="stdout", text=f"{_PASSED}\n"))
+            cell.outputs += [o for o in ran.outputs if o.output_type == "execute_result"][:1]
+        return None
 
     async def _start_kernel(self) -> StudentKernel:
         kernel = await super()._start_kernel()
-        if not self._in_python:
+        if self._replaying or self._kernel_to_run != KERNEL_NAME:
             return kernel
         imports = [cell.source for cell in self.nb.cells if _is_given(cell)]
         # The judge gets ready while the first cells run.
@@ -63,12 +229,19 @@ class JudgedExecute(SandboxedExecute):
         # The judge knows better than `_run_cell` what a test waited for: let it be first.
         seconds = timeout and 0.9 * timeout
         outcome = await asyncio.to_thread(judge.run, cell.source, seconds)
+        kernel.stuck = outcome.stuck
+        if self._mode_of(cell) in (INSIDE, MANUAL):
+            return
+        # A judge that says so has found neither right nor wrong.
+        unchecked = getattr(outcome, "unchecked", None)
+        if unchecked:
+            own(cell).unchecked = str(unchecked)
+            return
         cell.outputs = outcome.outputs
         if outcome.reason:
             mark(cell, outcome.reason, **outcome.fields)
         if outcome.mistake:
             own(cell).mistake = outcome.mistake
-        kernel.stuck = outcome.stuck
 
     async def _run_cell(
         self, kernel: StudentKernel, cell: NotebookNode, index: int, **how: bool
@@ -92,3 +265,36 @@ class JudgedExecute(SandboxedExecute):
 def _is_given(cell: NotebookNode) -> bool:
     """Whether a cell is the course's own in every submission, and no test."""
     return cell.cell_type == "code" and utils.is_locked(cell) and not utils.is_grade(cell)
+
+
+def mode_of(cell: NotebookNode) -> str | None:
+    """Return how a test cell is checked: as its teacher or calibration said; None if neither."""
+    return forced_mode(cell) or cell.metadata.get(KEY, {}).get("mode")
+
+
+_PASSED = "This test passed."
+_FAILED = (
+    "This test did not pass. It ran in your notebook's own process, so what it compares is not "
+    "shown."
+)
+
+
+def _forget_verdict(cell: NotebookNode) -> None:
+    """Leave nothing in a cell of what came of it in the judge."""
+    cell.outputs = []
+    for key in ("reason", "detail", "notes", "mistake"):
+        own(cell).pop(key, None)
+
+
+def _number(data: Any) -> float | None:
+    """Return the points that the value of a test gives, as nbgrader reads them, if it does."""
+    text = data.get("text/plain") if isinstance(data, dict) else None
+    try:
+        number = float(text) if isinstance(text, str) else -1.0
+    except ValueError:
+        return None
+    return number if number >= 0 else None
+
+
+def _number_output(number: float) -> NotebookNode:
+    return new_output("execute_result", {"text/plain": repr(number)}, execution_count=None)

@@ -16,12 +16,13 @@ from logging import Logger
 from pathlib import Path
 from typing import Any
 
+from jupyter_client import kernelspec
 from jupyter_client.connect import KernelConnectionInfo
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.provisioning import LocalProvisioner
 from traitlets import Bool, Integer, List, Set, Unicode
 
-from nbjudge.intake.notebook import language_of
+from nbjudge.intake.notebook import language_named, language_of
 from nbjudge.server import sandbox
 from nbjudge.server.forkserver import ForkServer, SandboxedProcess
 
@@ -35,30 +36,35 @@ class SandboxMissing(RuntimeError):
     """`require_sandbox` is set and the platform does not offer every protection."""
 
 
-class UnknownKernel(LookupError):
-    """A notebook of the course names a kernel that this machine does not have."""
+class NoSuchKernel(RuntimeError):
+    """A notebook of the course is for a kernel that is not installed; the message names it."""
 
 
-def kernel_for(metadata: Mapping[str, Any]) -> str:
+def kernel_for(metadata: Mapping[str, Any], chosen: str = KERNEL_NAME) -> str:
     """Return the kernel that runs a notebook with these metadata, which are the course's own.
 
-    That is the warm one for Python, whatever its environment is called, else the kernel that the
-    notebook names. `UnknownKernel`, which names it and what there is, if it is not installed.
+    That is the one chosen for the whole course; else the warm one for Python, whatever its
+    environment is called, and for another language the kernel that the notebook names.
+    `NoSuchKernel`, which names it and what there is, if it is not installed.
     """
-    spec = metadata.get("kernelspec") or {}
-    name = spec.get("name") or ""
-    if not name or re.fullmatch(r"python\d*", name) or language_of(metadata) == "python":
-        return KERNEL_NAME
-    manager = KernelSpecManager()
+    name = chosen
+    if chosen == KERNEL_NAME:
+        name = (metadata.get("kernelspec") or {}).get("name") or KERNEL_NAME
+        python = re.fullmatch(r"python\d*", name) or language_of(metadata) == "python"
+        if name == KERNEL_NAME or python:
+            return KERNEL_NAME
+    manager = SandboxKernelSpecManager()
     try:
         found = manager.get_kernel_spec(name)
-    except NoSuchKernel as error:
-        there = ", ".join(sorted(manager.find_kernel_specs())) or "none"
-        raise UnknownKernel(
+    except kernelspec.NoSuchKernel as error:
+        there = ", ".join(sorted({*manager.find_kernel_specs()} - {KERNEL_NAME})) or "none"
+        raise NoSuchKernel(
             f"the kernel {name!r} is not installed on this machine (there are: {there}). Install "
             "it, or choose another one in the notebook and run `nbgrader generate_assignment`"
         ) from error
-    return KERNEL_NAME if "python" in found.language.lower() else name
+    if chosen == KERNEL_NAME and language_named(found.language) == "python":
+        return KERNEL_NAME
+    return name
 
 
 class SandboxKernelSpecManager(KernelSpecManager):
