@@ -348,6 +348,16 @@ def test_a_course_without_its_source(broken):
     assert "generate_assignment ps1" in said
 
 
+def test_a_course_that_never_had_a_source(broken):
+    shutil.rmtree(broken.folder / "source")
+    said = refused(broken, "ps3")
+    assert f"no folder {broken.folder / 'source'}" in said
+
+
+def test_an_assignment_that_is_not_there(broken):
+    assert "There are: ps1, ps2." in refused(broken, "ps3")
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

@@ -18,12 +18,13 @@ from typing import Any
 import nbgrader.apps.api
 import nbgrader.apps.autogradeapp
 from nbconvert.exporters import NotebookExporter
+from nbformat import NotebookNode
 from nbformat.v4 import new_notebook
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.converters import Autograde
 from nbgrader.converters.base import NbGraderException
 from nbgrader.utils import find_all_files, rmtree
-from traitlets import Dict, Instance, List
+from traitlets import Dict, Instance, List, Unicode
 
 from nbjudge import settings
 from nbjudge.classes import calibration, engines, gradebook_file
@@ -48,9 +49,11 @@ def install() -> None:
 class SubmissionExporter(NotebookExporter):
     """Reads a submitted notebook as hostile; what cannot be read becomes an empty one."""
 
+    parent: ClassAutograde
+
     def from_filename(
         self, filename: str, resources: dict | None = None, **kw: Any
-    ) -> tuple[str, dict]:
+    ) -> tuple[NotebookNode, dict[str, Any]]:
         """As nbconvert's. In the first of nbgrader's two passes the usable part of the notebook
         goes to `Rebuild` in `resources["submission"]`.
         """
@@ -85,7 +88,8 @@ class ClassAutograde(Autograde):
     """
 
     staging = Instance(Path, allow_none=True)
-    expected = List(help="The lesson's notebooks, without suffix.")
+    notebooks: list[str]
+    expected = List(Unicode(), help="The lesson's notebooks, without suffix.")
     lessons = Dict(help="The lesson as graded, by the notebook's name.")
     staged_flags = Dict(help="The flags of each staged notebook, by path.")
 
@@ -199,11 +203,13 @@ class ClassAutograde(Autograde):
                 f"{assignment} was never built. Run `make build`, then `nbgrader "
                 f"generate_assignment {assignment}`."
             )
-        there = sorted(
-            path.parent.name
-            for path in folder.parent.glob("*/*.ipynb")
-            if path.stem == path.parent.name
-        )
+        if not folder.parent.is_dir():
+            return (
+                f"There is no folder {folder.parent}, in which nbgrader keeps a course's "
+                f"assignments. Put it back with {assignment} in it, or run the command in the "
+                "folder of the course."
+            )
+        there = sorted({path.parent.name for path in folder.parent.glob("*/*.ipynb")})
         return f"There is no assignment {assignment!r}. There are: {', '.join(there) or 'none'}."
 
     def init_destination(self, assignment_id: str, student_id: str) -> bool:

@@ -14,9 +14,10 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from logging import Logger
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
-from jupyter_client import kernelspec
+from jupyter_client import KernelManager, kernelspec
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.provisioning import LocalProvisioner
@@ -118,6 +119,8 @@ class SandboxProvisioner(LocalProvisioner):
         "are not there), and are trusted to run submissions with all of your own rights.",
     ).tag(config=True)
 
+    parent: KernelManager
+    process: SandboxedProcess | Popen[Any] | None  # type: ignore[assignment]
     box: sandbox.Box | None = None
     exit_code: int | None = None
     missing_here: set[str] = set()  # noqa: RUF012 (of the process: each absence is said once)
@@ -159,7 +162,7 @@ class SandboxProvisioner(LocalProvisioner):
             inside = self.box.connection_file
             command = [part.replace(self.parent.connection_file, inside) for part in cmd]
         try:
-            self.process = await asyncio.to_thread(
+            process = await asyncio.to_thread(
                 ForkServer.instance().launch,
                 connection,
                 self.box,
@@ -171,12 +174,12 @@ class SandboxProvisioner(LocalProvisioner):
         except BaseException:
             self._discard_box()
             raise
-        self.exit_code = None
-        self.pid, self.pgid, self.cwd = self.process.pid, None, self.box.work
+        self.process, self.exit_code = process, None
+        self.pid, self.pgid, self.cwd = process.pid, None, self.box.work
         try:
-            self._note_missing(set(self.process.missing))
+            self._note_missing(set(process.missing))
         except SandboxMissing:
-            self.process.kill()
+            process.kill()
             await self.wait()
             self._discard_box()
             raise
