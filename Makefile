@@ -30,10 +30,12 @@ lab: .venv/.lab  ## lay the lessons out in work/ and open JupyterLab on the firs
 	@echo "Opening JupyterLab; stop it with Ctrl-C. Without a display, open the address it prints."
 	@$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/$(FIRST_LESSON)
 
-test: .venv/.test  ## everything that CI runs: lint, nbval, tests, browser journeys
+test: .venv/.test  ## everything that CI runs: lint, types, nbval, tests, browser journeys
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --nbval source tests
+	$(BIN)/mypy
+	cd packages/nbjudge && ../../$(BIN)/lint-imports --config .importlinter
+	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --nbval source tests packages/nbjudge/tests
 
 nbval: .venv/.test  ## run the solved lessons against their stored outputs
 	$(BIN)/python -m pytest -q --nbval source

@@ -66,7 +66,7 @@ def test_the_folder_of_a_run_that_goes_on_stays(other_run):
 def test_a_place_that_is_not_ours_alone_is_left_alone(temporary, taken):
     elsewhere = temporary / "elsewhere"
     (elsewhere / "kept").mkdir(parents=True)
-    place = temporary / f"llm-memory-grading-{os.getuid()}"
+    place = temporary / f"nbjudge-{os.getuid()}"
     if taken == "by a file":
         place.touch()
     elif taken == "by a link":

@@ -228,7 +228,8 @@ REASONS = {reason.code: reason for reason in _ALL} | {
 
 def own(holder: NotebookNode) -> NotebookNode:
     """Return the engine's own data in the metadata of a notebook or a cell, made if missing."""
-    return holder.metadata.setdefault(KEY, NotebookNode())
+    found: NotebookNode = holder.metadata.setdefault(KEY, NotebookNode())
+    return found
 
 
 #: How a test cell is checked: by the judge, in the learner's own process, or by a teacher.
@@ -303,4 +304,5 @@ def all_flags(nb: NotebookNode | dict[str, Any]) -> list[dict[str, str]]:
 
     The execution adds the reasons of the cells to those of the rebuild.
     """
-    return nb["metadata"].get(KEY, {}).get("flags", [])
+    found: list[dict[str, str]] = nb["metadata"].get(KEY, {}).get("flags", [])
+    return found

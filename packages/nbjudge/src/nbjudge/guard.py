@@ -32,7 +32,7 @@ __all__ = ["arm", "missing_parts", "refusal"]
 CONFIG_FILE = "nbgrader_config.py"
 
 #: What nbgrader must be told to run, for each of its converters: trait → names that it holds.
-PARTS = {
+PARTS: dict[str, dict[str, tuple[str, ...]]] = {
     "Autograde": {
         "exporter_class": ("nbjudge.classes.converter.SubmissionExporter",),
         "sanitize_preprocessors": ("nbjudge.intake.rebuild.Rebuild",),
@@ -48,11 +48,14 @@ PARTS = {
     "GenerateAssignment": {"preprocessors": ("nbjudge.steps.clear.ClearOutput",)},
 }
 
+_armed: set[type[BaseConverter]] = set()
+
 
 def arm() -> None:
     """Let nbgrader's converters refuse to start where the engine is wanted and not whole."""
     for kind in (Autograde, GenerateFeedback, GenerateAssignment):
-        if not hasattr(kind.start, "unguarded"):
+        if kind not in _armed:
+            _armed.add(kind)
             kind.start = _guarded(kind, kind.start)
 
 
@@ -65,7 +68,6 @@ def _guarded(kind: type[BaseConverter], start: Any) -> Any:
             raise NbGraderException(problem)
         start(self)
 
-    guarded.unguarded = start
     return guarded
 
 

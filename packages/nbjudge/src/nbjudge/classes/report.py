@@ -1,10 +1,8 @@
-"""The summary of a class in the terminal, and as an HTML page with pictures."""
+"""The summary of a class in the terminal, and as an HTML page."""
 
 from __future__ import annotations
 
-import base64
 import functools
-import io
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +61,7 @@ def to_html(summary: Summary) -> str:
         .get_template("report.html.j2")
         .render(
             summary=summary,
-            picture=_scores_picture(summary),
+            spread=_spread(summary),
             hardest=summary.hardest[:HARDEST],
             questions=_questions(summary),
             scores=[(name, f"{score:g}") for name, score in summary.scores.items()],
@@ -84,7 +82,7 @@ def _questions(summary: Summary) -> list[dict[str, Any]]:
         question = asked.get(name)
         if question is None:  # of another release of the course
             continue
-        first = summary.first.get(name, {})
+        first = summary.first[name]
         rows = [
             (f"{'✔ ' if id in question.right else ''}{text}", first.get(id, 0), chosen.get(id, 0))
             for id, text in question.options.items()
@@ -93,26 +91,17 @@ def _questions(summary: Summary) -> list[dict[str, Any]]:
     return found
 
 
-def _scores_picture(summary: Summary) -> dict[str, str]:
-    """Return the picture as base64, and its text."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 2.6), layout="constrained")
-    axes = figure.add_subplot()
-    bins = [summary.maximum * edge / 10 for edge in range(11)]
-    counts, _, patches = axes.hist(list(summary.scores.values()), bins=bins, edgecolor="white")
-    axes.bar_label(patches, [f"{int(n)}" if n else "" for n in counts])
-    axes.set(xlabel=f"points of {summary.maximum:g}", ylabel="learners", xlim=(0, summary.maximum))
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
-    picture = base64.b64encode(file.getvalue()).decode()
-    spread = ", ".join(
-        f"{int(n)} from {low:g} to {high:g}"
-        for n, low, high in zip(counts, bins, bins[1:], strict=False)
-        if n
-    )
-    text = f"How many learners have how many points: {spread or 'nobody is graded yet'}."
-    return {"alt": text, "data": picture}
+def _spread(summary: Summary) -> list[tuple[str, int]]:
+    """Return how many learners have how many points: (range of points, learners), ten of them."""
+    counts = [0] * 10
+    for score in summary.scores.values():
+        share = score / summary.maximum if summary.maximum else 0.0
+        counts[min(9, max(0, int(share * 10)))] += 1
+    edges = [summary.maximum * edge / 10 for edge in range(11)]
+    return [
+        (f"{low:g} to {high:g}", count)
+        for low, high, count in zip(edges, edges[1:], counts, strict=False)
+    ]
 
 
 def write_html(summary: Summary, folder: Path) -> Path:

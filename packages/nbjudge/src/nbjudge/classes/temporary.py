@@ -17,7 +17,7 @@ from pathlib import Path
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 _OPEN_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
@@ -48,7 +48,8 @@ def _parent() -> Iterator[Path | None]:
     if fcntl is None:
         yield None
         return
-    parent = Path(tempfile.gettempdir(), f"llm-memory-grading-{os.getuid()}")
+    parent = Path(tempfile.gettempdir(), f"nbjudge-{os.getuid()}")
+    ours = False
     with contextlib.ExitStack() as opened:
         try:
             parent.mkdir(mode=0o700, exist_ok=True)
@@ -58,11 +59,10 @@ def _parent() -> Iterator[Path | None]:
             if found.st_uid == os.getuid() and not stat.S_IMODE(found.st_mode) & 0o077:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 _sweep(parent)
-            else:
-                parent = None
+                ours = True
         except OSError:
-            parent = None
-        yield parent
+            ours = False
+        yield parent if ours else None
 
 
 def _sweep(parent: Path) -> None:

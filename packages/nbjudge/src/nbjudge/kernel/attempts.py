@@ -197,7 +197,8 @@ class Watcher:
         try:
             raise _Here
         except _Here as here:
-            frame: FrameType | None = here.__traceback__.tb_frame
+            trace = here.__traceback__
+            frame: FrameType | None = trace.tb_frame if trace is not None else None
         while frame is not None:
             name, path = dict.get(frame.f_globals, "__name__"), frame.f_code.co_filename
             if path.startswith(self._space) or (name == "__main__" and path[:1] == "<"):

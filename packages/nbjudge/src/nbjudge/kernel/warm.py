@@ -67,7 +67,7 @@ class BoundedSession(Session):
 class WarmKernelApp(IPKernelApp):
     """The application around the kernel; `connection` is the content of a connection file."""
 
-    connection: dict[str, Any] = {}  # noqa: RUF012 (set once per process, before `instance`)
+    connection: Any = {}  # noqa: RUF012 (set once per process, before `instance`)
 
     def _session_default(self) -> Session:
         return BoundedSession(parent=self)
@@ -82,7 +82,8 @@ class WarmKernelApp(IPKernelApp):
     def init_gui_pylab(self) -> None:
         """Have Matplotlib draw into the notebook: the backend needs the shell of this process."""
         super().init_gui_pylab()
-        self.shell.enable_matplotlib("inline")
+        if self.shell is not None:
+            self.shell.enable_matplotlib("inline")
 
 
 def _keep_streams(shell: Any) -> None:

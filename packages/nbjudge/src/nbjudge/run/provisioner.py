@@ -191,9 +191,9 @@ def can_fork() -> bool:
 
 def _make_folder() -> str:
     """A folder whose sockets' paths are short enough, and that every user can walk to."""
-    path = tempfile.mkdtemp(prefix="llm-memory-")
+    path = tempfile.mkdtemp(prefix="nbjudge-")
     walkable = all(p.stat().st_mode & 0o001 for p in Path(path).resolve().parents)
     if len(path) + len("/ipc/k-1") > _SOCKET_PATH_MOST or not walkable:
         os.rmdir(path)
-        path = tempfile.mkdtemp(prefix="llm-memory-", dir="/tmp")
+        path = tempfile.mkdtemp(prefix="nbjudge-", dir="/tmp")
     return os.path.realpath(path)
