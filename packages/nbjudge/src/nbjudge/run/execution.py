@@ -103,8 +103,23 @@ class StudentKernel:
 
     def __init__(self, km: AsyncKernelManager):
         self.km = km
-        self.kc: AsyncKernelClient | None = None
+        self._client: AsyncKernelClient | None = None
+        #: What becomes its judge, where it has one.
+        self.judge: asyncio.Future[Any] | None = None
+        #: Whether it may still be busy with a test that was given up.
+        self.stuck = False
         self.on_stop: list[Callable[[], Awaitable[None]]] = []
+
+    @property
+    def kc(self) -> AsyncKernelClient:
+        """The grader's client; there is one when the kernel has started."""
+        assert self._client is not None
+        return self._client
+
+    @property
+    def process(self) -> Any:
+        """The kernel's process, as its provisioner holds it."""
+        return getattr(self.km.provisioner, "process", None)
 
     async def start(self, cwd: str | None, extra_arguments: list[str], timeout: float) -> None:
         """Start the kernel, and wait until it answers and its outputs arrive.
@@ -112,7 +127,7 @@ class StudentKernel:
         Raises KernelEnded, TimeoutError, and what the provisioner raises.
         """
         await self.km.start_kernel(extra_arguments=extra_arguments, cwd=cwd)
-        self.kc = self.km.client()
+        self._client = self.km.client()
         # A larger message is dropped by zmq: nobody makes the grader hold gigabytes.
         self.kc.context.setsockopt(zmq.MAXMSGSIZE, _LARGEST_MESSAGE)
         self.kc.start_channels(stdin=False, hb=False)
@@ -151,6 +166,7 @@ class StudentKernel:
         provisioner = self.km.provisioner
         if isinstance(provisioner, SandboxProvisioner):
             return await provisioner.ended()
+        assert provisioner is not None
         while (status := await provisioner.poll()) is None:
             await asyncio.sleep(0.2)
         return status
@@ -168,7 +184,7 @@ class StudentKernel:
             await self._end()
 
     async def _end(self) -> None:
-        if self.kc is not None:
+        if self._client is not None:
             self.kc.stop_channels()
             self.kc.context.destroy(linger=0)
         provisioner = self.km.provisioner
@@ -319,8 +335,7 @@ class SandboxedExecute(Execute):
         ["show", "skip-execution"],
         help="Cells with one of these tags are not run: no grade needs them.",
     ).tag(config=True)
-    test_cell_runner: Callable[[NotebookNode, StudentKernel], Awaitable[None] | None] | None
-    test_cell_runner = AnyTrait(
+    test_cell_runner: Any = AnyTrait(
         None,
         allow_none=True,
         help="Called as runner(cell, kernel) for each test cell in place of running it in the "
@@ -380,7 +395,8 @@ class SandboxedExecute(Execute):
         self._deadline = time.monotonic() + self.total_timeout
         self._count = 0
         #: The cells that a fresh kernel starts with.
-        self._again = again = []
+        self._again: list[int] = []
+        again = self._again
         kernel: StudentKernel | None = None
         try:
             for index, cell in enumerate(self.nb.cells):
@@ -416,18 +432,18 @@ class SandboxedExecute(Execute):
         """
         await kernel.stop()
         suspect = self._again.pop()
-        kernel = await self._fresh_kernel(self._again)
-        if kernel is not None:
+        fresh = await self._fresh_kernel(self._again)
+        if fresh is not None:
             metadata = NotebookNode(cell.metadata)
             kept = {k: v for k, v in own(cell).items() if k not in ("reason", "detail")}
             metadata[KEY] = NotebookNode(kept)
             second = NotebookNode(cell, outputs=[], metadata=metadata)
-            alive, by_itself = await self._run_cell(kernel, second, index)
+            alive, by_itself = await self._run_cell(fresh, second, index)
             if own(second).get("reason") != "kernel_silent":
                 cell.update(second)
                 self._fail(self.nb.cells[suspect], "kernel_silent")
-                return kernel, alive, by_itself
-            await kernel.stop()
+                return fresh, alive, by_itself
+            await fresh.stop()
         self._again.append(suspect)
         return None, False, False
 
@@ -561,7 +577,7 @@ class SandboxedExecute(Execute):
 
     async def _watch_memory(self, kernel: StudentKernel) -> None:
         """End a kernel whose processes together take more memory than one may."""
-        process = kernel.km.provisioner.process
+        process = kernel.process
         while isinstance(process, SandboxedProcess):
             await asyncio.sleep(0.5)
             if process.memory_of_children() > self._limits.memory_limit:
@@ -612,7 +628,7 @@ class SandboxedExecute(Execute):
 
     def _note_attempts(self, kernel: StudentKernel, cell: NotebookNode) -> None:
         """Note what the cell tried to no effect, as far as its process says."""
-        process = kernel.km.provisioner.process
+        process = kernel.process
         if isinstance(process, SandboxedProcess):
             for code, tried in process.attempts().items():
                 what = ", ".join(tried[:3]) + (" and more" if len(tried) > 3 else "")

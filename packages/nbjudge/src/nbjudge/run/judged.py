@@ -208,7 +208,7 @@ class JudgedExecute(SandboxedExecute):
         opening = asyncio.ensure_future(
             asyncio.to_thread(
                 open_judge,
-                kernel.km.get_connection_info(),
+                dict(kernel.km.get_connection_info()),
                 imports,
                 call_seconds=self.call_timeout,
             )
@@ -224,6 +224,7 @@ class JudgedExecute(SandboxedExecute):
 
     async def _judge_cell(self, cell: NotebookNode, kernel: StudentKernel) -> None:
         # A test that is given up must not take the opening of the judge with it.
+        assert kernel.judge is not None
         judge = await asyncio.shield(kernel.judge)
         timeout = self._get_timeout(cell)
         # The judge knows better than `_run_cell` what a test waited for: let it be first.
@@ -244,10 +245,10 @@ class JudgedExecute(SandboxedExecute):
             own(cell).mistake = outcome.mistake
 
     async def _run_cell(
-        self, kernel: StudentKernel, cell: NotebookNode, index: int, **how: bool
+        self, kernel: StudentKernel, cell: NotebookNode, index: int, show: bool = True
     ) -> tuple[bool, bool]:
         kernel.stuck = False
-        alive, by_itself = await super()._run_cell(kernel, cell, index, **how)
+        alive, by_itself = await super()._run_cell(kernel, cell, index, show)
         if alive and kernel.stuck:
             alive = await self._free(kernel)
         return alive, by_itself
