@@ -38,7 +38,6 @@ from nbjudge.codes import (
     shown,
 )
 from nbjudge.intake.recorded import recorder
-from nbjudge.judge.process import open_judge
 from nbjudge.run.execution import (
     KERNEL_NAME,
     KernelEnded,
@@ -47,6 +46,7 @@ from nbjudge.run.execution import (
     error_output,
     is_test,
 )
+from nbjudge.run.judge_client import open_judge
 from nbjudge.server.forkserver import ForkServerError
 
 
