@@ -148,7 +148,7 @@ class ClassRun(ClassAutograde):
                 with setenv(NBGRADER_EXECUTION="autograde"):
                     BaseConverter.convert_single_notebook(self, notebook)
             finally:
-                self._sanitizing, self._executed = True, None
+                self._sanitizing, self._executed = True, ""
         self.set_permissions(submission.assignment, submission.student)
         self.run_post_convert_hook()
 

@@ -50,11 +50,11 @@ class SubmissionExporter(NotebookExporter):
 
     def from_filename(
         self, filename: str, resources: dict | None = None, **kw: Any
-    ) -> tuple[str, dict]:
+    ) -> tuple[Any, dict]:
         """As nbconvert's. In the first of nbgrader's two passes the usable part of the notebook
         goes to `Rebuild` in `resources["submission"]`.
         """
-        converter = self.parent
+        converter: Any = self.parent
         if not converter.sanitizing:
             return super().from_filename(filename, resources=resources, **kw)
         found = converter.flags_of(filename)
@@ -85,7 +85,8 @@ class ClassAutograde(Autograde):
     """
 
     staging = Instance(Path, allow_none=True)
-    expected = List(help="The lesson's notebooks, without suffix.")
+    notebooks: list[str]
+    expected: Any = List(help="The lesson's notebooks, without suffix.")
     lessons = Dict(help="The lesson as graded, by the notebook's name.")
     staged_flags = Dict(help="The flags of each staged notebook, by path.")
 
@@ -245,7 +246,7 @@ class ClassAutograde(Autograde):
 
     def init_assignment(self, assignment_id: str, student_id: str) -> None:
         """As nbgrader's, with every notebook of the lesson to be graded."""
-        expected = self.notebooks
+        expected = list(self.notebooks)
         super().init_assignment(assignment_id, student_id)
         self.notebooks = expected
 

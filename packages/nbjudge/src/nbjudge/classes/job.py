@@ -92,5 +92,7 @@ def start_worker(settings: str = "{}", line: socket.socket | None = None) -> Non
 
 def _end_with_owner() -> None:
     # A pool's workers hold both ends of their queue, so they never learn that its owner was killed.
-    multiprocessing.parent_process().join()
+    owner = multiprocessing.parent_process()
+    if owner is not None:
+        owner.join()
     os._exit(1)

@@ -68,7 +68,7 @@ def take_in(
 
 def _state(submitted: Path) -> dict[str, tuple[int, int]]:
     """Return size and time of change of each entry, links not followed."""
-    found = {}
+    found: dict[str, tuple[int, int]] = {}
     for folder, _, files in os.walk(submitted):
         for name in files:
             if len(found) >= MAX_FILES:

@@ -229,17 +229,16 @@ def _bound(source: str) -> set[str] | None:
         return None
     names = {node.id for node in nodes if isinstance(node, ast.Name) and _stores(node)}
     names |= {
-        alias.asname or alias.name for node in nodes if _imports(node) for alias in node.names
+        alias.asname or alias.name
+        for node in nodes
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
     }
     return names | {node.name for node in nodes if isinstance(node, _DEFINITIONS)}
 
 
 def _stores(node: ast.Name) -> bool:
     return isinstance(node.ctx, ast.Store)
-
-
-def _imports(node: ast.AST) -> bool:
-    return isinstance(node, ast.Import | ast.ImportFrom)
 
 
 def _given_id(cell: NotebookNode) -> str | None:
@@ -286,11 +285,11 @@ class _Match:
                 taken.add(places[0])
                 self._take(index, places.pop(0))
         for index, cell in enumerate(self.submitted):
-            place = by_id.get(cell.get("id"))
-            if index not in self.place and place is not None and place not in taken:
-                taken.add(place)
-                self._take(index, place)
-                self._recovered(place)
+            found = by_id.get(cell.get("id"))
+            if index not in self.place and found is not None and found not in taken:
+                taken.add(found)
+                self._take(index, found)
+                self._recovered(found)
 
     def _by_definition(self) -> None:
         cells = self.lesson.notebook.cells
@@ -373,20 +372,20 @@ def rebuild(lesson: Lesson, submitted: list[NotebookNode]) -> tuple[NotebookNode
         found.append(Flag("moved"))
 
     for name, place in lesson.places.items():
-        cell, index = cells[place], match.chosen(name)
+        cell, chosen_one = cells[place], match.chosen(name)
         if is_solution(cell):
-            found.extend(_solution_flags(match, name, index))
-            if index is not None and not match.untouched(index):
-                cell.source = _learners_source(submitted[index], cell.cell_type)
-        elif index is None:
+            found.extend(_solution_flags(match, name, chosen_one))
+            if chosen_one is not None and not match.untouched(chosen_one):
+                cell.source = _learners_source(submitted[chosen_one], cell.cell_type)
+        elif chosen_one is None:
             found.append(Flag("restored", name))
         elif not all(match.untouched(i) for i in match.copies[name]) or _relabelled(
-            submitted[index], cell
+            submitted[chosen_one], cell
         ):
             found.append(Flag("tampered", name))
         if not is_solution(cell) and len(match.copies[name]) > 1:
             found.append(Flag("copied", name))
-        if index is not None and _retagged(submitted[index], cell):
+        if chosen_one is not None and _retagged(submitted[chosen_one], cell):
             found.append(Flag("retagged", name))
 
     notebook = copy.deepcopy(lesson.notebook)

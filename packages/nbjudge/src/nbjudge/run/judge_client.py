@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -57,20 +57,20 @@ class JudgeProcess:
         self._process, self._busy = -1, False
         self._start()
 
-    def _start(self) -> None:
+    def _start(self) -> Connection:
         channel, self._process = ForkServer.instance().launch_judge()
         self._line = Connection(channel.detach())
         self._line.send_bytes(json.dumps(self._order).encode())
+        return self._line
 
     def run(self, source: str, seconds: float | None = None) -> Outcome:
         """Run a test cell as `Judge.run`."""
         seconds = self._seconds if seconds is None else seconds
         self._busy = True
         try:
-            if self._line is None:
-                self._start()
-            self._line.send_bytes(json.dumps({"source": source, "seconds": seconds}).encode())
-            answer = json.loads(self._line.recv_bytes(MESSAGE))
+            line = self._line or self._start()
+            line.send_bytes(json.dumps({"source": source, "seconds": seconds}).encode())
+            answer = json.loads(line.recv_bytes(MESSAGE))
         except (EOFError, OSError):
             self._forget()
             return unfinished("test_stopped", seconds=seconds)
@@ -100,7 +100,9 @@ class JudgeProcess:
         self.close()
 
 
-def open_judge(connection: dict[str, Any], imports: Iterable[str] = (), **bounds: float) -> Any:
+def open_judge(
+    connection: Mapping[str, Any], imports: Iterable[str] = (), **bounds: Any
+) -> JudgeProcess | Judge:
     """Return a judge for the kernel at `connection`: a process where there can be one."""
     kind = JudgeProcess if can_fork() else Judge
-    return kind(connection, imports, **bounds)
+    return kind(dict(connection), imports, **bounds)

@@ -244,10 +244,10 @@ class JudgedExecute(SandboxedExecute):
             own(cell).mistake = outcome.mistake
 
     async def _run_cell(
-        self, kernel: StudentKernel, cell: NotebookNode, index: int, **how: bool
+        self, kernel: StudentKernel, cell: NotebookNode, index: int, show: bool = True
     ) -> tuple[bool, bool]:
         kernel.stuck = False
-        alive, by_itself = await super()._run_cell(kernel, cell, index, **how)
+        alive, by_itself = await super()._run_cell(kernel, cell, index, show)
         if alive and kernel.stuck:
             alive = await self._free(kernel)
         return alive, by_itself

@@ -118,6 +118,8 @@ class SandboxProvisioner(LocalProvisioner):
         "are not there), and are trusted to run submissions with all of your own rights.",
     ).tag(config=True)
 
+    parent: Any  # the kernel manager, which jupyter_client sets
+    process: Any = None  # a `SandboxedProcess`, or a Popen where there is no fork
     box: sandbox.Box | None = None
     exit_code: int | None = None
     missing_here: set[str] = set()  # noqa: RUF012 (of the process: each absence is said once)
