@@ -335,9 +335,7 @@ def _cluster(address: str) -> Any:
     try:
         from distributed import Client
     except ImportError as error:
-        raise NbGraderException(
-            "--scheduler needs Dask: pip install 'llm-memory[cluster]'"
-        ) from error
+        raise NbGraderException("--scheduler needs Dask: pip install 'nbjudge[cluster]'") from error
     try:
         client = Client(address, timeout=30)
     except (OSError, ValueError) as error:
