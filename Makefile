@@ -20,7 +20,7 @@ TEST_PROCESSES ?= 4
 FIRST_LESSON := work/attention/attention.ipynb
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test build nbval bench-grading bench-generate format
+.PHONY: help lab test peers build nbval bench-grading bench-generate format
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */  make \1\t/p' Makefile
@@ -36,6 +36,9 @@ test: .venv/.test  ## everything that CI runs: lint, types, nbval, tests, browse
 	$(BIN)/mypy
 	cd packages/nbjudge && ../../$(BIN)/lint-imports --config .importlinter
 	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --nbval source tests packages/nbjudge/tests
+
+peers: .venv/.test  ## nbgrader's own tests of its autograder, with the engine switched on
+	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) -m 'peers or not peers' packages/nbjudge/tests/peers
 
 nbval: .venv/.test  ## run the solved lessons against their stored outputs
 	$(BIN)/python -m pytest -q --nbval source

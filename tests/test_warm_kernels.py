@@ -137,14 +137,22 @@ def test_the_kernelspec_is_found_without_being_installed():
         KernelSpecManager().get_kernel_spec(KERNEL_NAME)
 
 
-def test_the_kernel_is_ours_whatever_the_notebook_says():
-    from nbformat.v4 import new_code_cell, new_notebook
-    from nbjudge.run.execution import SandboxedExecute
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {},
+        {"name": "python3", "display_name": "Python 3"},
+        {"name": "somebody's environment", "display_name": "Mine", "language": "python"},
+    ],
+)
+def test_python_is_run_warm_whatever_its_environment_is_called(spec):
+    assert module.kernel_for({"kernelspec": spec}) == KERNEL_NAME
 
-    nb = new_notebook(cells=[new_code_cell("1 + 1")])
-    nb.metadata.kernelspec = {"name": "bash", "display_name": "Bash", "language": "bash"}
-    nb, _ = SandboxedExecute().preprocess(nb, {})
-    assert printed(nb.cells[0]) == "2"
+
+def test_a_kernel_that_is_not_installed_is_named():
+    spec = {"name": "befunge", "display_name": "Befunge", "language": "befunge"}
+    with pytest.raises(module.NoSuchKernel, match=r"'befunge' is not installed.*there are: "):
+        module.kernel_for({"kernelspec": spec})
 
 
 def test_an_ordinary_kernel_where_there_is_no_fork(monkeypatch, caplog):

@@ -163,7 +163,7 @@ def outputs_forged(hand: Hand) -> None:
     hand.notebook.metadata["nbjudge"] = {"graded": True, "flags": [], "answers": {}}
 
 
-@case(flags={"language"}, says="names another language (bash)")
+@case(flags={"language"}, says="names another language (bash) than the lesson")
 def another_kernel_named(hand: Hand) -> None:
     hand.notebook.metadata.kernelspec = NotebookNode(
         name="bash", display_name="Bash", language="bash"

@@ -211,7 +211,8 @@ _STOOD_OUT = {
     "retagged": "Tags of the cell {what} had been changed. The course's own count.",
     "forged": "Your notebook brought a grade of its own along ({what}). It does not count.",
     "large_outputs": "Your notebook held outputs of more than {what}. Saved outputs are not used.",
-    "language": "Your notebook names another language ({what}). It was run as Python.",
+    "language": "Your notebook names another language ({what}) than the lesson's. It was run in "
+    "the lesson's own.",
     "old_format": "Your notebook is in an older format ({what}). It was graded all the same.",
     "unknown_cells": "Cells of an unknown kind ({what}) were taken as text, or left out.",
     "control_characters": "Your notebook holds characters that are not shown, or that turn the "
@@ -245,7 +246,8 @@ def forced_mode(cell: NotebookNode) -> str | None:
 
 def by_hand(nb: NotebookNode) -> dict[str, str]:
     """Return the test cells of a notebook that a teacher has to grade: grade_id → the sentence."""
-    return own(nb).setdefault("by_hand", NotebookNode())
+    found: dict[str, str] = own(nb).setdefault("by_hand", NotebookNode())
+    return found
 
 
 def mark(cell: NotebookNode, code: str, **fields: object) -> None:

@@ -30,6 +30,7 @@ from traitlets import Integer, Unicode
 
 from nbjudge.classes import job
 from nbjudge.classes.converter import ClassAutograde
+from nbjudge.run.execution import WRITTEN
 from nbjudge.run.provisioner import can_fork, say_missing
 from nbjudge.server.forkserver import ForkServer
 from nbjudge.wire import course
@@ -52,6 +53,7 @@ class Submission:
     notebooks: list[str]
     open: dict[Future, tuple[str, job.Job]] = field(default_factory=dict)
     executed: dict[str, str] = field(default_factory=dict)
+    written: dict[str, dict[str, bytes]] = field(default_factory=dict)
     tries: int = 1
 
 
@@ -139,13 +141,14 @@ class ClassRun(ClassAutograde):
         self.notebooks = submission.notebooks
         for notebook in submission.notebooks:
             self._executed = submission.executed[notebook]
+            self._written = submission.written[notebook]
             self._sanitizing = False
             self._init_preprocessors()
             try:
                 with setenv(NBGRADER_EXECUTION="autograde"):
                     BaseConverter.convert_single_notebook(self, notebook)
             finally:
-                self._sanitizing, self._executed = True, None
+                self._sanitizing, self._executed = True, ""
         self.set_permissions(submission.assignment, submission.student)
         self.run_post_convert_hook()
 
@@ -153,8 +156,9 @@ class ClassRun(ClassAutograde):
         super()._init_preprocessors()
         if not self._sanitizing:
             executed = nbformat.reads(self._executed, as_version=4)
+            files = {WRITTEN: self._written}
             self.exporter._preprocessors = [
-                (lambda _, resources: (executed, resources))
+                (lambda _, resources: (executed, {**resources, **files}))
                 if isinstance(step, ExecutePreprocessor)
                 else step
                 for step in self.exporter._preprocessors
@@ -240,7 +244,8 @@ class ClassRun(ClassAutograde):
             submission = next(item for item in in_flight if future in item.open)
             notebook, _ = submission.open.pop(future)
             try:
-                submission.executed[notebook], missing = future.result()
+                submission.executed[notebook], missing, files = future.result()
+                submission.written[notebook] = files
             except Exception as error:
                 self._trouble(executor, submission, in_flight, error)
                 continue
@@ -330,9 +335,7 @@ def _cluster(address: str) -> Any:
     try:
         from distributed import Client
     except ImportError as error:
-        raise NbGraderException(
-            "--scheduler needs Dask: pip install 'llm-memory[cluster]'"
-        ) from error
+        raise NbGraderException("--scheduler needs Dask: pip install 'nbjudge[cluster]'") from error
     try:
         client = Client(address, timeout=30)
     except (OSError, ValueError) as error:

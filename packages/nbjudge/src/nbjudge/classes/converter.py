@@ -26,13 +26,14 @@ from nbgrader.utils import find_all_files, rmtree
 from traitlets import Dict, Instance, List
 
 from nbjudge import settings
-from nbjudge.classes import calibration, engines
+from nbjudge.classes import calibration, engines, gradebook_file
 from nbjudge.classes.temporary import folder_for_submissions
-from nbjudge.codes import KEY, Flag, all_flags
+from nbjudge.codes import KEY, Flag, all_flags, shown
 from nbjudge.intake import folder as intake
 from nbjudge.intake import rebuild
-from nbjudge.intake.notebook import Submission, Unreadable, read_notebook
-from nbjudge.run.provisioner import can_fork
+from nbjudge.intake.notebook import Submission, Unreadable, language_of, read_notebook
+from nbjudge.run.execution import WRITTEN
+from nbjudge.run.provisioner import NoSuchKernel, can_fork, kernel_for
 from nbjudge.server.forkserver import ForkServer
 
 
@@ -49,18 +50,20 @@ class SubmissionExporter(NotebookExporter):
 
     def from_filename(
         self, filename: str, resources: dict | None = None, **kw: Any
-    ) -> tuple[str, dict]:
+    ) -> tuple[Any, dict]:
         """As nbconvert's. In the first of nbgrader's two passes the usable part of the notebook
         goes to `Rebuild` in `resources["submission"]`.
         """
-        converter = self.parent
+        converter: Any = self.parent
         if not converter.sanitizing:
             return super().from_filename(filename, resources=resources, **kw)
         found = converter.flags_of(filename)
         submission = Submission()
         if not any(flag.code in ("missing_notebook", "unreadable") for flag in found):
             try:
-                submission = read_notebook(filename)
+                lesson = converter.lessons[Path(filename).stem].notebook
+                language = language_of(lesson.metadata) or "python"
+                submission = read_notebook(filename, language)
             except Unreadable as error:
                 found = [*found, Flag("unreadable", detail=str(error))]
         submission.flags = [*found, *submission.flags]
@@ -82,7 +85,8 @@ class ClassAutograde(Autograde):
     """
 
     staging = Instance(Path, allow_none=True)
-    expected = List(help="The lesson's notebooks, without suffix.")
+    notebooks: list[str]
+    expected: Any = List(help="The lesson's notebooks, without suffix.")
     lessons = Dict(help="The lesson as graded, by the notebook's name.")
     staged_flags = Dict(help="The flags of each staged notebook, by path.")
 
@@ -153,6 +157,8 @@ class ClassAutograde(Autograde):
     def _expected(self, assignment: str) -> list[str]:
         """Return the names of the lesson's notebooks that this run is for."""
         course = self.coursedir
+        if problem := gradebook_file.problem(course.db_url):
+            self._fail(problem)
         with Gradebook(course.db_url, course.course_id) as gradebook:
             try:
                 names = sorted(nb.name for nb in gradebook.find_assignment(assignment).notebooks)
@@ -164,10 +170,18 @@ class ClassAutograde(Autograde):
         for name in names:
             try:
                 self.lessons[name] = rebuild.load_lesson(
-                    folder / f"{name}.ipynb", name, assignment, course.db_url, self.config
+                    folder / f"{name}.ipynb",
+                    name,
+                    assignment,
+                    course.db_url,
+                    self.config,
+                    course.root,
                 )
+                kernel_for(self.lessons[name].notebook.metadata)
             except rebuild.CourseError as error:
                 self._fail(str(error))
+            except NoSuchKernel as error:
+                self._fail(f"{folder / f'{name}.ipynb'}: {error}.")
         try:
             calibration.apply(course, assignment, self.lessons, self.config, self.log)
         except (rebuild.CourseError, RuntimeError) as error:
@@ -198,29 +212,62 @@ class ClassAutograde(Autograde):
         submitted = Path(self._submitted(student_id, assignment_id))
         staged = Path(self._format_source(assignment_id, student_id))
         course = self.coursedir
-        source = course.format_path(course.source_directory, ".", assignment_id)
-        ours = {
-            os.path.relpath(path, source)
-            for path in find_all_files(source, [*course.ignore, "*.ipynb"])
-        }
+        ours = self._own_files(assignment_id)
         found = intake.take_in(submitted, staged, self.expected, ours, course.ignore)
         self.staged_flags.update(
             {str(staged / f"{name}.ipynb"): those for name, those in found.items()}
         )
-        graded = Path(self._format_dest(assignment_id, student_id))
-        if graded.exists() and not all(_finished(graded / f"{n}.ipynb") for n in self.expected):
-            self.log.warning("Grading %s again: the last run was cut off.", student_id)
-            rmtree(graded)
+        self._remove_unfinished(Path(self._format_dest(assignment_id, student_id)), student_id)
         to_do = super().init_destination(assignment_id, student_id)
         if not to_do:
             shutil.rmtree(staged)
         return to_do
 
+    def _own_files(self, assignment_id: str) -> set[str]:
+        """Return the relative paths of the course's files, which stand in every submission."""
+        course = self.coursedir
+        source = course.format_path(course.source_directory, ".", assignment_id)
+        found = find_all_files(source, [*course.ignore, "*.ipynb"])
+        own = {os.path.relpath(path, source) for path in found}
+        learners = self.exclude_overwriting.get(assignment_id, [])
+        return own - {os.path.normpath(path) for path in learners}
+
+    def _remove_unfinished(self, graded: Path, student_id: str) -> None:
+        """Remove what a run that was cut off has left, so that it is graded again."""
+        left = [path for n in self.expected if not _finished(path := graded / f"{n}.ipynb")]
+        if not left or not graded.exists():
+            return
+        self.log.warning("Grading %s again: the last run was cut off.", student_id)
+        if self.coursedir.notebook_id == "*":
+            rmtree(graded)
+            return
+        for path in left:  # the other notebooks are not this run's
+            path.unlink(missing_ok=True)
+
     def init_assignment(self, assignment_id: str, student_id: str) -> None:
         """As nbgrader's, with every notebook of the lesson to be graded."""
-        expected = self.notebooks
+        expected = list(self.notebooks)
         super().init_assignment(assignment_id, student_id)
         self.notebooks = expected
+
+    def write_single_notebook(self, output: str, resources: dict) -> None:
+        """As nbgrader's; then the files that the notebook's code wrote, as far as they may be."""
+        files = resources.pop(WRITTEN, {})
+        super().write_single_notebook(output, resources)
+        if not files:
+            return
+        names = resources["nbgrader"]
+        left_out = intake.lay_out(
+            files,
+            Path(self._format_dest(names["assignment"], names["student"])),
+            self._own_files(names["assignment"]),
+            self.coursedir.ignore,
+        )
+        if left_out:
+            names_left = ", ".join(map(shown, left_out[:5]))
+            self.log.warning(
+                "Files that %s's notebook wrote were left out: %s", names["student"], names_left
+            )
 
     def set_permissions(self, assignment_id: str, student_id: str) -> None:
         """As nbgrader's; then the staged copy has served."""

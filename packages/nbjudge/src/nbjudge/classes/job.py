@@ -20,6 +20,7 @@ from traitlets.config import Config
 from traitlets.utils.importstring import import_item
 
 from nbjudge.classes.temporary import folder_for_submissions
+from nbjudge.run.execution import WRITTEN
 from nbjudge.run.provisioner import SandboxProvisioner
 from nbjudge.server.forkserver import ForkServer
 from nbjudge.settings import NbJudge
@@ -42,10 +43,11 @@ class Job:
     settings: dict[str, dict[str, Any]]
 
 
-def run(job: Job) -> tuple[str, list[str]]:
+def run(job: Job) -> tuple[str, list[str], dict[str, bytes]]:
     """Execute the notebook in a folder of its own and return it, executed, as JSON text.
 
-    With it come the names of the protections that are missing here (`sandbox.MISSING`).
+    With it come the names of the protections that are missing here (`sandbox.MISSING`), and the
+    files that its code wrote, which are hostile.
     What a learner's code does wrong is in the notebook; what is raised is the grader's trouble.
     """
     notebook = nbformat.reads(job.notebook, as_version=4)
@@ -63,8 +65,9 @@ def run(job: Job) -> tuple[str, list[str]]:
             "metadata": {"name": name, "path": str(folder)},
         }
         preprocessor = import_item(job.execute)(config=Config(job.settings))
-        notebook, _ = preprocessor.preprocess(notebook, resources)
-    return nbformat.writes(notebook), sorted(SandboxProvisioner.missing_here)
+        notebook, resources = preprocessor.preprocess(notebook, resources)
+    missing = sorted(SandboxProvisioner.missing_here)
+    return nbformat.writes(notebook), missing, resources.get(WRITTEN, {})
 
 
 def settings_of(execute: str, config: Config) -> dict[str, dict[str, Any]]:
@@ -89,5 +92,7 @@ def start_worker(settings: str = "{}", line: socket.socket | None = None) -> Non
 
 def _end_with_owner() -> None:
     # A pool's workers hold both ends of their queue, so they never learn that its owner was killed.
-    multiprocessing.parent_process().join()
+    owner = multiprocessing.parent_process()
+    if owner is not None:
+        owner.join()
     os._exit(1)

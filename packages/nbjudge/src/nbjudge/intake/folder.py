@@ -4,9 +4,10 @@ nbgrader reads and copies what it finds in `submitted/`, wherever a link in it p
 submission is first copied to a folder of the grader's own, by these rules:
 
 - Regular files only, of at most `MAX_FILE` bytes each and `MAX_TOTAL` and `MAX_FILES` in all;
-  no links, pipes or devices, no names with control characters, and nothing in the place of one of
-  the course's own files. What is left out is flagged (`files-skipped`), and so are names that
-  an import would take for Python's (`shadowing`).
+  no links, pipes or devices, no names with control characters. What is left out is flagged
+  (`files-skipped`), and so are names that an import would take for Python's (`shadowing`).
+- A learner's copy of one of the course's own files is no oddity, and gives way to the course's.
+  Anything else in the place of such a file (a folder, a link) is left out and flagged.
 - A notebook handed in under another name counts if its name is the lesson's with something
   behind it (`attention (1).ipynb`, `attention-Copy1.ipynb`; the last of several in sorted
   order), or if it is the only notebook there and the lesson has only one (`renamed`).
@@ -18,6 +19,7 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -66,7 +68,7 @@ def take_in(
 
 def _state(submitted: Path) -> dict[str, tuple[int, int]]:
     """Return size and time of change of each entry, links not followed."""
-    found = {}
+    found: dict[str, tuple[int, int]] = {}
     for folder, _, files in os.walk(submitted):
         for name in files:
             if len(found) >= MAX_FILES:
@@ -124,6 +126,41 @@ def copy_in(
     return flags
 
 
+def lay_out(files: dict[str, bytes], graded: Path, ours: set[str], ignore: list[str]) -> list[str]:
+    """Write what a submission's code wrote into its graded folder; return what was left out.
+
+    Never in the place of the course's own files, of a notebook, of a folder or of what grading
+    reads. `graded` holds no links, since nothing but this module and nbgrader writes there.
+    """
+    left_out = []
+    for relative, data in sorted(files.items()):
+        parts = relative.split("/")
+        if any(fnmatch(part, pattern) for part in parts for pattern in ignore):
+            continue
+        target = graded / relative
+        try:
+            if not _may_be_written(relative, parts, ours):
+                raise OSError
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # A file from an earlier run may be read-only.
+            target.unlink(missing_ok=True)
+            target.write_bytes(data)
+        except OSError:
+            left_out.append(relative)
+    return left_out
+
+
+def _may_be_written(relative: str, parts: list[str], ours: set[str]) -> bool:
+    """Whether a path that a submission made up is one for an ordinary file of its own."""
+    return (
+        not any(part in ("", ".", "..") or not _plain_name(part) for part in parts)
+        and len(parts) <= MAX_DEPTH
+        and parts[-1] not in (*_COURSE_FILES, "timestamp.txt")
+        and not any(part.lower().endswith(".ipynb") for part in parts)
+        and not _in_the_way(relative, ours)
+    )
+
+
 def _copy_files(submitted: Path, staged: Path, ours: set[str], ignore: list[str]) -> list[Flag]:
     total = count = 0
     skipped: list[str] = []
@@ -131,6 +168,8 @@ def _copy_files(submitted: Path, staged: Path, ours: set[str], ignore: list[str]
     needed = (*recorder().files, "timestamp.txt")
     for relative in sorted(_walk(submitted, "", ignore, skipped), key=lambda p: p not in needed):
         room = min(MAX_FILE, MAX_TOTAL - total)
+        if relative in ours and _is_file(submitted / relative):
+            continue
         if count >= MAX_FILES or _in_the_way(relative, ours):
             skipped.append(relative)
             continue
@@ -194,6 +233,13 @@ def _in_the_way(relative: str, ours: set[str]) -> bool:
         path == relative or path.startswith(relative + os.sep) or relative.startswith(path + os.sep)
         for path in ours
     )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 def _check_timestamp(staged: Path) -> list[Flag]:

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,18 +82,40 @@ def read_json(path: str | Path, limit: int) -> Any:
         raise Unreadable("it is not JSON") from error
 
 
-def read_notebook(path: str | Path) -> Submission:
+def language_of(metadata: Mapping[str, Any]) -> str:
+    """Return the language that a notebook's metadata name, in small letters; "" if none.
+
+    Python is "python" in whatever version it is named.
+    """
+    for key, name in (("kernelspec", "language"), ("language_info", "name")):
+        about = metadata.get(key)
+        language = about.get(name) if isinstance(about, Mapping) else None
+        if isinstance(language, str) and language:
+            return language_named(language)
+    return ""
+
+
+def language_named(name: str) -> str:
+    """Return a language's name in small letters, without Python's versions."""
+    found = re.fullmatch(r"i?(python)\s*[\d.]*", name, re.IGNORECASE)
+    return (found[1] if found else name).lower()
+
+
+def read_notebook(path: str | Path, language: str = "python") -> Submission:
     """Return the usable part of a notebook file of format 3 or 4; `Unreadable` if it is none."""
-    return parse_notebook(read_json(path, MAX_NOTEBOOK))
+    return parse_notebook(read_json(path, MAX_NOTEBOOK), language)
 
 
-def parse_notebook(content: Any) -> Submission:
-    """Return the usable part of a notebook as it is in JSON; `Unreadable` if it is none."""
+def parse_notebook(content: Any, language: str = "python") -> Submission:
+    """Return the usable part of a notebook as it is in JSON; `Unreadable` if it is none.
+
+    language: the lesson's, as `language_of` gives it; another one is remarked on.
+    """
     if not isinstance(content, dict):
         raise Unreadable("it is JSON, but not a notebook")
     answers, problems = recorder().in_notebook(content)
     found = Submission(answers=answers, flags=answer_flags(problems))
-    remarks = _Remarks()
+    remarks = _Remarks(language)
     remarks.on_notebook(content)
     for count, raw in enumerate(_raw_cells(content)):
         if count == MAX_CELLS:
@@ -111,7 +133,8 @@ def parse_notebook(content: Any) -> Submission:
 class _Remarks:
     """What is odd in a notebook without being in the way of grading it."""
 
-    def __init__(self):
+    def __init__(self, language: str):
+        self._language = language
         self._details: dict[str, list[str]] = {}
         self._output = 0
 
@@ -139,11 +162,9 @@ class _Remarks:
             return
         if KEY in metadata:
             self.add("forged", "in the data about the notebook")
-        for key, name in (("kernelspec", "language"), ("language_info", "name")):
-            about = metadata.get(key)
-            language = about.get(name) if isinstance(about, dict) else None
-            if isinstance(language, str) and "python" not in language.lower():
-                self.add("language", shown(language))
+        language = language_of(metadata)
+        if language not in ("", self._language):
+            self.add("language", shown(language))
 
     def on_cell(self, raw: dict[str, Any]) -> None:
         """Look at a cell."""

@@ -21,23 +21,28 @@ added, in their place between their neighbours. The rules:
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
 import functools
 import json
 import os
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
+from nbgrader import nbgraderformat
 from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.nbgraderformat import SchemaTooNewError, SchemaTooOldError
 from nbgrader.preprocessors import (
     ClearHiddenTests,
     ClearMarkScheme,
     ClearSolutions,
+    IncludeHeaderFooter,
     LockCells,
     NbGraderPreprocessor,
 )
@@ -74,36 +79,82 @@ def load_lesson(
     assignment_id: str,
     db_url: str,
     config: Config | None = None,
+    root: str | None = None,
 ) -> Lesson:
     """Return the lesson in `source/`, with the cells that the gradebook recorded.
 
     Where the two differ in a cell's source, the gradebook's counts: it is what was released.
-    `CourseError` if the source notebook is missing or the two differ in their cells.
+    root: the course's folder, for the notebooks that nbgrader puts above and below each other one.
+    `CourseError` if the source notebook is missing or broken, or the two differ in their cells.
     """
+    notebook = _source(Path(path), assignment_id)
+    # The course's root is where nbgrader looks for the header and the footer.
+    with contextlib.chdir(root or os.getcwd()):
+        notebook = _through(
+            (IncludeHeaderFooter, LockCells, ClearSolutions), notebook, path, config
+        )
+    _take_recorded(notebook, str(path), notebook_id, assignment_id, db_url)
+    given = _through((ClearHiddenTests, ClearMarkScheme), copy.deepcopy(notebook), path, config)
+    return Lesson(notebook, [cell.source for cell in given.cells], _places(notebook))
+
+
+def _through(
+    steps: Iterable[type[NbGraderPreprocessor]],
+    notebook: NotebookNode,
+    path: str | Path,
+    config: Config | None,
+) -> NotebookNode:
+    """Return a notebook of the course's as nbgrader's own steps leave it; `CourseError`."""
+    for step in steps:
+        try:
+            notebook, _ = step(config=config)(notebook, {})
+        except Exception as error:
+            raise CourseError(f"{path}: {step.__name__} failed: {error}") from error
+    return notebook
+
+
+def _source(path: Path, assignment_id: str) -> NotebookNode:
+    """Return a notebook of the course's, without outputs; `CourseError` if it cannot be used."""
+    remedy = f"mend it, then run `nbgrader generate_assignment {assignment_id}`"
     try:
         state = os.stat(path)
+        notebook = copy.deepcopy(_read_source(str(path), state.st_mtime_ns, state.st_size))
     except FileNotFoundError as error:
         raise CourseError(
-            f"{path} is missing. Run `make build`, then `nbgrader generate_assignment "
-            f"{assignment_id}`."
+            f"{path} is missing, and without it nothing of {assignment_id} can be graded. Put the "
+            f"notebook that was released back there (or build it again), then run `nbgrader "
+            f"generate_assignment {assignment_id}`."
         ) from error
-    notebook = copy.deepcopy(_read_source(str(path), state.st_mtime_ns, state.st_size))
-    for step in (LockCells, ClearSolutions):
-        notebook, _ = step(config=config).preprocess(notebook, {})
-    _take_recorded(notebook, str(path), notebook_id, assignment_id, db_url)
-    given = copy.deepcopy(notebook)
-    for step in (ClearHiddenTests, ClearMarkScheme):
-        given, _ = step(config=config).preprocess(given, {})
-    return Lesson(notebook, [cell.source for cell in given.cells], _places(notebook))
+    except OSError as error:
+        raise CourseError(
+            f"{path} cannot be read ({error.strerror}): see to its permissions."
+        ) from error
+    except (SchemaTooOldError, SchemaTooNewError) as error:
+        raise CourseError(
+            f"{path} has grading metadata of another version of nbgrader: run `nbgrader update "
+            f"{path.parent}`, then `nbgrader generate_assignment {assignment_id}`."
+        ) from error
+    except Exception as error:
+        what = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise CourseError(f"{path} is no notebook that can be used ({what}): {remedy}.") from error
+    seen: set[str] = set()
+    for cell in notebook.cells:
+        if not _recorded(cell):
+            continue
+        name = cell.metadata.nbgrader.get("grade_id")
+        if not name or name in seen:
+            what = f"several cells are called {name!r}" if name else "a graded cell has no grade_id"
+            raise CourseError(f"{path} cannot be used: {what}; {remedy}.")
+        seen.add(name)
+    return notebook
 
 
 @functools.lru_cache(maxsize=8)
 def _read_source(path: str, changed: int, size: int) -> NotebookNode:
     """Read a notebook of the course once for each state of its file."""
-    notebook = nbformat.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+    notebook = nbgraderformat.read(path, as_version=nbformat.current_nbformat)
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
-        cell.source = "".join(cell.source)
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     return notebook
@@ -140,6 +191,9 @@ def _take_recorded(
         for name, place in places.items():
             notebook.cells[place].source = cells[name].source
             notebook.cells[place].metadata.nbgrader.checksum = cells[name].checksum
+        kernelspec = json.loads(recorded.kernelspec or "null")
+        if kernelspec:
+            notebook.metadata.kernelspec = NotebookNode(kernelspec)
         for graded in [*recorded.grade_cells, *recorded.task_cells]:
             notebook.cells[places[graded.name]].metadata.nbgrader.points = graded.max_score
 
@@ -175,17 +229,16 @@ def _bound(source: str) -> set[str] | None:
         return None
     names = {node.id for node in nodes if isinstance(node, ast.Name) and _stores(node)}
     names |= {
-        alias.asname or alias.name for node in nodes if _imports(node) for alias in node.names
+        alias.asname or alias.name
+        for node in nodes
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
     }
     return names | {node.name for node in nodes if isinstance(node, _DEFINITIONS)}
 
 
 def _stores(node: ast.Name) -> bool:
     return isinstance(node.ctx, ast.Store)
-
-
-def _imports(node: ast.AST) -> bool:
-    return isinstance(node, ast.Import | ast.ImportFrom)
 
 
 def _given_id(cell: NotebookNode) -> str | None:
@@ -232,11 +285,11 @@ class _Match:
                 taken.add(places[0])
                 self._take(index, places.pop(0))
         for index, cell in enumerate(self.submitted):
-            place = by_id.get(cell.get("id"))
-            if index not in self.place and place is not None and place not in taken:
-                taken.add(place)
-                self._take(index, place)
-                self._recovered(place)
+            found = by_id.get(cell.get("id"))
+            if index not in self.place and found is not None and found not in taken:
+                taken.add(found)
+                self._take(index, found)
+                self._recovered(found)
 
     def _by_definition(self) -> None:
         cells = self.lesson.notebook.cells
@@ -319,20 +372,20 @@ def rebuild(lesson: Lesson, submitted: list[NotebookNode]) -> tuple[NotebookNode
         found.append(Flag("moved"))
 
     for name, place in lesson.places.items():
-        cell, index = cells[place], match.chosen(name)
+        cell, chosen_one = cells[place], match.chosen(name)
         if is_solution(cell):
-            found.extend(_solution_flags(match, name, index))
-            if index is not None and not match.untouched(index):
-                cell.source = _learners_source(submitted[index], cell.cell_type)
-        elif index is None:
+            found.extend(_solution_flags(match, name, chosen_one))
+            if chosen_one is not None and not match.untouched(chosen_one):
+                cell.source = _learners_source(submitted[chosen_one], cell.cell_type)
+        elif chosen_one is None:
             found.append(Flag("restored", name))
         elif not all(match.untouched(i) for i in match.copies[name]) or _relabelled(
-            submitted[index], cell
+            submitted[chosen_one], cell
         ):
             found.append(Flag("tampered", name))
         if not is_solution(cell) and len(match.copies[name]) > 1:
             found.append(Flag("copied", name))
-        if index is not None and _retagged(submitted[index], cell):
+        if chosen_one is not None and _retagged(submitted[chosen_one], cell):
             found.append(Flag("retagged", name))
 
     notebook = copy.deepcopy(lesson.notebook)

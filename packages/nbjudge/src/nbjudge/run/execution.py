@@ -21,8 +21,6 @@ from typing import Any
 
 import zmq
 from jupyter_client import AsyncKernelManager
-from jupyter_client.asynchronous import AsyncKernelClient
-from jupyter_client.kernelspec import NoSuchKernel as NoSuchSpec
 from nbclient.client import NotebookClient
 from nbclient.util import run_sync
 from nbformat.notebooknode import NotebookNode
@@ -37,10 +35,13 @@ from nbjudge.run.provisioner import (
     KERNEL_NAME,
     SandboxKernelSpecManager,
     SandboxProvisioner,
+    kernel_for,
 )
 from nbjudge.server.forkserver import SandboxedProcess
 
 _MB = 1 << 20
+#: Where nbconvert's resources hold the files that a notebook's code wrote: bytes by path.
+WRITTEN = "nbjudge_written"
 #: Beyond this in one cell, a kernel is not reporting but flooding. (An honest one stops earlier:
 #: `warmkernel.BoundedSession`.)
 _FLOOD_BYTES = 64 * _MB
@@ -87,10 +88,6 @@ class KernelSilent(Exception):
     """The kernel lives and answers no more."""
 
 
-class NoSuchKernel(RuntimeError):
-    """A notebook is for a kernel that is not installed; the message names it."""
-
-
 class OutputFlood(Exception):
     """The kernel goes on sending far beyond what is kept."""
 
@@ -103,22 +100,14 @@ class StudentKernel:
 
     def __init__(self, km: AsyncKernelManager):
         self.km = km
-        self._client: AsyncKernelClient | None = None
-        #: What becomes its judge, where it has one.
-        self.judge: asyncio.Future[Any] | None = None
-        #: Whether it may still be busy with a test that was given up.
-        self.stuck = False
+        self.kc: Any = None  # an AsyncKernelClient, once the kernel is started
         self.on_stop: list[Callable[[], Awaitable[None]]] = []
-
-    @property
-    def kc(self) -> AsyncKernelClient:
-        """The grader's client; there is one when the kernel has started."""
-        assert self._client is not None
-        return self._client
+        self.judge: Any = None  # what judges this submission, once it is opened
+        self.stuck = False  # whether it may still be busy with a test that was given up
 
     @property
     def process(self) -> Any:
-        """The kernel's process, as its provisioner holds it."""
+        """What the provisioner started: a `SandboxedProcess`, or an ordinary one."""
         return getattr(self.km.provisioner, "process", None)
 
     async def start(self, cwd: str | None, extra_arguments: list[str], timeout: float) -> None:
@@ -127,7 +116,7 @@ class StudentKernel:
         Raises KernelEnded, TimeoutError, and what the provisioner raises.
         """
         await self.km.start_kernel(extra_arguments=extra_arguments, cwd=cwd)
-        self._client = self.km.client()
+        self.kc = self.km.client()
         # A larger message is dropped by zmq: nobody makes the grader hold gigabytes.
         self.kc.context.setsockopt(zmq.MAXMSGSIZE, _LARGEST_MESSAGE)
         self.kc.start_channels(stdin=False, hb=False)
@@ -163,10 +152,9 @@ class StudentKernel:
 
     async def ended(self) -> int | None:
         """Wait for the kernel to end; returns its exit status."""
-        provisioner = self.km.provisioner
+        provisioner: Any = self.km.provisioner
         if isinstance(provisioner, SandboxProvisioner):
             return await provisioner.ended()
-        assert provisioner is not None
         while (status := await provisioner.poll()) is None:
             await asyncio.sleep(0.2)
         return status
@@ -184,7 +172,7 @@ class StudentKernel:
             await self._end()
 
     async def _end(self) -> None:
-        if self._client is not None:
+        if self.kc is not None:
             self.kc.stop_channels()
             self.kc.context.destroy(linger=0)
         provisioner = self.km.provisioner
@@ -335,7 +323,7 @@ class SandboxedExecute(Execute):
         ["show", "skip-execution"],
         help="Cells with one of these tags are not run: no grade needs them.",
     ).tag(config=True)
-    test_cell_runner: Any = AnyTrait(
+    test_cell_runner = AnyTrait(
         None,
         allow_none=True,
         help="Called as runner(cell, kernel) for each test cell in place of running it in the "
@@ -367,27 +355,7 @@ class SandboxedExecute(Execute):
 
         Raises NoSuchKernel if the notebook, or the configuration, names one that is not here.
         """
-        manager = SandboxKernelSpecManager()
-        name = self.kernel_name
-        if name == KERNEL_NAME:
-            about = self.nb.metadata.get("kernelspec", {})
-            language = about.get("language")
-            language = language or self.nb.metadata.get("language_info", {}).get("name")
-            wanted = about.get("name")
-            if not wanted or wanted == KERNEL_NAME or _is_python(language or wanted):
-                return KERNEL_NAME
-            name = wanted
-        try:
-            spec = manager.get_kernel_spec(name)
-        except NoSuchSpec:
-            there = ", ".join(sorted(manager.find_kernel_specs()))
-            raise NoSuchKernel(
-                f"The kernel {name!r}, which the notebook asks for, is not installed here, so "
-                f"nothing was run. There are: {there}."
-            ) from None
-        if name == self.kernel_name or not _is_python(spec.language):
-            return name
-        return KERNEL_NAME
+        return kernel_for(self.nb.metadata, self.kernel_name)
 
     # -- one notebook ------------------------------------------------------------------------
 
@@ -418,9 +386,29 @@ class SandboxedExecute(Execute):
                 if not alive and kernel is not None:
                     await kernel.stop()
                     kernel = None
+            if kernel is not None:
+                await self._take_files(kernel)
         finally:
             if kernel is not None:
                 await kernel.stop()
+
+    @property
+    def _remedy(self) -> str:
+        if self._kernel_to_run == KERNEL_NAME:
+            return ""
+        return (
+            " If it cannot run in a box (without TCP, and with no files but Python's), and you "
+            "trust the submissions with all of your own rights, add it to "
+            "c.SandboxProvisioner.unsandboxed_kernels."
+        )
+
+    async def _take_files(self, kernel: StudentKernel) -> None:
+        """Hand the files that the notebook's code wrote to whoever writes the notebook."""
+        provisioner = kernel.km.provisioner
+        if isinstance(provisioner, SandboxProvisioner):
+            found = await provisioner.end_and_take_files()
+            if found and isinstance(self.resources, dict):
+                self.resources[WRITTEN] = found
 
     async def _try_without_last(
         self, kernel: StudentKernel, cell: NotebookNode, index: int
@@ -496,7 +484,7 @@ class SandboxedExecute(Execute):
                 if attempt == 2:
                     raise RuntimeError(
                         f"The kernel {self._kernel_to_run!r} did not start: {error!r}. Nothing in "
-                        "this submission was run."
+                        f"this submission was run.{self._remedy}"
                     ) from error
             except BaseException:
                 await kernel.stop()
@@ -659,10 +647,6 @@ class SandboxedExecute(Execute):
                 many = sum(other["code"] == code for other in flags) >= _MOST_FLAGS_OF_A_KIND
                 if flag not in flags and not (many and not (grade_id and REASONS[code].costs)):
                     flags.append(flag)
-
-
-def _is_python(language: str) -> bool:
-    return re.fullmatch(r"i?python\s*[\d.]*", str(language), re.IGNORECASE) is not None
 
 
 def is_test(cell: NotebookNode) -> bool:

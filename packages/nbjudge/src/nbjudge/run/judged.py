@@ -38,7 +38,6 @@ from nbjudge.codes import (
     shown,
 )
 from nbjudge.intake.recorded import recorder
-from nbjudge.judge.process import open_judge
 from nbjudge.run.execution import (
     KERNEL_NAME,
     KernelEnded,
@@ -47,6 +46,7 @@ from nbjudge.run.execution import (
     error_output,
     is_test,
 )
+from nbjudge.run.judge_client import open_judge
 from nbjudge.server.forkserver import ForkServerError
 
 
@@ -208,7 +208,7 @@ class JudgedExecute(SandboxedExecute):
         opening = asyncio.ensure_future(
             asyncio.to_thread(
                 open_judge,
-                dict(kernel.km.get_connection_info()),
+                kernel.km.get_connection_info(),
                 imports,
                 call_seconds=self.call_timeout,
             )
@@ -224,7 +224,6 @@ class JudgedExecute(SandboxedExecute):
 
     async def _judge_cell(self, cell: NotebookNode, kernel: StudentKernel) -> None:
         # A test that is given up must not take the opening of the judge with it.
-        assert kernel.judge is not None
         judge = await asyncio.shield(kernel.judge)
         timeout = self._get_timeout(cell)
         # The judge knows better than `_run_cell` what a test waited for: let it be first.

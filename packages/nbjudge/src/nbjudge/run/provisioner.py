@@ -7,24 +7,28 @@ anybody's home. Source: "Kernel Provisioning" in the documentation of jupyter_cl
 
 import asyncio
 import os
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from logging import Logger
 from pathlib import Path
 from typing import Any
 
+from jupyter_client import kernelspec
 from jupyter_client.connect import KernelConnectionInfo
-from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.provisioning import LocalProvisioner
-from traitlets import Bool, Integer, Set
+from traitlets import Bool, Integer, List, Set, Unicode
 
+from nbjudge.intake.notebook import language_named, language_of
 from nbjudge.server import sandbox
 from nbjudge.server.forkserver import ForkServer, SandboxedProcess
 
 KERNEL_NAME = "nbjudge-sandbox"
 
+_SECONDS_FOR_FILES = 10.0
 _SOCKET_PATH_MOST = 100  # sun_path holds 108 bytes
 
 
@@ -32,8 +36,46 @@ class SandboxMissing(RuntimeError):
     """`require_sandbox` is set and the platform does not offer every protection."""
 
 
+class NoSuchKernel(RuntimeError):
+    """A notebook of the course is for a kernel that is not installed; the message names it."""
+
+
+def kernel_for(metadata: Mapping[str, Any], chosen: str = KERNEL_NAME) -> str:
+    """Return the kernel that runs a notebook with these metadata, which are the course's own.
+
+    That is the one chosen for the whole course; else the warm one for Python, whatever its
+    environment is called, and for another language the kernel that the notebook names.
+    `NoSuchKernel`, which names it and what there is, if it is not installed.
+    """
+    name = chosen
+    if chosen == KERNEL_NAME:
+        name = (metadata.get("kernelspec") or {}).get("name") or KERNEL_NAME
+        python = re.fullmatch(r"python\d*", name) or language_of(metadata) == "python"
+        if name == KERNEL_NAME or python:
+            return KERNEL_NAME
+    manager = SandboxKernelSpecManager()
+    try:
+        found = manager.get_kernel_spec(name)
+    except kernelspec.NoSuchKernel as error:
+        there = ", ".join(sorted({*manager.find_kernel_specs()} - {KERNEL_NAME})) or "none"
+        raise NoSuchKernel(
+            f"the kernel {name!r} is not installed on this machine (there are: {there}). Install "
+            "it, or choose another one in the notebook and run `nbgrader generate_assignment`"
+        ) from error
+    if chosen == KERNEL_NAME and language_named(found.language) == "python":
+        return KERNEL_NAME
+    return name
+
+
 class SandboxKernelSpecManager(KernelSpecManager):
-    """Finds the kernelspecs of this package too."""
+    """Finds the kernelspecs of this package too, and has every kernel started in a box."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """Return the spec of a kernel, provisioned by `SandboxProvisioner`; `NoSuchKernel`."""
+        spec = super().get_kernel_spec(kernel_name)
+        provisioner = {"kernel_provisioner": {"provisioner_name": KERNEL_NAME}}
+        spec.metadata = {**(spec.metadata or {}), **provisioner}
+        return spec
 
     def _kernel_dirs_default(self) -> list[str]:
         return [str(Path(__file__).with_name("kernels")), *super()._kernel_dirs_default()]
@@ -59,18 +101,32 @@ class SandboxProvisioner(LocalProvisioner):
         sandbox.Limits.cpu_seconds, help="Seconds of processor time for one process."
     ).tag(config=True)
 
+    written_files = Integer(
+        200, help="Files that a submission's code wrote and that are kept beside its notebook."
+    ).tag(config=True)
+    written_bytes = Integer(20_000_000, help="Bytes that those files may have in all.").tag(
+        config=True
+    )
     without = Set(
         help="Protections to leave out, where one of them makes trouble on a machine: names as "
         "in `nbjudge.server.sandbox.MISSING`. They count as missing.",
     ).tag(config=True)
 
+    unsandboxed_kernels = List(
+        Unicode(),
+        help="Kernels of other languages that do not start in a box (they need TCP, or files that "
+        "are not there), and are trusted to run submissions with all of your own rights.",
+    ).tag(config=True)
+
+    parent: Any  # the kernel manager, which jupyter_client sets
+    process: Any = None  # a `SandboxedProcess`, or a Popen where there is no fork
     box: sandbox.Box | None = None
     exit_code: int | None = None
     missing_here: set[str] = set()  # noqa: RUF012 (of the process: each absence is said once)
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """Prepare the box and point the connection at sockets in it."""
-        if not can_fork():
+        if not can_fork() or self.parent.kernel_name in self.unsandboxed_kernels:
             self._note_missing({"fork", *sandbox.MISSING} - {"course_hidden"}, only="fork")
             return await super().pre_launch(**kwargs)
         self._discard_box()
@@ -99,6 +155,11 @@ class SandboxProvisioner(LocalProvisioner):
         environment = {
             k: v for k, v in (kwargs.get("env") or {}).items() if k.startswith("NBGRADER_")
         }
+        command = None
+        if self.parent.kernel_name != KERNEL_NAME:
+            environment |= self.kernel_spec.env
+            inside = self.box.connection_file
+            command = [part.replace(self.parent.connection_file, inside) for part in cmd]
         try:
             self.process = await asyncio.to_thread(
                 ForkServer.instance().launch,
@@ -107,6 +168,7 @@ class SandboxProvisioner(LocalProvisioner):
                 limits,
                 environment,
                 self.without,
+                command,
             )
         except BaseException:
             self._discard_box()
@@ -130,6 +192,20 @@ class SandboxProvisioner(LocalProvisioner):
                 "Landlock, or set c.SandboxProvisioner.require_sandbox = False."
             )
         say_missing({only} if only else missing, self.log)
+
+    async def end_and_take_files(self) -> dict[str, bytes]:
+        """End the kernel and return the files that it wrote, by relative path: hostile.
+
+        Nothing where a kernel has no box: its files are in the folder already.
+        """
+        if not isinstance(self.process, SandboxedProcess):
+            return {}
+        return await asyncio.to_thread(
+            self.process.end_and_take_files,
+            self.written_files,
+            self.written_bytes,
+            _SECONDS_FOR_FILES,
+        )
 
     async def ended(self) -> int | None:
         """Wait for the kernel to end and leave it to others to clean up; its exit status."""

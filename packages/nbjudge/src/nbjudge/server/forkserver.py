@@ -34,7 +34,7 @@ from collections.abc import Iterable
 from typing import IO, Any
 
 from nbjudge.kernel import attempts
-from nbjudge.server import sandbox
+from nbjudge.server import sandbox, written
 from nbjudge.wire import course
 
 _LIBRARIES = (
@@ -90,9 +90,9 @@ def serve(requests: socket.socket) -> None:
     # By pidfd: process id, channel, and the box (a judge has none).
     running: dict[int, tuple[int, socket.socket, str | None]] = {}
     while True:
-        ready, _, _ = select.select([requests, *running], [], [])
+        ready, _, _ = select.select([requests.fileno(), *running], [], [])
         for descriptor in ready:
-            if descriptor is not requests:
+            if descriptor != requests.fileno():
                 pid, channel, _ = running.pop(descriptor)
                 os.close(descriptor)
                 _, status = os.waitpid(pid, 0)
@@ -107,16 +107,17 @@ def serve(requests: socket.socket) -> None:
             channel = socket.socket(fileno=descriptors[0])
             inherited = (requests, channel, lifeline, lifeline_held)
             request = json.loads(message)
+            forked: int | None
             if request.get("judge"):
-                pid = _fork_judge(*inherited)
+                forked = _fork_judge(*inherited)
                 channel.close()  # its end is to be seen at the other end
             else:
-                pid = _fork_init(request, *inherited)
-            if pid is None:
+                forked = _fork_init(request, *inherited)
+            if forked is None:
                 channel.close()
             else:
                 box = None if request.get("judge") else request["box"]["path"]
-                running[os.pidfd_open(pid)] = (pid, channel, box)
+                running[os.pidfd_open(forked)] = (forked, channel, box)
 
 
 def _clear_up(running: Iterable[tuple[int, socket.socket, str | None]]) -> None:
@@ -175,9 +176,9 @@ def _fork_init(
             os._exit(0)
     os.close(write)
     with os.fdopen(read) as answer:
-        init = answer.read()
+        number = answer.read()
     os.waitpid(passing, 0)
-    return int(init) if init else None
+    return int(number) if number else None
 
 
 def _report(channel: socket.socket, message: dict[str, Any], descriptors: tuple = ()) -> None:
@@ -202,6 +203,7 @@ def _run_init(
             os.dup2(null, standard)
         box, limits = sandbox.Box(**request["box"]), sandbox.Limits(**request["limits"])
         missing = sandbox.enter(box, limits, missing, user)
+        brought = written.state_of(box.work)
         notes, noted = os.pipe()
         kernel = os.fork()
         if kernel == 0:
@@ -209,8 +211,10 @@ def _run_init(
         os.close(noted)
         watched = os.pidfd_open(kernel)
         own = os.pidfd_open(os.getpid())
-        _report(channel, {"missing": sorted(missing)}, (own, watched, notes))
+        files, asking = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        _report(channel, {"missing": sorted(missing)}, (own, watched, notes, asking.fileno()))
         os.close(notes)
+        asking.close()
     except BaseException:
         _report(channel, {"error": traceback.format_exc()})
         os._exit(1)
@@ -218,8 +222,11 @@ def _run_init(
     status = None
     while status is None:
         # Orphans become children of this process: look in now and then, and bury them.
-        ready, _, _ = select.select([watched, lifeline], [], [], 1.0)
+        ready, _, _ = select.select([watched, lifeline, files.fileno()], [], [], 1.0)
         if lifeline in ready:
+            break
+        if files.fileno() in ready:
+            _hand_over(files, box.work, brought)
             break
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
@@ -231,6 +238,20 @@ def _run_init(
     os._exit(code if code >= 0 else 128 - code)
 
 
+def _hand_over(files: socket.socket, folder: str, brought: written.State) -> None:
+    """End the kernel and all that it started, then send what they wrote."""
+    if os.getpid() == 1:  # of a namespace of its own, in which -1 means all but this process
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)
+    else:
+        end_descendants(os.getpid())
+    with contextlib.suppress(ChildProcessError):
+        while True:  # until nobody is left who could write; a grader that tires of it ends this
+            os.waitpid(-1, 0)
+    with contextlib.suppress(Exception):  # the grader has given up, or the file system has
+        written.serve(files, folder, brought)
+
+
 def _run_kernel(request: dict[str, Any], box: sandbox.Box, noted: int) -> None:
     """Become the kernel, which writes at `noted` what it is not allowed. Never returns."""
     try:
@@ -239,6 +260,10 @@ def _run_kernel(request: dict[str, Any], box: sandbox.Box, noted: int) -> None:
         sandbox.make_dumpable()
         os.environ.update(request["environment"])
         os.environ.update(HOME=box.home, TMPDIR=box.home, MPLCONFIGDIR=box.home)
+        if request["command"]:
+            with open(box.connection_file, "w") as file:
+                json.dump(request["connection"], file)
+            os.execvp(request["command"][0], request["command"])
         tempfile.tempdir = None
         from nbjudge.kernel.warm import run_kernel
 
@@ -294,9 +319,16 @@ class SandboxedProcess:
     stdin = stdout = stderr = None
 
     def __init__(
-        self, channel: socket.socket, init: int, kernel: int, notes: int, missing: list[str]
+        self,
+        channel: socket.socket,
+        init: int,
+        kernel: int,
+        notes: int,
+        files: int,
+        missing: list[str],
     ):
         self._channel, self.pidfd, self._kernel, self._notes = channel, init, kernel, notes
+        self._files = socket.socket(fileno=files)
         os.set_blocking(notes, False)
         self.missing = missing
         self.returncode: int | None = None
@@ -321,11 +353,21 @@ class SandboxedProcess:
         """Wait until it has ended."""
         if self.returncode is None and not select.select([self.pidfd], [], [], timeout)[0]:
             raise subprocess.TimeoutExpired("sandboxed kernel", timeout or 0)
-        return self.poll()
+        return self.poll() or 0
 
     def attempts(self) -> dict[str, list[str]]:
         """What the kernel noted since the last call: see `attempts.read`."""
         return attempts.read(self._notes)
+
+    def end_and_take_files(
+        self, most_files: int, most_bytes: int, seconds: float
+    ) -> dict[str, bytes]:
+        """End the kernel and return the files that it wrote, by relative path: hostile."""
+        if self.poll() is not None:
+            return {}
+        found = written.request(self._files, most_files, most_bytes, seconds)
+        self.kill()
+        return found
 
     def memory_of_children(self) -> int:
         """Bytes of memory that the kernel and what it started hold, 0 while it is alone.
@@ -365,6 +407,7 @@ class SandboxedProcess:
                 os.close(getattr(self, name))
                 setattr(self, name, -1)
         self._channel.close()
+        self._files.close()
 
 
 def _pid_of(pidfd: int) -> int:
@@ -432,11 +475,11 @@ class ForkServer:
         Raises ForkServerError with what it wrote if it ends before it is ready.
         """
         self.begin()
-        if self._log is None:
+        if self._log is None or self._server is None:
             return
         with self._log as log:
             self._log = None
-            answer = self._requests.recv(_MESSAGE)
+            answer = self._line.recv(_MESSAGE)
             if not answer:
                 self._server.wait()
                 log.seek(0)
@@ -464,7 +507,13 @@ class ForkServer:
         """
         with self._busy:
             self.start()
-            return self._requests
+            return self._line
+
+    @property
+    def _line(self) -> socket.socket:
+        if self._requests is None:
+            raise ForkServerError("the fork server was not started")
+        return self._requests
 
     @classmethod
     def borrow(cls, line: socket.socket) -> None:
@@ -478,10 +527,12 @@ class ForkServer:
         limits: sandbox.Limits,
         environment: dict[str, str],
         without: Iterable[str] = (),
+        command: list[str] | None = None,
     ) -> SandboxedProcess:
         """Fork a kernel that listens at `connection`; returns once it is shut in its box.
 
         without: protections that are left out (keys of `sandbox.MISSING`).
+        command: the program to become, in place of the warm kernel.
         Raises ForkServerError if it could not be shut in.
         """
         request = {
@@ -490,11 +541,12 @@ class ForkServer:
             "connection": connection,
             "environment": environment,
             "without": sorted(without),
+            "command": command,
         }
         for attempt in (1, 2):
             ours = self._ask(request, socket.SOCK_SEQPACKET)
             try:
-                message, descriptors, _, _ = socket.recv_fds(ours, _MESSAGE, 3)
+                message, descriptors, _, _ = socket.recv_fds(ours, _MESSAGE, 4)
                 answer = json.loads(message or b"{}")
             except OSError as error:
                 raise ForkServerError(f"the fork server did not answer: {error}") from error
@@ -505,12 +557,13 @@ class ForkServer:
         if "missing" not in answer:
             ours.close()
             raise ForkServerError(f"no kernel could be forked:\n{answer.get('error', answer)}")
-        return SandboxedProcess(ours, *descriptors, answer["missing"])
+        init, kernel, notes, files = descriptors
+        return SandboxedProcess(ours, init, kernel, notes, files, answer["missing"])
 
     def _has_died(self, seconds: float = 0) -> bool:
         """Whether its end of the line is closed, or will be within some seconds."""
         line = select.poll()
-        line.register(self._requests, 0)  # a closed line is reported unasked
+        line.register(self._line, 0)  # a closed line is reported unasked
         return bool(line.poll(1000 * seconds))
 
     def launch_judge(self) -> tuple[socket.socket, int]:
@@ -536,7 +589,7 @@ class ForkServer:
                 with theirs:
                     try:
                         socket.send_fds(
-                            self._requests, [json.dumps(request).encode()], [theirs.fileno()]
+                            self._line, [json.dumps(request).encode()], [theirs.fileno()]
                         )
                         break
                     except OSError:

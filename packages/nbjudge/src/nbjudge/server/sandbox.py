@@ -24,6 +24,7 @@ import sysconfig
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from nbjudge.wire import course
 
@@ -112,6 +113,11 @@ class Box:
         return os.path.join(self.space, "home")
 
     @property
+    def connection_file(self) -> str:
+        """Where a kernel that is a program of its own finds its connection."""
+        return os.path.join(self.home, "connection.json")
+
+    @property
     def root(self) -> str:
         """Where the private root is put together."""
         return os.path.join(self.path, "root")
@@ -161,7 +167,7 @@ def readable_paths() -> list[str]:
 
 # -- system calls that Python does not offer ------------------------------------------------
 
-_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+_libc: Any = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def _check(result: int, what: str) -> None:

@@ -1,0 +1,15 @@
+"""Tests of nbgrader's own of `nbgrader autograde`, with the engine switched on."""
+
+from nbgrader.tests.apps import test_nbgrader_autograde as nbgraders
+
+from .differences import DELIBERATE, SHORT
+
+
+def test_the_tables_name_tests_that_exist():
+    there = {name for name in vars(nbgraders.TestNbGraderAutograde) if name.startswith("test_")}
+    assert set(DELIBERATE) <= there
+    assert there >= SHORT
+
+
+class TestWithTheEngine(nbgraders.TestNbGraderAutograde):
+    """All of them. That it is the engine that runs, its deliberate differences prove."""
