@@ -88,6 +88,7 @@ class ClassRun(ClassAutograde):
     def convert_all(self) -> None:
         """Grade every submission, then raise if one could not be graded."""
         self._errors: list[str] = []
+        self._course_bytes = _bytes_in(self.course_files) if self.course_files else {}
         self._stopping = False
         todo = sorted(self.assignments)
         self._total, self._done = len(todo), 0
@@ -222,18 +223,14 @@ class ClassRun(ClassAutograde):
 
     def _job(self, submission: Submission, notebook: str) -> job.Job:
         folder = Path(notebook).parent
-        files = {
-            path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.suffix != ".ipynb"
-        }
+        files = _bytes_in(folder)
         where = {
             "student": submission.student,
             "assignment": submission.assignment,
             "notebook": Path(notebook).stem,
         }
         text = Path(notebook).read_text(encoding="utf-8")
-        return job.Job(text, files, where, self._execute, self._settings)
+        return job.Job(text, files, where, self._execute, self._settings, self._course_bytes)
 
     def _collect(self, executor: Callable[[], Executor], in_flight: list[Submission]) -> None:
         """Wait for one job or more, and save each submission that is complete."""
@@ -320,6 +317,15 @@ class ClassRun(ClassAutograde):
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+
+
+def _bytes_in(folder: Path) -> dict[str, bytes]:
+    """Return the files below a folder that are no notebooks, by relative path."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix != ".ipynb"
+    }
 
 
 def _new_pool(workers: int) -> Pool:

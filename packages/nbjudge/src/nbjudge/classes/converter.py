@@ -33,6 +33,7 @@ from nbjudge.intake import folder as intake
 from nbjudge.intake import rebuild
 from nbjudge.intake.notebook import Submission, Unreadable, language_of, read_notebook
 from nbjudge.run.execution import WRITTEN
+from nbjudge.run.judged import COURSE_FOLDER
 from nbjudge.run.provisioner import NoSuchKernel, can_fork, kernel_for
 from nbjudge.server.forkserver import ForkServer
 
@@ -85,6 +86,9 @@ class ClassAutograde(Autograde):
     """
 
     staging = Instance(Path, allow_none=True)
+    course_files = Instance(
+        Path, allow_none=True, help="A copy of the course's own files, which the judge may use."
+    )
     notebooks: list[str]
     expected: Any = List(help="The lesson's notebooks, without suffix.")
     lessons = Dict(help="The lesson as graded, by the notebook's name.")
@@ -109,7 +113,10 @@ class ClassAutograde(Autograde):
             settings.apply(self.config)
         except ImportError as error:
             self._fail(str(error))
-        with folder_for_submissions() as self.staging:
+        with (
+            folder_for_submissions() as self.staging,
+            folder_for_submissions() as self.course_files,
+        ):
             super().start()
 
     def init_notebooks(self) -> None:
@@ -135,7 +142,17 @@ class ClassAutograde(Autograde):
                 f"There is nothing to grade: no folder matches {pattern}. Run `nbgrader collect "
                 f"{assignment}`, or put each learner's notebook there yourself."
             )
+        source = Path(self.coursedir.format_path(self.coursedir.source_directory, ".", assignment))
+        for name in sorted(self._own_files(assignment)):
+            copied = self.course_files / name
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, copied)
         self.warm_up()
+
+    def init_single_notebook_resources(self, notebook_filename: str) -> dict[str, Any]:
+        """As nbgrader's, with the folder of the course's own files."""
+        resources = super().init_single_notebook_resources(notebook_filename)
+        return {**resources, COURSE_FOLDER: str(self.course_files)}
 
     def warm_up(self) -> None:
         """Start the fork server, which imports while the class is taken in."""

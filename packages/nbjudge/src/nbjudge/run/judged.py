@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import time
 from typing import Any
 
@@ -38,6 +39,7 @@ from nbjudge.codes import (
     shown,
 )
 from nbjudge.intake.recorded import recorder
+from nbjudge.judge.verdicts import Judge
 from nbjudge.run.execution import (
     KERNEL_NAME,
     KernelEnded,
@@ -48,6 +50,9 @@ from nbjudge.run.execution import (
 )
 from nbjudge.run.judge_client import open_judge
 from nbjudge.server.forkserver import ForkServerError
+
+#: Where nbconvert's resources name the folder with the course's own files for the judge.
+COURSE_FOLDER = "nbjudge_course_folder"
 
 
 class JudgedExecute(SandboxedExecute):
@@ -211,6 +216,7 @@ class JudgedExecute(SandboxedExecute):
                 kernel.km.get_connection_info(),
                 imports,
                 call_seconds=self.call_timeout,
+                **self._course_folder(),
             )
         )
         kernel.judge = opening
@@ -221,6 +227,11 @@ class JudgedExecute(SandboxedExecute):
 
         kernel.on_stop.append(close)
         return kernel
+
+    def _course_folder(self) -> dict[str, Any]:
+        folder = (self.resources or {}).get(COURSE_FOLDER)
+        known = "folder" in inspect.signature(Judge).parameters
+        return {"folder": folder} if folder and known else {}
 
     async def _judge_cell(self, cell: NotebookNode, kernel: StudentKernel) -> None:
         # A test that is given up must not take the opening of the judge with it.
