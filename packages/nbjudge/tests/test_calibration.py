@@ -215,6 +215,13 @@ def test_the_learners_page_shows_nothing_of_a_test(course):
         assert "This test passed." in page or "This test did not pass." in page
 
 
+def test_a_cell_that_needs_what_a_test_defines_shows_no_error_that_is_none(course):
+    notebook = nbformat.read(course / "autograded" / "ada" / "one" / "one.ipynb", 4)
+    cells = {c.metadata.nbgrader.grade_id: c for c in notebook.cells if "nbgrader" in c.metadata}
+    assert [output.output_type for output in cells["early"].outputs] == ["stream"]
+    assert "without an error" in cells["early"].outputs[0].text
+
+
 def test_tampering_earns_nothing_in_cells_that_are_checked_outside(course):
     assert grades(course, "cheat")["test_plain"] == 0
 

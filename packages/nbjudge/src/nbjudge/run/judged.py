@@ -159,6 +159,9 @@ class JudgedExecute(SandboxedExecute):
                     alive, by_itself = await self._run_cell(kernel, scratch, index, show=tested)
                 if index in wanted:
                     ran[index] = scratch
+                elif not tested and _has_error(cell) and not _has_error(scratch):
+                    # It needs what a test cell defines; the learner's own error it was not.
+                    cell.outputs = [new_output("stream", name="stdout", text=f"{_RAN_LATER}\n")]
                 if by_itself:
                     done.append(index)
                 if not alive and kernel is not None:
@@ -188,7 +191,7 @@ class JudgedExecute(SandboxedExecute):
         why = own(cell).pop("unchecked", "")
         if ran is None:
             return self._by_hand(cell, "unchecked", why)
-        failed = any(output.output_type == "error" for output in ran.outputs)
+        failed = _has_error(ran)
         if self._mode_of(cell) == OUTSIDE and judged and not failed:
             return self._by_hand(cell, "unchecked", why)
         about = ran.metadata.get(KEY, {})
@@ -284,10 +287,17 @@ def mode_of(cell: NotebookNode) -> str | None:
 
 
 _PASSED = "This test passed."
+_RAN_LATER = (
+    "This cell ran without an error once the tests above it had run. What it shows is left out."
+)
 _FAILED = (
     "This test did not pass. It ran in your notebook's own process, so what it compares is not "
     "shown."
 )
+
+
+def _has_error(cell: NotebookNode) -> bool:
+    return any(output.output_type == "error" for output in cell.outputs)
 
 
 def _forget_verdict(cell: NotebookNode) -> None:
