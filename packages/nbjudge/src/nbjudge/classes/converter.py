@@ -143,6 +143,7 @@ class ClassAutograde(Autograde):
                 f"{assignment}`, or put each learner's notebook there yourself."
             )
         source = Path(self.coursedir.format_path(self.coursedir.source_directory, ".", assignment))
+        assert self.course_files is not None
         for name in sorted(self._own_files(assignment)):
             copied = self.course_files / name
             copied.parent.mkdir(parents=True, exist_ok=True)
