@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from course_tools.build import course as clone
+from nbjudge.codes import OWN_FOLDER
 
 from tests import settings as _  # noqa: F401 (applies the course's settings)
 from tests.commands import nbgrader
@@ -29,8 +30,12 @@ class Course:
 
 
 @pytest.fixture
-def course(tmp_path, monkeypatch):
-    """Return a copy of the course in which every nbgrader command works."""
+def course(tmp_path, monkeypatch, tmp_path_factory):
+    """Return a copy of the course in which every nbgrader command works.
+
+    What one test's course has found out about the lessons' test cells is the next one's, too:
+    it is kept by content.
+    """
     folder = tmp_path / "course"
     folder.mkdir()
     for name in ("nbgrader_config.py", "pyproject.toml"):
@@ -38,4 +43,9 @@ def course(tmp_path, monkeypatch):
     shutil.copytree(ROOT / "source", folder / "source")
     # What nbgrader keeps for a user stays out of the home folder.
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
-    return Course(folder)
+    kept = tmp_path_factory.getbasetemp() / "calibrated"
+    if kept.is_dir():
+        shutil.copytree(kept, folder / OWN_FOLDER)
+    yield Course(folder)
+    if (folder / OWN_FOLDER).is_dir():
+        shutil.copytree(folder / OWN_FOLDER, kept, dirs_exist_ok=True)

@@ -8,9 +8,9 @@ import threading
 
 import pytest
 from nbformat import validate
-from nbformat.v4 import new_code_cell
+from nbformat.v4 import new_code_cell, new_notebook
 from nbjudge.codes import REASONS
-from nbjudge.run.execution import OutputFlood, OutputTally, SandboxedExecute
+from nbjudge.run.execution import NoSuchKernel, OutputFlood, OutputTally, SandboxedExecute
 
 from tests.submission_cells import errors, printed, reason, run_cells, test_cell
 from tests.submissions import ROOT
@@ -246,7 +246,13 @@ def test_the_tally_counts_what_it_does_not_keep():
 
 
 def test_every_reason_has_its_sentence():
-    fields = {"seconds": 3.0, "megabytes": 5.0, "how": "it aborted", "what": "a thing"}
+    fields = {
+        "seconds": 3.0,
+        "megabytes": 5.0,
+        "how": "it aborted",
+        "what": "a thing",
+        "why": "it is",
+    }
     for entry in REASONS.values():
         assert entry.sentence.format(**fields).endswith((".", "!"))
 
@@ -264,3 +270,33 @@ def test_it_is_configured_as_nbgraders_execute():
 
     execute = SandboxedExecute(config=Config({"Execute": {"timeout": 7}}))
     assert execute.timeout == 7
+
+
+# ipykernel answers no more after each of these; the second is mended before it matters.
+@pytest.mark.parametrize(
+    ("silencer", "found"),
+    [
+        ("from IPython import get_ipython\nget_ipython().kernel.shell_handlers.clear()", True),
+        ("import sys\nsys.stdout = sys.stderr = None", False),
+    ],
+)
+def test_a_cell_that_silences_its_kernel_loses_what_it_did_and_nothing_else(silencer, found):
+    nb = run_cells("a = 1", silencer, "b = 1", "print(a + b)")
+    assert reason(nb.cells[1]) == ("kernel_silent" if found else None)
+    assert [reason(nb.cells[index]) for index in (0, 2, 3)] == [None] * 3
+    assert printed(nb.cells[3]) == "2\n"
+
+
+def test_a_kernel_that_is_not_there_is_an_error_that_names_it():
+    nb = new_notebook(cells=[new_code_cell("1")])
+    nb.metadata.kernelspec = {"name": "no-such-kernel", "display_name": "R", "language": "R"}
+    with pytest.raises(NoSuchKernel, match=r"'no-such-kernel'.*nbjudge-sandbox"):
+        SandboxedExecute().preprocess(nb, {})
+    assert nb.cells[0].outputs == []
+
+
+def test_a_python_of_another_name_is_the_warm_one():
+    nb = new_notebook(cells=[new_code_cell("__import__('os').getpid() < 100")])
+    nb.metadata.kernelspec = {"name": "theirs", "display_name": "P", "language": "python"}
+    nb, _ = SandboxedExecute().preprocess(nb, {})
+    assert printed(nb.cells[0]) == "True"

@@ -73,7 +73,7 @@ def _grade():
 
 def test_a_course_that_lost_its_configuration_is_refused(room):
     (room.folder / "nbgrader_config.py").unlink()
-    (room.folder / ".nbjudge").mkdir()
+    assert (room.folder / ".nbjudge").is_dir()
     assert "lacks Autograde" in _refused(room, "autograde", LESSON)
 
 

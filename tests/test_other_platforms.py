@@ -63,10 +63,10 @@ names = [
 for name in names:
     if not name.endswith("__main__"):
         importlib.import_module(name)
-from nbjudge.judge import process as judge_process
+from nbjudge.run import judge_client
 from nbjudge.run import provisioner
 from nbjudge.server import forkserver, sandbox
-seen = [hasattr(m.os, n) for m, n in ((forkserver, "fork"), (judge_process, "pidfd_open"))]
+seen = [hasattr(m.os, n) for m, n in ((forkserver, "fork"), (judge_client, "pidfd_open"))]
 print(json.dumps([names, seen, sandbox.sys.platform, provisioner.can_fork()]))
 """
     names, seen, platform, can_fork = run_as_on_windows(code)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from jupyter_client import KernelManager
-from nbjudge.judge.process import JudgeProcess
 from nbjudge.judge.verdicts import Judge
 from nbjudge.kernel.answering import Answerer
+from nbjudge.run.judge_client import JudgeProcess
 from nbjudge.run.provisioner import KERNEL_NAME, SandboxKernelSpecManager
 from nbjudge.wire.calls import ANSWER
 

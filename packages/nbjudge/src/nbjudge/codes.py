@@ -246,7 +246,8 @@ def forced_mode(cell: NotebookNode) -> str | None:
 
 def by_hand(nb: NotebookNode) -> dict[str, str]:
     """Return the test cells of a notebook that a teacher has to grade: grade_id → the sentence."""
-    return own(nb).setdefault("by_hand", NotebookNode())
+    found: dict[str, str] = own(nb).setdefault("by_hand", NotebookNode())
+    return found
 
 
 def mark(cell: NotebookNode, code: str, **fields: object) -> None:

@@ -46,7 +46,7 @@ from nbjudge.codes import INSIDE, MANUAL, OUTSIDE, OWN_FOLDER, by_hand, forced_m
 from nbjudge.intake import rebuild
 from nbjudge.intake.recorded import recorder
 from nbjudge.run.execution import SandboxedExecute, is_test
-from nbjudge.run.judged import JudgedExecute
+from nbjudge.run.judged import COURSE_FOLDER, JudgedExecute
 
 __all__ = ["Calibration", "Tested", "apply", "calibrate", "install", "stored", "table"]
 
@@ -253,15 +253,16 @@ def _grade(
     kind: type[SandboxedExecute], notebook: NotebookNode, material: _Material, config: Config
 ) -> dict[str, _Graded]:
     """Grade a notebook in one way; returns what each test cell got, by grade_id."""
-    with folder_for_submissions() as folder:
+    with folder_for_submissions() as folder, folder_for_submissions() as course_folder:
         for name, path in material.files.items():
-            copied = folder / name
-            copied.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copied)
+            for place in (folder, course_folder):
+                copied = place / name
+                copied.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copied)
         execute = kind(config=config)
         if isinstance(execute, JudgedExecute):
             execute.inside = False
-        resources = {"metadata": {"path": str(folder)}}
+        resources = {"metadata": {"path": str(folder)}, COURSE_FOLDER: str(course_folder)}
         graded, _ = execute.preprocess(copy.deepcopy(notebook), resources)
     unchecked = by_hand(graded)
     found = {}

@@ -88,6 +88,7 @@ class ClassRun(ClassAutograde):
     def convert_all(self) -> None:
         """Grade every submission, then raise if one could not be graded."""
         self._errors: list[str] = []
+        self._course_bytes = _bytes_in(self.course_files) if self.course_files else {}
         self._stopping = False
         todo = sorted(self.assignments)
         self._total, self._done = len(todo), 0
@@ -148,7 +149,7 @@ class ClassRun(ClassAutograde):
                 with setenv(NBGRADER_EXECUTION="autograde"):
                     BaseConverter.convert_single_notebook(self, notebook)
             finally:
-                self._sanitizing, self._executed = True, None
+                self._sanitizing, self._executed = True, ""
         self.set_permissions(submission.assignment, submission.student)
         self.run_post_convert_hook()
 
@@ -222,18 +223,14 @@ class ClassRun(ClassAutograde):
 
     def _job(self, submission: Submission, notebook: str) -> job.Job:
         folder = Path(notebook).parent
-        files = {
-            path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.suffix != ".ipynb"
-        }
+        files = _bytes_in(folder)
         where = {
             "student": submission.student,
             "assignment": submission.assignment,
             "notebook": Path(notebook).stem,
         }
         text = Path(notebook).read_text(encoding="utf-8")
-        return job.Job(text, files, where, self._execute, self._settings)
+        return job.Job(text, files, where, self._execute, self._settings, self._course_bytes)
 
     def _collect(self, executor: Callable[[], Executor], in_flight: list[Submission]) -> None:
         """Wait for one job or more, and save each submission that is complete."""
@@ -322,6 +319,15 @@ class ClassRun(ClassAutograde):
             signal.signal(signal.SIGINT, before)
 
 
+def _bytes_in(folder: Path) -> dict[str, bytes]:
+    """Return the files below a folder that are no notebooks, by relative path."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix != ".ipynb"
+    }
+
+
 def _new_pool(workers: int) -> Pool:
     """Return a pool whose workers share this process's fork server."""
     lent = (course.here().to_json(), *((ForkServer.instance().lend(),) if can_fork() else ()))
@@ -335,9 +341,7 @@ def _cluster(address: str) -> Any:
     try:
         from distributed import Client
     except ImportError as error:
-        raise NbGraderException(
-            "--scheduler needs Dask: pip install 'llm-memory[cluster]'"
-        ) from error
+        raise NbGraderException("--scheduler needs Dask: pip install 'nbjudge[cluster]'") from error
     try:
         client = Client(address, timeout=30)
     except (OSError, ValueError) as error:

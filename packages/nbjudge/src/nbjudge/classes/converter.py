@@ -18,13 +18,12 @@ from typing import Any
 import nbgrader.apps.api
 import nbgrader.apps.autogradeapp
 from nbconvert.exporters import NotebookExporter
-from nbformat import NotebookNode
 from nbformat.v4 import new_notebook
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.converters import Autograde
 from nbgrader.converters.base import NbGraderException
 from nbgrader.utils import find_all_files, rmtree
-from traitlets import Dict, Instance, List, Unicode
+from traitlets import Dict, Instance, List
 
 from nbjudge import settings
 from nbjudge.classes import calibration, engines, gradebook_file
@@ -34,6 +33,7 @@ from nbjudge.intake import folder as intake
 from nbjudge.intake import rebuild
 from nbjudge.intake.notebook import Submission, Unreadable, language_of, read_notebook
 from nbjudge.run.execution import WRITTEN
+from nbjudge.run.judged import COURSE_FOLDER
 from nbjudge.run.provisioner import NoSuchKernel, can_fork, kernel_for
 from nbjudge.server.forkserver import ForkServer
 
@@ -53,11 +53,11 @@ class SubmissionExporter(NotebookExporter):
 
     def from_filename(
         self, filename: str, resources: dict | None = None, **kw: Any
-    ) -> tuple[NotebookNode, dict[str, Any]]:
+    ) -> tuple[Any, dict]:
         """As nbconvert's. In the first of nbgrader's two passes the usable part of the notebook
         goes to `Rebuild` in `resources["submission"]`.
         """
-        converter = self.parent
+        converter: Any = self.parent
         if not converter.sanitizing:
             return super().from_filename(filename, resources=resources, **kw)
         found = converter.flags_of(filename)
@@ -88,8 +88,11 @@ class ClassAutograde(Autograde):
     """
 
     staging = Instance(Path, allow_none=True)
+    course_files = Instance(
+        Path, allow_none=True, help="A copy of the course's own files, which the judge may use."
+    )
     notebooks: list[str]
-    expected = List(Unicode(), help="The lesson's notebooks, without suffix.")
+    expected: Any = List(help="The lesson's notebooks, without suffix.")
     lessons = Dict(help="The lesson as graded, by the notebook's name.")
     staged_flags = Dict(help="The flags of each staged notebook, by path.")
 
@@ -112,7 +115,10 @@ class ClassAutograde(Autograde):
             settings.apply(self.config)
         except ImportError as error:
             self._fail(str(error))
-        with folder_for_submissions() as self.staging:
+        with (
+            folder_for_submissions() as self.staging,
+            folder_for_submissions() as self.course_files,
+        ):
             super().start()
 
     def init_notebooks(self) -> None:
@@ -138,7 +144,18 @@ class ClassAutograde(Autograde):
                 f"There is nothing to grade: no folder matches {pattern}. Run `nbgrader collect "
                 f"{assignment}`, or put each learner's notebook there yourself."
             )
+        source = Path(self.coursedir.format_path(self.coursedir.source_directory, ".", assignment))
+        assert self.course_files is not None
+        for name in sorted(self._own_files(assignment)):
+            copied = self.course_files / name
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, copied)
         self.warm_up()
+
+    def init_single_notebook_resources(self, notebook_filename: str) -> dict[str, Any]:
+        """As nbgrader's, with the folder of the course's own files."""
+        resources = super().init_single_notebook_resources(notebook_filename)
+        return {**resources, COURSE_FOLDER: str(self.course_files)}
 
     def warm_up(self) -> None:
         """Start the fork server, which imports while the class is taken in."""
@@ -251,7 +268,7 @@ class ClassAutograde(Autograde):
 
     def init_assignment(self, assignment_id: str, student_id: str) -> None:
         """As nbgrader's, with every notebook of the lesson to be graded."""
-        expected = self.notebooks
+        expected = list(self.notebooks)
         super().init_assignment(assignment_id, student_id)
         self.notebooks = expected
 

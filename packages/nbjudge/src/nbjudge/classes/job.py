@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import nbformat
@@ -21,6 +21,7 @@ from traitlets.utils.importstring import import_item
 
 from nbjudge.classes.temporary import folder_for_submissions
 from nbjudge.run.execution import WRITTEN
+from nbjudge.run.judged import COURSE_FOLDER
 from nbjudge.run.provisioner import SandboxProvisioner
 from nbjudge.server.forkserver import ForkServer
 from nbjudge.settings import NbJudge
@@ -33,7 +34,8 @@ class Job:
 
     `execute` names the preprocessor that runs it, `settings` its traits as configured, `where`
     nbgrader's resources of it (student, assignment and notebook), `files` the bytes of the other
-    files of the submission by relative path.
+    files of the submission by relative path, `course_files` those of the course's own, which are
+    for the judge.
     """
 
     notebook: str
@@ -41,6 +43,7 @@ class Job:
     where: dict[str, str]
     execute: str
     settings: dict[str, dict[str, Any]]
+    course_files: dict[str, bytes] = field(default_factory=dict)
 
 
 def run(job: Job) -> tuple[str, list[str], dict[str, bytes]]:
@@ -51,11 +54,12 @@ def run(job: Job) -> tuple[str, list[str], dict[str, bytes]]:
     What a learner's code does wrong is in the notebook; what is raised is the grader's trouble.
     """
     notebook = nbformat.reads(job.notebook, as_version=4)
-    with folder_for_submissions() as folder:
-        for name, data in job.files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+    with folder_for_submissions() as folder, folder_for_submissions() as course_folder:
+        for place, files in ((folder, job.files), (course_folder, job.course_files)):
+            for name, data in files.items():
+                path = place / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
         name = job.where["notebook"]
         # As nbconvert's exporter gives it: the notebook stands in the folder that it runs in.
         (folder / f"{name}.ipynb").write_text(job.notebook, encoding="utf-8")
@@ -63,6 +67,7 @@ def run(job: Job) -> tuple[str, list[str], dict[str, bytes]]:
             "unique_key": name,
             "nbgrader": dict(job.where),
             "metadata": {"name": name, "path": str(folder)},
+            COURSE_FOLDER: str(course_folder),
         }
         preprocessor = import_item(job.execute)(config=Config(job.settings))
         notebook, resources = preprocessor.preprocess(notebook, resources)
@@ -92,5 +97,7 @@ def start_worker(settings: str = "{}", line: socket.socket | None = None) -> Non
 
 def _end_with_owner() -> None:
     # A pool's workers hold both ends of their queue, so they never learn that its owner was killed.
-    multiprocessing.parent_process().join()
+    owner = multiprocessing.parent_process()
+    if owner is not None:
+        owner.join()
     os._exit(1)

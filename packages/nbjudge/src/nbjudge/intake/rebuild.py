@@ -228,8 +228,12 @@ def _bound(source: str) -> set[str] | None:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     names = {node.id for node in nodes if isinstance(node, ast.Name) and _stores(node)}
-    imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
-    names |= {alias.asname or alias.name for node in imports for alias in node.names}
+    names |= {
+        alias.asname or alias.name
+        for node in nodes
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
     return names | {node.name for node in nodes if isinstance(node, _DEFINITIONS)}
 
 
@@ -368,20 +372,20 @@ def rebuild(lesson: Lesson, submitted: list[NotebookNode]) -> tuple[NotebookNode
         found.append(Flag("moved"))
 
     for name, place in lesson.places.items():
-        cell, taken = cells[place], match.chosen(name)
+        cell, chosen_one = cells[place], match.chosen(name)
         if is_solution(cell):
-            found.extend(_solution_flags(match, name, taken))
-            if taken is not None and not match.untouched(taken):
-                cell.source = _learners_source(submitted[taken], cell.cell_type)
-        elif taken is None:
+            found.extend(_solution_flags(match, name, chosen_one))
+            if chosen_one is not None and not match.untouched(chosen_one):
+                cell.source = _learners_source(submitted[chosen_one], cell.cell_type)
+        elif chosen_one is None:
             found.append(Flag("restored", name))
         elif not all(match.untouched(i) for i in match.copies[name]) or _relabelled(
-            submitted[taken], cell
+            submitted[chosen_one], cell
         ):
             found.append(Flag("tampered", name))
         if not is_solution(cell) and len(match.copies[name]) > 1:
             found.append(Flag("copied", name))
-        if taken is not None and _retagged(submitted[taken], cell):
+        if chosen_one is not None and _retagged(submitted[chosen_one], cell):
             found.append(Flag("retagged", name))
 
     notebook = copy.deepcopy(lesson.notebook)

@@ -21,7 +21,6 @@ from typing import Any
 
 import zmq
 from jupyter_client import AsyncKernelManager
-from jupyter_client.asynchronous import AsyncKernelClient
 from nbclient.client import NotebookClient
 from nbclient.util import run_sync
 from nbformat.notebooknode import NotebookNode
@@ -101,8 +100,15 @@ class StudentKernel:
 
     def __init__(self, km: AsyncKernelManager):
         self.km = km
-        self.kc: AsyncKernelClient | None = None
+        self.kc: Any = None  # an AsyncKernelClient, once the kernel is started
         self.on_stop: list[Callable[[], Awaitable[None]]] = []
+        self.judge: Any = None  # what judges this submission, once it is opened
+        self.stuck = False  # whether it may still be busy with a test that was given up
+
+    @property
+    def process(self) -> Any:
+        """What the provisioner started: a `SandboxedProcess`, or an ordinary one."""
+        return getattr(self.km.provisioner, "process", None)
 
     async def start(self, cwd: str | None, extra_arguments: list[str], timeout: float) -> None:
         """Start the kernel, and wait until it answers and its outputs arrive.
@@ -146,7 +152,7 @@ class StudentKernel:
 
     async def ended(self) -> int | None:
         """Wait for the kernel to end; returns its exit status."""
-        provisioner = self.km.provisioner
+        provisioner: Any = self.km.provisioner
         if isinstance(provisioner, SandboxProvisioner):
             return await provisioner.ended()
         while (status := await provisioner.poll()) is None:
@@ -317,7 +323,6 @@ class SandboxedExecute(Execute):
         ["show", "skip-execution"],
         help="Cells with one of these tags are not run: no grade needs them.",
     ).tag(config=True)
-    test_cell_runner: Callable[[NotebookNode, StudentKernel], Awaitable[None] | None] | None
     test_cell_runner = AnyTrait(
         None,
         allow_none=True,
@@ -358,7 +363,8 @@ class SandboxedExecute(Execute):
         self._deadline = time.monotonic() + self.total_timeout
         self._count = 0
         #: The cells that a fresh kernel starts with.
-        self._again = again = []
+        self._again: list[int] = []
+        again = self._again
         kernel: StudentKernel | None = None
         try:
             for index, cell in enumerate(self.nb.cells):
@@ -414,18 +420,18 @@ class SandboxedExecute(Execute):
         """
         await kernel.stop()
         suspect = self._again.pop()
-        kernel = await self._fresh_kernel(self._again)
-        if kernel is not None:
+        fresh = await self._fresh_kernel(self._again)
+        if fresh is not None:
             metadata = NotebookNode(cell.metadata)
             kept = {k: v for k, v in own(cell).items() if k not in ("reason", "detail")}
             metadata[KEY] = NotebookNode(kept)
             second = NotebookNode(cell, outputs=[], metadata=metadata)
-            alive, by_itself = await self._run_cell(kernel, second, index)
+            alive, by_itself = await self._run_cell(fresh, second, index)
             if own(second).get("reason") != "kernel_silent":
                 cell.update(second)
                 self._fail(self.nb.cells[suspect], "kernel_silent")
-                return kernel, alive, by_itself
-            await kernel.stop()
+                return fresh, alive, by_itself
+            await fresh.stop()
         self._again.append(suspect)
         return None, False, False
 
@@ -559,7 +565,7 @@ class SandboxedExecute(Execute):
 
     async def _watch_memory(self, kernel: StudentKernel) -> None:
         """End a kernel whose processes together take more memory than one may."""
-        process = kernel.km.provisioner.process
+        process = kernel.process
         while isinstance(process, SandboxedProcess):
             await asyncio.sleep(0.5)
             if process.memory_of_children() > self._limits.memory_limit:
@@ -610,7 +616,7 @@ class SandboxedExecute(Execute):
 
     def _note_attempts(self, kernel: StudentKernel, cell: NotebookNode) -> None:
         """Note what the cell tried to no effect, as far as its process says."""
-        process = kernel.km.provisioner.process
+        process = kernel.process
         if isinstance(process, SandboxedProcess):
             for code, tried in process.attempts().items():
                 what = ", ".join(tried[:3]) + (" and more" if len(tried) > 3 else "")

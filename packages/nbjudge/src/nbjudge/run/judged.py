@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import time
 from typing import Any
 
@@ -38,7 +39,7 @@ from nbjudge.codes import (
     shown,
 )
 from nbjudge.intake.recorded import recorder
-from nbjudge.judge.process import open_judge
+from nbjudge.judge.verdicts import Judge
 from nbjudge.run.execution import (
     KERNEL_NAME,
     KernelEnded,
@@ -47,7 +48,11 @@ from nbjudge.run.execution import (
     error_output,
     is_test,
 )
+from nbjudge.run.judge_client import open_judge
 from nbjudge.server.forkserver import ForkServerError
+
+#: Where nbconvert's resources name the folder with the course's own files for the judge.
+COURSE_FOLDER = "nbjudge_course_folder"
 
 
 class JudgedExecute(SandboxedExecute):
@@ -154,6 +159,9 @@ class JudgedExecute(SandboxedExecute):
                     alive, by_itself = await self._run_cell(kernel, scratch, index, show=tested)
                 if index in wanted:
                     ran[index] = scratch
+                elif not tested and _has_error(cell) and not _has_error(scratch):
+                    # It needs what a test cell defines; the learner's own error it was not.
+                    cell.outputs = [new_output("stream", name="stdout", text=f"{_RAN_LATER}\n")]
                 if by_itself:
                     done.append(index)
                 if not alive and kernel is not None:
@@ -183,7 +191,7 @@ class JudgedExecute(SandboxedExecute):
         why = own(cell).pop("unchecked", "")
         if ran is None:
             return self._by_hand(cell, "unchecked", why)
-        failed = any(output.output_type == "error" for output in ran.outputs)
+        failed = _has_error(ran)
         if self._mode_of(cell) == OUTSIDE and judged and not failed:
             return self._by_hand(cell, "unchecked", why)
         about = ran.metadata.get(KEY, {})
@@ -211,6 +219,7 @@ class JudgedExecute(SandboxedExecute):
                 kernel.km.get_connection_info(),
                 imports,
                 call_seconds=self.call_timeout,
+                **self._course_folder(),
             )
         )
         kernel.judge = opening
@@ -221,6 +230,11 @@ class JudgedExecute(SandboxedExecute):
 
         kernel.on_stop.append(close)
         return kernel
+
+    def _course_folder(self) -> dict[str, Any]:
+        folder = (self.resources or {}).get(COURSE_FOLDER)
+        known = "folder" in inspect.signature(Judge).parameters
+        return {"folder": folder} if folder and known else {}
 
     async def _judge_cell(self, cell: NotebookNode, kernel: StudentKernel) -> None:
         # A test that is given up must not take the opening of the judge with it.
@@ -244,10 +258,10 @@ class JudgedExecute(SandboxedExecute):
             own(cell).mistake = outcome.mistake
 
     async def _run_cell(
-        self, kernel: StudentKernel, cell: NotebookNode, index: int, **how: bool
+        self, kernel: StudentKernel, cell: NotebookNode, index: int, show: bool = True
     ) -> tuple[bool, bool]:
         kernel.stuck = False
-        alive, by_itself = await super()._run_cell(kernel, cell, index, **how)
+        alive, by_itself = await super()._run_cell(kernel, cell, index, show)
         if alive and kernel.stuck:
             alive = await self._free(kernel)
         return alive, by_itself
@@ -273,10 +287,17 @@ def mode_of(cell: NotebookNode) -> str | None:
 
 
 _PASSED = "This test passed."
+_RAN_LATER = (
+    "This cell ran without an error once the tests above it had run. What it shows is left out."
+)
 _FAILED = (
     "This test did not pass. It ran in your notebook's own process, so what it compares is not "
     "shown."
 )
+
+
+def _has_error(cell: NotebookNode) -> bool:
+    return any(output.output_type == "error" for output in cell.outputs)
 
 
 def _forget_verdict(cell: NotebookNode) -> None:

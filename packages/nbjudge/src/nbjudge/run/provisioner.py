@@ -14,10 +14,9 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from logging import Logger
 from pathlib import Path
-from subprocess import Popen
 from typing import Any
 
-from jupyter_client import KernelManager, kernelspec
+from jupyter_client import kernelspec
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.provisioning import LocalProvisioner
@@ -119,8 +118,8 @@ class SandboxProvisioner(LocalProvisioner):
         "are not there), and are trusted to run submissions with all of your own rights.",
     ).tag(config=True)
 
-    parent: KernelManager
-    process: SandboxedProcess | Popen[Any] | None  # type: ignore[assignment]
+    parent: Any  # the kernel manager, which jupyter_client sets
+    process: Any = None  # a `SandboxedProcess`, or a Popen where there is no fork
     box: sandbox.Box | None = None
     exit_code: int | None = None
     missing_here: set[str] = set()  # noqa: RUF012 (of the process: each absence is said once)

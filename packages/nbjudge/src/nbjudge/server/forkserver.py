@@ -90,9 +90,9 @@ def serve(requests: socket.socket) -> None:
     # By pidfd: process id, channel, and the box (a judge has none).
     running: dict[int, tuple[int, socket.socket, str | None]] = {}
     while True:
-        ready, _, _ = select.select([requests, *running], [], [])
+        ready, _, _ = select.select([requests.fileno(), *running], [], [])
         for descriptor in ready:
-            if descriptor is not requests:
+            if descriptor != requests.fileno():
                 pid, channel, _ = running.pop(descriptor)
                 os.close(descriptor)
                 _, status = os.waitpid(pid, 0)
@@ -107,16 +107,17 @@ def serve(requests: socket.socket) -> None:
             channel = socket.socket(fileno=descriptors[0])
             inherited = (requests, channel, lifeline, lifeline_held)
             request = json.loads(message)
+            forked: int | None
             if request.get("judge"):
-                pid = _fork_judge(*inherited)
+                forked = _fork_judge(*inherited)
                 channel.close()  # its end is to be seen at the other end
             else:
-                pid = _fork_init(request, *inherited)
-            if pid is None:
+                forked = _fork_init(request, *inherited)
+            if forked is None:
                 channel.close()
             else:
                 box = None if request.get("judge") else request["box"]["path"]
-                running[os.pidfd_open(pid)] = (pid, channel, box)
+                running[os.pidfd_open(forked)] = (forked, channel, box)
 
 
 def _clear_up(running: Iterable[tuple[int, socket.socket, str | None]]) -> None:
@@ -175,9 +176,9 @@ def _fork_init(
             os._exit(0)
     os.close(write)
     with os.fdopen(read) as answer:
-        init = answer.read()
+        number = answer.read()
     os.waitpid(passing, 0)
-    return int(init) if init else None
+    return int(number) if number else None
 
 
 def _report(channel: socket.socket, message: dict[str, Any], descriptors: tuple = ()) -> None:
@@ -221,10 +222,10 @@ def _run_init(
     status = None
     while status is None:
         # Orphans become children of this process: look in now and then, and bury them.
-        ready, _, _ = select.select([watched, lifeline, files], [], [], 1.0)
+        ready, _, _ = select.select([watched, lifeline, files.fileno()], [], [], 1.0)
         if lifeline in ready:
             break
-        if files in ready:
+        if files.fileno() in ready:
             _hand_over(files, box.work, brought)
             break
         with contextlib.suppress(ChildProcessError):
@@ -352,7 +353,7 @@ class SandboxedProcess:
         """Wait until it has ended."""
         if self.returncode is None and not select.select([self.pidfd], [], [], timeout)[0]:
             raise subprocess.TimeoutExpired("sandboxed kernel", timeout or 0)
-        return self.poll()
+        return self.poll() or 0
 
     def attempts(self) -> dict[str, list[str]]:
         """What the kernel noted since the last call: see `attempts.read`."""
@@ -474,11 +475,11 @@ class ForkServer:
         Raises ForkServerError with what it wrote if it ends before it is ready.
         """
         self.begin()
-        if self._log is None:
+        if self._log is None or self._server is None:
             return
         with self._log as log:
             self._log = None
-            answer = self._requests.recv(_MESSAGE)
+            answer = self._line.recv(_MESSAGE)
             if not answer:
                 self._server.wait()
                 log.seek(0)
@@ -506,7 +507,13 @@ class ForkServer:
         """
         with self._busy:
             self.start()
-            return self._requests
+            return self._line
+
+    @property
+    def _line(self) -> socket.socket:
+        if self._requests is None:
+            raise ForkServerError("the fork server was not started")
+        return self._requests
 
     @classmethod
     def borrow(cls, line: socket.socket) -> None:
@@ -550,12 +557,13 @@ class ForkServer:
         if "missing" not in answer:
             ours.close()
             raise ForkServerError(f"no kernel could be forked:\n{answer.get('error', answer)}")
-        return SandboxedProcess(ours, *descriptors, answer["missing"])
+        init, kernel, notes, files = descriptors
+        return SandboxedProcess(ours, init, kernel, notes, files, answer["missing"])
 
     def _has_died(self, seconds: float = 0) -> bool:
         """Whether its end of the line is closed, or will be within some seconds."""
         line = select.poll()
-        line.register(self._requests, 0)  # a closed line is reported unasked
+        line.register(self._line, 0)  # a closed line is reported unasked
         return bool(line.poll(1000 * seconds))
 
     def launch_judge(self) -> tuple[socket.socket, int]:
@@ -581,7 +589,7 @@ class ForkServer:
                 with theirs:
                     try:
                         socket.send_fds(
-                            self._requests, [json.dumps(request).encode()], [theirs.fileno()]
+                            self._line, [json.dumps(request).encode()], [theirs.fileno()]
                         )
                         break
                     except OSError:

@@ -24,6 +24,7 @@ import sysconfig
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from nbjudge.wire import course
 
@@ -166,7 +167,7 @@ def readable_paths() -> list[str]:
 
 # -- system calls that Python does not offer ------------------------------------------------
 
-_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+_libc: Any = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def _check(result: int, what: str) -> None:
