@@ -41,7 +41,7 @@ class JudgeProcess:
         *,
         memory_bytes: int = MEMORY_BYTES,
         grace_seconds: float = GRACE_SECONDS,
-        **bounds: float,
+        **bounds: Any,
     ):
         """Start the judge of the kernel at `connection`; see `Judge` for `imports` and `bounds`."""
         self._order = {
@@ -50,7 +50,9 @@ class JudgeProcess:
                 for key, value in connection.items()
             },
             "imports": list(imports),
-            "bounds": bounds,
+            # Paths and sets are no JSON.
+            "bounds": {name: _as_json(value) for name, value in bounds.items()},
+            "earlier": [],
             "memory": memory_bytes,
             "grace": grace_seconds,
         }
@@ -71,6 +73,7 @@ class JudgeProcess:
         try:
             if self._line is None:
                 self._start()
+            self._order["earlier"].append(source)
             self._line.send_bytes(json.dumps({"source": source, "seconds": seconds}).encode())
             answer = json.loads(self._line.recv_bytes(_MESSAGE))
         except (EOFError, OSError):
@@ -102,7 +105,13 @@ class JudgeProcess:
         self.close()
 
 
-def open_judge(connection: dict[str, Any], imports: Iterable[str] = (), **bounds: float) -> Any:
+def _as_json(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return os.fspath(value) if isinstance(value, os.PathLike) else sorted(value)
+
+
+def open_judge(connection: dict[str, Any], imports: Iterable[str] = (), **bounds: Any) -> Any:
     """Return a judge for the kernel at `connection`: a process where there can be one."""
     kind = JudgeProcess if can_fork() else Judge
     return kind(connection, imports, **bounds)
@@ -118,7 +127,13 @@ def serve(channel: socket.socket) -> None:
     _bound_memory(order["memory"])
     with (
         contextlib.suppress(EOFError, OSError),
-        Judge(order["connection"], order["imports"], **order["bounds"]) as judge,
+        Judge(
+            order["connection"],
+            order["imports"],
+            earlier=order["earlier"],
+            own_process=True,
+            **order["bounds"],
+        ) as judge,
     ):
         while True:
             test = json.loads(line.recv_bytes(_MESSAGE))

@@ -44,18 +44,19 @@ _THERE = {
 }  # fmt: skip
 #: Libraries whose functions are taken, and classes that a claim may bring anywhere.
 _FUNCTIONS = {"math", "cmath", "operator", "statistics", "itertools", "copy", "numpy", "torch"}
-_CLASSES = {
+_CLASSES = DATA_LIBRARIES = {
     "collections", "decimal", "fractions", "datetime", "numbers", "uuid", "enum", "numpy", "abc",
     "pandas", "sympy", "torch", "matplotlib", "itertools", "zoneinfo", "networkx", "string",
     "dataclasses", "random", "scipy",
 }  # fmt: skip
+#: Parts of those libraries, and names, that a claim does not bring.
 _RISKY = re.compile(
     r"load|save|file|open|eval|exec|import|compile|mem|txt|hub|jit|package|attrgetter|method"
     r"|script|utils|distributed|multiprocessing|lib\.|ctypes|f2py|distutils|sympify|parse|io\b",
     re.IGNORECASE,
 )
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
-_BUILTIN_CLASSES = {
+_BUILTIN_CLASSES = DATA_LIBRARIES = {
     name for name, kind in vars(__import__("builtins")).items() if isinstance(kind, type)
 } - {"type", "super", "classmethod", "staticmethod", "property"}
 _TYPES = {name: kind for name, kind in vars(types).items() if isinstance(kind, type)}
