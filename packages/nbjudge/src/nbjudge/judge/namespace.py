@@ -57,7 +57,7 @@ class Namespace(dict):
         self.peer, self.imports, self.shared = peer, imports, shared
         self.special: dict[str, Callable[[], Any]] = {}  # the grader's own names
         self.lost: frozenset[str] = frozenset()  # what tests bound that were stopped
-        self._hidden = frozenset(self)
+        self._hidden = frozenset(dict.keys(self))
         self._bound: set[str] = set()  # by a test's assignment
         self._gone: set[str] = set()  # deleted by a test
         self._changed: set[str] = set()  # since they were last sent
@@ -77,13 +77,13 @@ class Namespace(dict):
         known = sorted((self._bound | self._gone) & self.shared)
         if known:
             for name in self.peer.call("rebound", None, None, (known,)):
-                if name in self._bound and not _is_lasting(self.get(name)):
+                if name in self._bound and not _is_lasting(dict.get(self, name)):
                     self._bound.discard(name)
-                    self.pop(name, None)
+                    dict.pop(self, name, None)
                 self._gone.discard(name)
         read, in_classes = names_read(source)
         self._read |= read
-        for name in sorted(in_classes - set(self) - set(vars(builtins))):
+        for name in sorted(in_classes - set(dict.keys(self)) - set(vars(builtins))):
             with contextlib.suppress(KeyError):
                 super().__setitem__(name, self[name])
                 self._lent.add(name)
@@ -92,7 +92,7 @@ class Namespace(dict):
     def end(self) -> None:
         """End a test cell: later cells of the learner's may use what it bound."""
         for name in self._lent:
-            self.pop(name, None)
+            dict.pop(self, name, None)
         self._lent.clear()
         self.send_changes(ending=True)
 
@@ -101,7 +101,11 @@ class Namespace(dict):
         for name in sorted(self._changed):
             if name in self._gone:
                 self.peer.call("take", None, None, (name,))
-            elif name in self and name not in _REPLACEABLE and self._goes_there(name):
+            elif (
+                dict.__contains__(self, name)
+                and name not in _REPLACEABLE
+                and self._goes_there(name)
+            ):
                 always = name in self.shared
                 self.peer.call("give", None, None, (name, dict.get(self, name), always))
         self._changed.clear()
@@ -376,10 +380,8 @@ def names_read(source: str) -> tuple[set[str], set[str]]:
         for child in table.get_children():
             walk(child)
 
-    try:
+    with contextlib.suppress(SyntaxError):
         walk(symtable.symtable(source, "<test>", "exec"))
-    except SyntaxError:
-        pass
     return read, in_classes
 
 
@@ -446,9 +448,9 @@ class _Rewriter(ast.NodeTransformer):
             node.func = ast.copy_location(ast.Name(_TYPE, ast.Load()), node.func)
         target = node.args[0] if node.args else None
         name = ast.unparse(node.func).rpartition(".")[2]
-        if name == "patch" and isinstance(target, ast.Constant) and isinstance(target.value, str):
-            if target.value not in _PATCHABLE and not target.value.startswith(TEST_MODULE):
-                raise Unchecked(f"the test patches {target.value}, here and not in their process")
+        patched = target.value if isinstance(target, ast.Constant) else None
+        if name == "patch" and isinstance(patched, str) and patched not in _PATCHABLE:
+            raise Unchecked(f"the test patches {patched}, here and not in their process")
         return node
 
     def visit_Name(self, node: ast.Name) -> ast.AST:

@@ -48,7 +48,7 @@ _ATTRIBUTES = {
     *("__qualname__", "__doc__", "__module__", "__version__", "__defaults__", "__kwdefaults__"),
     *("__annotations__", "__dict__", "__slots__", "__mro__", "__bases__", "__members__"),
     *("__abstractmethods__", "__dataclass_fields__", "__wrapped__", "__closure__", "__file__"),
-    *("__self__", "__func__", "__all__", "__init__", "__author__", "__match_args__", "__isabstractmethod__"),
+    *("__self__", "__func__", "__all__", "__init__", "__author__", "__match_args__"),
 }  # fmt: skip
 #: Those that Python would find on the stand-in itself.
 _HIDDEN = frozenset(("__doc__", "__module__", "__init__", "__slots__", "__dict__"))

@@ -552,7 +552,9 @@ def error_class(
     names = [*own_names, *kinds, *library]
     if len(own_names) > 10 or not all(isinstance(name, str) for name in names):
         raise Malformed("not an exception's class")
-    kind: type[Exception] = next((EXCEPTIONS[k] for k in kinds if k in EXCEPTIONS), Exception)
+    kind: type[Exception] = next((EXCEPTIONS[k] for k in kinds if k in EXCEPTIONS), None) or (
+        Exception if own_names else RuntimeError
+    )
     if "Exception" not in kinds:
         kind = RuntimeError  # SystemExit and its like end nothing here
     module, name = library
