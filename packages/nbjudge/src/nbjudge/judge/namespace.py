@@ -5,7 +5,7 @@ learner's, and is asked for when it is used: anew in each cell, and what is data
 call, which may have changed it. The course's own imports come before the learner's word.
 
 A test shares some names with the learner's code (`x = 5; assert f() == 5`). A value is sent there
-when the course's own cells use its name, or when no test ever reads it: what a test compares with
+when the course's own cells use its name, and never by the learner's: what a test compares with
 stays here.
 """
 
@@ -61,7 +61,6 @@ class Namespace(dict):
         self._bound: set[str] = set()  # by a test's assignment
         self._gone: set[str] = set()  # deleted by a test
         self._changed: set[str] = set()  # since they were last sent
-        self._read: set[str] = set()  # by any test so far
         self._lent: set[str] = set()  # the learner's, for class bodies of this cell
         self._asked: dict[str, tuple[int, Any]] = {}
         self._replaced: dict[str, Any] = {}
@@ -81,8 +80,7 @@ class Namespace(dict):
                     self._bound.discard(name)
                     dict.pop(self, name, None)
                 self._gone.discard(name)
-        read, in_classes = names_read(source)
-        self._read |= read
+        _, in_classes = names_read(source)
         for name in sorted(in_classes - set(dict.keys(self)) - set(vars(builtins))):
             with contextlib.suppress(KeyError):
                 super().__setitem__(name, self[name])
@@ -106,8 +104,7 @@ class Namespace(dict):
                 and name not in _REPLACEABLE
                 and self._goes_there(name)
             ):
-                always = name in self.shared
-                self.peer.call("give", None, None, (name, dict.get(self, name), always))
+                self.peer.call("give", None, None, (name, dict.get(self, name), True))
         self._changed.clear()
         if ending:
             return
@@ -122,9 +119,7 @@ class Namespace(dict):
                 self._states[which] = state
 
     def _goes_there(self, name: str) -> bool:
-        if name in self.shared:
-            return not isinstance(dict.get(self, name), types.ModuleType)
-        return name not in self._read and not name.startswith("_")
+        return name in self.shared and not isinstance(dict.get(self, name), types.ModuleType)
 
     def _replacement(self, name: str) -> Any:
         value = dict.get(self, name, getattr(builtins, name))
@@ -137,8 +132,7 @@ class Namespace(dict):
     # As a dictionary ---------------------------------------------------------------------------
 
     def __missing__(self, name: str) -> Any:
-        value = self._find(name)
-        return value
+        return self._find(name)
 
     def _find(self, name: str) -> Any:
         if name in self._gone or (name in _PYTHON_NAMES and name not in self.special):
@@ -473,7 +467,7 @@ def execute(source: str, namespace: Namespace) -> Any:
         tree = ast.parse(source)
     except SyntaxError:
         tree = ast.parse(without_magics(source))
-        namespace.special["get_ipython"] = lambda: Shell(namespace)
+        namespace.special["get_ipython"] = lambda: lambda: Shell(namespace)
     tree = ast.fix_missing_locations(_Rewriter().visit(tree))
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     exec(compile(tree, "<test>", "exec"), namespace)
