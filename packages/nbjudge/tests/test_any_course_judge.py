@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """The judge on courses that it was not written for: kinds of tests, each by several cases."""
 
 import tempfile

@@ -307,8 +307,7 @@ def watched_libraries() -> Iterator[None]:
         for name in _QUESTIONS:
             stack.enter_context(_instead(inspect, name, _asking(name)))
         stack.enter_context(_instead(inspect, "getsource", _source))
-        lines = lambda thing: ([*_source(thing).splitlines(keepends=True)], 0)  # noqa: E731
-        stack.enter_context(_instead(inspect, "getsourcelines", lines))
+        stack.enter_context(_instead(inspect, "getsourcelines", _source_lines))
         yield
 
 
@@ -316,7 +315,7 @@ _QUESTIONS = (
     *("isfunction", "isclass", "ismethod", "isgenerator", "isgeneratorfunction", "ismodule"),
     *("isroutine", "isabstract", "iscoroutinefunction", "isbuiltin"),
 )
-_INSPECT = {name: getattr(inspect, name) for name in (*_QUESTIONS, "getsource")}
+_INSPECT = {name: getattr(inspect, name) for name in (*_QUESTIONS, "getsource", "getsourcelines")}
 
 
 @contextlib.contextmanager
@@ -355,6 +354,12 @@ def _source(thing: Any) -> str:
         owner = thing.owner
         return owner._proxy_peer.call("source", owner._proxy_number, thing.name)
     return _INSPECT["getsource"](thing)
+
+
+def _source_lines(thing: Any) -> tuple[list[str], int]:
+    if isinstance(thing, StandIn | Method):
+        return _source(thing).splitlines(keepends=True), 1
+    return _INSPECT["getsourcelines"](thing)
 
 
 # A test cell's source ---------------------------------------------------------------------------

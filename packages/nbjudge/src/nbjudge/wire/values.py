@@ -544,7 +544,8 @@ def _global_name(value: Any) -> tuple[str, str] | None:
         if not isinstance(name, str) or module.partition(".")[0] not in IMPORTABLE | {PACKAGE}:
             continue
         try:
-            if _import(module, name) is value:
+            # A library that is not loaded here has nothing that could be meant.
+            if module in sys.modules and _import(module, name) is value:
                 return module, name
         except (ImportError, AttributeError):
             continue
