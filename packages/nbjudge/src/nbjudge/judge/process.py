@@ -28,7 +28,13 @@ def serve(channel: socket.socket) -> None:
     _bound_memory(order["memory"])
     with (
         contextlib.suppress(EOFError, OSError),
-        Judge(order["connection"], order["imports"], **order["bounds"]) as judge,
+        Judge(
+            order["connection"],
+            order["imports"],
+            earlier=order["earlier"],
+            own_process=True,
+            **order["bounds"],
+        ) as judge,
     ):
         while True:
             test = json.loads(line.recv_bytes(MESSAGE))

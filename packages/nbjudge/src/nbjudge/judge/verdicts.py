@@ -1,30 +1,30 @@
 """The judge: runs a test cell here, in a trusted process, on what the learner's functions answer.
 
-In the test cell's namespace each name that the cell uses and does not define itself stands for the
-learner's object of that name: a call sends the arguments to the student's kernel and brings plain
-data back (`codec`), and an object that is not plain data stays there and is asked (`rpc`). So the
-cell is an ordinary nbgrader test, no line of it is ever in the student's process, and its verdict
-depends on data alone. The learner's code may in turn call what the test passes to it (a model, a
-counter): that runs here too, where the learner cannot change what was counted.
+In the test cells' `namespace` each name that no test cell binds stands for the learner's object of
+that name: a call sends the arguments to the student's kernel and brings plain data back
+(`wire.values`), and an object that is not plain data stays there and is asked (`peer`, which says
+by which rule). So the cell is an ordinary nbgrader test, no line of it is ever in the student's
+process, and its verdict depends on data alone. The learner's code may in turn call what the test
+passes to it (a model, a counter): that runs here too, where the learner cannot change what was
+counted.
 
 It fails closed: a test that got no answer, a late one, one that is too large or not an answer at
-all has failed, with a reason of `reasons`.
+all has failed, with a reason of `codes`. What cannot be judged from here is neither right nor
+wrong: `Outcome.unchecked` says why.
 """
 
 from __future__ import annotations
 
-import ast
-import builtins
 import contextlib
+import functools
 import io
+import os
 import re
 import secrets
-import symtable
 import sys
 import time
-import types
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,31 +34,21 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 from nbjudge.codes import REASONS
-from nbjudge.kernel.answering import MESSAGE
-from nbjudge.wire.calls import END, READY, Channel, Peer, Proxy
-from nbjudge.wire.values import PACKAGE, Limits, Malformed, TooLarge
+from nbjudge.judge.namespace import (
+    Namespace,
+    execute,
+    free_names,
+    import_statements,
+    names_read,
+    shared_names,
+    watched_libraries,
+)
+from nbjudge.judge.peer import JudgePeer, Unanswered
+from nbjudge.wire import course, named
+from nbjudge.wire.calls import END, MESSAGE, READY, Channel
+from nbjudge.wire.limits import Limits, Unchecked
 
-__all__ = ["Judge", "Outcome", "free_names"]
-
-#: The module name of what a test cell defines.
-TEST_MODULE = "hidden_tests"
-#: What the learner's code may call on a `torch.nn.Module` of the judge's: nothing that changes it.
-MODULE_METHODS = {
-    *("buffers", "children", "eval", "forward", "modules", "named_buffers", "named_children"),
-    *("named_modules", "named_parameters", "parameters", "state_dict"),
-}
-_SECRETIVE = (
-    types.ModuleType, types.FrameType, types.CodeType, types.TracebackType,
-    types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType,
-)  # fmt: skip
-
-
-class Unanswered(BaseException):
-    """No usable answer. Not an `Exception`, so that a test's own `except` does not catch it."""
-
-    def __init__(self, reason: str, **fields: Any):
-        super().__init__(reason)
-        self.reason, self.fields = reason, fields
+__all__ = ["Judge", "Outcome", "free_names", "shared_names"]
 
 
 @dataclass
@@ -69,6 +59,8 @@ class Outcome:
     reason, fields: why the test could not be finished, for `reasons.mark`; None if it could.
     mistake: the known mistake that a visible check named, or None.
     stuck: whether the kernel may still be busy with the test.
+    unchecked: a sentence that says why the test cannot be judged from outside the student's
+        process, or None; the outputs then say so, and the cell is neither right nor wrong.
     """
 
     outputs: list[NotebookNode] = field(default_factory=list)
@@ -76,111 +68,13 @@ class Outcome:
     fields: dict[str, Any] = field(default_factory=dict)
     mistake: str | None = None
     stuck: bool = False
+    unchecked: str | None = None
 
 
 def unfinished(reason: str, *, stuck: bool = True, **fields: Any) -> Outcome:
     """Return the outcome of a test that was not finished."""
     sentence = REASONS[reason].sentence.format(**fields)
     return Outcome([_error_output("TestNotFinished", sentence)], reason, fields, stuck=stuck)
-
-
-class StandIn(Proxy):
-    """A learner's object, as a test cell sees it."""
-
-    __slots__ = ()
-
-    def __bool__(self):
-        raise TypeError(f"{self!r} is not plain data: it is neither true nor false here")
-
-    def __instancecheck__(self, value):
-        raise TypeError(f"what is an instance of {self!r} is not for its own process to say")
-
-
-class JudgePeer(Peer):
-    """The judge's end: believes nothing, and shows only what a test passes."""
-
-    trusted = True
-    proxy_class = StandIn
-
-    def __init__(self, channel: Channel, limits: Limits, call_seconds: float, seconds: float):
-        super().__init__(channel, limits)
-        self.call_seconds, self.seconds = call_seconds, seconds
-        self.cell_deadline = self.deadline = time.monotonic() + seconds
-        self.allowed = call_seconds  # seconds for the call that is waited for
-
-    def call(self, *args: Any, **kwargs: Any) -> Any:
-        outer, now = self.deadline, time.monotonic()
-        self.deadline = min(self.cell_deadline, now + self.call_seconds)
-        self.allowed = self.call_seconds
-        try:
-            return super().call(*args, **kwargs)
-        finally:
-            self.deadline = outer
-
-    def wait(self) -> list[bytes] | None:
-        now = time.monotonic()
-        if now >= self.cell_deadline:
-            raise Unanswered("test_stopped", seconds=self.seconds)
-        left = self.deadline - now
-        if left <= 0:
-            raise Unanswered("late_answer", seconds=self.allowed)
-        frames = self.channel.receive(left * 1000)
-        if frames and sum(map(len, frames)) > self.limits.tree + self.limits.buffers:
-            raise Unanswered("answer_too_large", what="too many bytes")
-        return frames
-
-    def _next(self) -> tuple[int, bytes, Any, Any, list[bytes]]:
-        try:
-            return super()._next()
-        except TooLarge as error:
-            raise Unanswered("answer_too_large", what=str(error)) from None
-        except Malformed as error:
-            raise Unanswered("malformed_answer", what=_presentable(str(error))) from None
-
-    def _result(self, body: Any, buffers: list[bytes], table: list) -> Any:
-        try:
-            if body[0] is False and body[1][0][0] == TooLarge.__name__:
-                raise Unanswered("answer_too_large", what=_presentable(str(body[1][1])[:200]))
-            return super()._result(body, buffers, table)
-        except (Malformed, TypeError, IndexError, KeyError) as error:
-            if isinstance(error, Malformed) or not hasattr(error, "place"):
-                raise Unanswered("malformed_answer", what=_presentable(str(error)[:200])) from None
-            raise
-
-    def may_change(self) -> bool:
-        return False
-
-    def may_hold(self, value: Any) -> bool:
-        if isinstance(value, types.MethodType):
-            return self.may_read(value.__self__, value.__name__)
-        if isinstance(value, types.GeneratorType | map | zip | filter | enumerate):
-            return True
-        return _is_module(value) or _is_ours(value if callable(value) else type(value))
-
-    def may_read(self, value: Any, name: str) -> bool:
-        if name.startswith("_") or isinstance(value, _SECRETIVE):
-            return False
-        if name in getattr(value, "__dict__", {}):
-            return True
-        for kind in type(value).__mro__:
-            if name in vars(kind):
-                return _is_ours(kind) or (_is_module(value) and name in MODULE_METHODS)
-        if _is_module(value):
-            return any(name in vars(value)[f"_{part}"] for part in _MODULE_PARTS)
-        return any("__getattr__" in vars(kind) and _is_ours(kind) for kind in type(value).__mro__)
-
-
-_MODULE_PARTS = ("parameters", "buffers", "modules")
-
-
-def _is_module(value: Any) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, torch.nn.Module)
-
-
-def _is_ours(value: Any) -> bool:
-    module = getattr(value, "__module__", None)
-    return isinstance(module, str) and module.partition(".")[0] in (TEST_MODULE, PACKAGE)
 
 
 class Judge:
@@ -191,6 +85,10 @@ class Judge:
         connection: dict[str, Any],
         imports: Iterable[str] = (),
         *,
+        folder: str | os.PathLike[str] | None = None,
+        shared: Iterable[str] = (),
+        earlier: Iterable[str] = (),
+        own_process: bool = False,
         limits: Limits | None = None,
         call_seconds: float = 20.0,
         cell_seconds: float = 60.0,
@@ -199,13 +97,21 @@ class Judge:
         """Connect to the kernel of `connection` (a connection file's contents).
 
         `imports` are the sources of cells of the instructor's: a name that they import is the
-        judge's own, wherever a test uses it. The other numbers bound one call of the learner's
-        code, one test cell, and the wait for a kernel that is still busy.
+        judge's own, wherever a test uses it. `folder` has the course's own files for the
+        assignment: its modules are imported from there, and, in a process of the judge's own, it
+        is where a test's relative paths begin. `shared` are names besides those of `imports` that
+        the course's own code has in common with its tests. `earlier` are the test cells that ran
+        in a judge that was stopped. The other numbers bound one call of the learner's code, one
+        test cell, and the wait for a kernel that is still busy.
         """
         self.limits = limits or Limits()
         self.call_seconds, self.cell_seconds = call_seconds, cell_seconds
         self.ready_seconds = ready_seconds
-        self.imports = dict(_import_statements(imports))
+        imports = list(imports)
+        self.imports = dict(import_statements(imports))
+        self.shared = shared_names(imports) | frozenset(shared)
+        self.earlier = list(earlier)
+        self._course = _CourseFolder(folder, own_process)
         self._context = zmq.Context()
         # More than this in one frame ends the connection, before it is in memory here.
         self._context.setsockopt(zmq.MAXMSGSIZE, self.limits.buffers + self.limits.tree)
@@ -217,7 +123,13 @@ class Judge:
         self._shell = client.connect_shell(identity)
         stdin = client.connect_stdin(identity)
         self._shell.linger = stdin.linger = 0
-        self._channel = Channel(stdin, self._session.key)
+        channel = Channel(stdin, self._session.key)
+        self._peer = JudgePeer(channel, self.limits, self.call_seconds, self.cell_seconds)
+        self._peer.course = self._course.modules
+        self.namespace = Namespace(self._peer, self.imports, self.shared)
+        for name, what in course.here().test_names.items():
+            self.namespace.special[name] = functools.partial(named.load, what)
+        self.namespace.lost = _bound_names(self.earlier)
         self._install()
 
     def _install(self) -> None:
@@ -239,13 +151,18 @@ class Judge:
     def run(self, source: str, seconds: float | None = None) -> Outcome:
         """Run a test cell's source, for at most `seconds` of calls, and return what came of it."""
         seconds = self.cell_seconds if seconds is None else seconds
-        peer = JudgePeer(self._channel, self.limits, self.call_seconds, seconds)
+        peer = self._peer
+        peer.begin(self.call_seconds, seconds)
+        Unchecked.forget()
         session = secrets.token_bytes(16)
         try:
             self._session.send(self._shell, MESSAGE, {"session": session.hex()})
             peer._send(READY, session, None, [])
             self._await_ready(peer, session, min(seconds, self.ready_seconds))
-            return self._judge(peer, source)
+            outcome = self._judge(source)
+            if peer.failed is not None:  # a test that caught it is no further for that
+                raise peer.failed
+            return outcome
         except Unanswered as error:
             return unfinished(error.reason, **error.fields)
         except zmq.ZMQError:  # it does not even take the question
@@ -262,79 +179,88 @@ class Judge:
                 peer.deadline = peer.cell_deadline
                 return
 
-    def _judge(self, peer: JudgePeer, source: str) -> Outcome:
-        namespace: dict[str, Any] = {"__name__": TEST_MODULE, "__builtins__": builtins}
+    def _judge(self, source: str) -> Outcome:
         nowhere = io.StringIO()
         with (
             contextlib.redirect_stdout(nowhere),
             contextlib.redirect_stderr(nowhere),
             warnings.catch_warnings(),
+            self._course.entered(),
+            watched_libraries(),
         ):
             warnings.simplefilter("ignore")
-            try:
-                for name in sorted(free_names(source)):
-                    self._provide(peer, name, namespace)
-                return Outcome(_points_output(_execute(source, namespace)))
-            except (Exception, SystemExit) as error:
-                shown = _error_output(type(error).__name__, str(error), error)
-                return Outcome([shown], mistake=getattr(error, "mistake", None))
+            outcome = self._verdict(source)
+        why = Unchecked.seen()
+        return outcome if why is None else _not_checked(why)
 
-    def _provide(self, peer: JudgePeer, name: str, namespace: dict[str, Any]) -> None:
-        if name == "check":
-            from llm_memory.check import check
-
-            namespace[name] = check
-        elif name in self.imports:
-            exec(compile(self.imports[name], "<imports>", "exec"), namespace)
-        else:
-            # A name that is not there is missed by the test itself, if and where it uses it.
-            with contextlib.suppress(NameError):
-                value = peer.call("name", None, name)
-                if isinstance(value, StandIn):
-                    # The name by which a check knows it is the test's, not the learner's word.
-                    value = type(value)(peer, value._proxy_number, name)
-                namespace[name] = value
-
-
-def free_names(source: str) -> set[str]:
-    """Return the names that a cell uses and neither defines, imports nor finds in builtins."""
-    module = symtable.symtable(source, "<test>", "exec")
-    bound = {s.get_name() for s in module.get_symbols() if s.is_assigned() or s.is_imported()}
-    used: set[str] = set()
-
-    def walk(table: symtable.SymbolTable) -> None:
-        for symbol in table.get_symbols():
-            if table is module and symbol.is_referenced():
-                used.add(symbol.get_name())
-            elif table is not module and symbol.is_global():
-                (bound if symbol.is_assigned() else used).add(symbol.get_name())
-        for child in table.get_children():
-            walk(child)
-
-    walk(module)
-    return used - bound - set(vars(builtins)) - {"__name__", "__builtins__"}
-
-
-def _import_statements(sources: Iterable[str]) -> Iterable[tuple[str, str]]:
-    for source in sources:
+    def _verdict(self, source: str) -> Outcome:
         try:
-            statements = ast.parse(source).body
-        except SyntaxError:  # a cell with IPython's magics
-            continue
-        for statement in statements:
-            if isinstance(statement, ast.Import | ast.ImportFrom):
-                for alias in statement.names:
-                    yield (alias.asname or alias.name.partition(".")[0]), ast.unparse(statement)
+            self.namespace.begin(source)
+            try:
+                outcome = Outcome(_points_output(execute(source, self.namespace)))
+            finally:
+                if self._peer.failed is None:
+                    self.namespace.end()
+            return outcome
+        except Unchecked as error:
+            return _not_checked(str(error))
+        except (Exception, SystemExit) as error:
+            if isinstance(error, ModuleNotFoundError) and not hasattr(error, "place"):
+                return _not_checked(f"the test needs a module that is not here: {error}")
+            shown = _error_output(type(error).__name__, str(error), error)
+            return Outcome([shown], mistake=getattr(error, "mistake", None))
 
 
-def _execute(source: str, namespace: dict[str, Any]) -> Any:
-    """Run a cell; return the value of the expression that it ends with, or None."""
-    tree = ast.parse(source)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "<test>", "exec"), namespace)
-    if last is None:
-        return None
-    return eval(compile(ast.Expression(last.value), "<test>", "eval"), namespace)
+def _not_checked(why: str) -> Outcome:
+    why = _presentable(why)
+    sentence = f"The grader cannot check this from outside: {why}."
+    return Outcome([_error_output("NotChecked", sentence)], unchecked=why)
+
+
+def _bound_names(sources: Iterable[str]) -> frozenset[str]:
+    """Return the names that test cells bind."""
+    return frozenset().union(*(shared_names([s]) - names_read(s)[0] for s in sources))
+
+
+class _CourseFolder:
+    """The course's own files: its modules come from there, before any others of their names."""
+
+    def __init__(self, folder: str | os.PathLike[str] | None, enter: bool):
+        self.folder = None if folder is None else os.path.realpath(folder)
+        self.enter = enter
+        found = os.listdir(self.folder) if self.folder and os.path.isdir(self.folder) else []
+        self.modules = frozenset(
+            name.removesuffix(".py")
+            for name in found
+            if name.endswith(".py") or os.path.isfile(f"{self.folder}/{name}/__init__.py")
+        )
+        self._loaded: dict[str, Any] = {}
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Import from the folder for a while, and from elsewhere again afterwards."""
+        if self.folder is None:
+            yield
+            return
+        before = os.getcwd() if self.enter else None
+        hidden = self._take_out()
+        sys.modules.update(self._loaded)
+        sys.path.insert(0, self.folder)
+        if self.enter and os.path.isdir(self.folder):
+            os.chdir(self.folder)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ValueError):
+                sys.path.remove(self.folder)
+            self._loaded = self._take_out()
+            sys.modules.update(hidden)
+            if before is not None:
+                os.chdir(before)
+
+    def _take_out(self) -> dict[str, Any]:
+        names = [name for name in sys.modules if name.partition(".")[0] in self.modules]
+        return {name: sys.modules.pop(name) for name in names}
 
 
 def _points_output(value: Any) -> list[NotebookNode]:

@@ -2,30 +2,119 @@
 
 Nothing here is trusted. A learner can replace every line of it and gains the right to send other
 data to the judge, which must still be the right data.
+
+What the judge holds numbers of (an object that an earlier test made) is kept from one test cell to
+the next, in a `Memory` for each judge.
 """
 
 from __future__ import annotations
 
+import builtins
+import collections
 import contextlib
+import copy
+import dataclasses
+import importlib
+import inspect
 import io
+import operator
+import types
 from typing import Any
 
 from nbjudge.kernel import attempts
-from nbjudge.wire.calls import CALL, END, READY, Channel, Peer
+from nbjudge.wire import own
+from nbjudge.wire.calls import (
+    CALL,
+    END,
+    MESSAGE,
+    READY,
+    STREAM,
+    Channel,
+    Peer,
+    Proxy,
+    describe_class,
+    make_error,
+)
+from nbjudge.wire.values import CLAIM, CONTAINERS, ERROR_CLASS, NOTEBOOKS
 
-#: The message on the kernel's shell channel that starts a session; its content has its name.
-MESSAGE = "llm_memory_test"
 #: How long an end waits for a judge that has gone without a word.
 IDLE_SECONDS = 600
+#: Characters that a learner's functions may print in one test, as the judge takes them.
+MOST_PRINTED = 1_000_000
+#: How many judges are remembered: the last one, and one that may have been restarted beside it.
+_MOST_MEMORIES = 4
+
+_BINARY = (
+    *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift"),
+    *("and", "or", "xor", "divmod"),
+)
+_FUNCTIONS: dict[str, Any] = {
+    **{f"__{name}__": getattr(operator, f"__{name}__", divmod) for name in _BINARY},
+    **{f"__i{name}__": getattr(operator, f"__i{name}__") for name in _BINARY[:-1]},
+    **{f"__{name}__": getattr(operator, f"__{name}__") for name in ("lt", "le", "gt", "ge")},
+    **{f"__{name}__": getattr(operator, f"__{name}__") for name in ("neg", "pos", "invert")},
+    "__abs__": abs, "__float__": float, "__int__": int, "__complex__": complex,
+    "__index__": operator.index, "__round__": round, "__hash__": hash, "__str__": str,
+    "__repr__": repr, "__format__": format, "__reversed__": reversed, "__dir__": dir,
+    "__copy__": copy.copy, "__deepcopy__": copy.deepcopy, "__bytes__": bytes,
+    "__contains__": operator.contains, "__len__": len, "__delattr__": delattr,
+}  # fmt: skip
+#: What a class may have of its own, and the judge is told of with an object of it.
+_ABILITIES = (
+    *("__call__", "__getitem__", "__setitem__", "__delitem__", "__len__", "__iter__", "__next__"),
+    *("__enter__", "__exit__", "__float__", "__int__", "__complex__", "__index__", "__round__"),
+    *("__abs__", "__neg__", "__pos__", "__invert__", "__contains__", "__reversed__", "__bytes__"),
+    *(f"__{name}__" for name in _BINARY),
+    *(f"__r{name}__" for name in _BINARY),
+    *(f"__i{name}__" for name in _BINARY[:-1]),
+    *("__lt__", "__le__", "__gt__", "__ge__"),
+)
 
 
 class _Ended(BaseException):
     """The judge has what it wanted."""
 
 
-class _Nowhere(io.TextIOBase):
+class _Printed(io.TextIOBase):
+    """Keeps what is printed until the judge is told."""
+
+    def __init__(self, kept: list[tuple[int, str]], which: int):
+        self._kept, self._which, self._left = kept, which, MOST_PRINTED
+
     def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        self._kept.append((self._which, text[: self._left]))
+        self._left -= min(self._left, len(text))
         return len(text)
+
+    def writable(self) -> bool:
+        return True
+
+
+class Memory:
+    """What one judge has numbers of, and how the names stood when its last test ended."""
+
+    def __init__(self) -> None:
+        self.held: dict[int, Any] = {}
+        self.numbers: dict[int, int] = {}
+        self.proxies: dict[int, Proxy] = {}
+        self.errors: dict[tuple, type[Exception]] = {}
+        self.first: int | None = None
+        self.before: dict[str, Any] = {}
+
+
+_memories: collections.OrderedDict[bytes, Memory] = collections.OrderedDict()
+_replaced: dict[str, Any] = {}
+
+
+def _memory(channel: Channel) -> Memory:
+    key = b"".join(channel.route)
+    memory = _memories.setdefault(key, Memory())
+    _memories.move_to_end(key)
+    while len(_memories) > _MOST_MEMORIES:
+        _memories.popitem(last=False)
+    return memory
 
 
 class Answerer(Peer):
@@ -36,17 +125,193 @@ class Answerer(Peer):
     def __init__(self, channel: Channel, session: bytes, names: dict[str, Any]):
         super().__init__(channel)
         self.session, self.names, self.interrupted = session, names, False
+        self.memory = memory = _memory(channel)
+        if memory.first is None:
+            memory.first = self._first
+        self._first, self.held, self._numbers = memory.first, memory.held, memory.numbers
+        self._proxies, self.errors = memory.proxies, memory.errors
+        self.printed: list[tuple[int, str]] = []
+        self._out, self._err = (_Printed(self.printed, which) for which in (0, 1))
 
     def look_up(self, name: str) -> Any:
         if name not in self.names:
             raise NameError(f"name {name!r} is not defined")
         return self.names[name]
 
+    # What the judge is told of an object --------------------------------------------------------
+
+    def specials_of(self, value: Any) -> list:
+        """Return the special methods that the object's class has: whether it can be called, …"""
+        kind = type(value)
+        bases = kind.__mro__[:-1]  # without `object`, whose comparisons say nothing
+        found = {name for base in bases for name in vars(base) if name in _ABILITIES_SET}
+        if "__getitem__" in found and "__iter__" not in found:
+            found.add("__iter__")  # Python's older way
+        if isinstance(value, type):
+            found |= {n for n in ("__iter__", "__getitem__", "__len__") if hasattr(kind, n)}
+            if hasattr(value, "__class_getitem__"):
+                found.add("__getitem__")
+        return [sorted(found)]
+
+    def _hold_asked(self, value: Any) -> list:
+        own_error = isinstance(value, type) and issubclass(value, BaseException)
+        if own_error and value.__module__ != "builtins":
+            return [ERROR_CLASS, *describe_class(value)]
+        name = None if isinstance(value, Proxy) else own.name_of(value)
+        held = super()._hold_asked(value)
+        return held if name is None else [CLAIM, *name, held]
+
+    # What the judge may ask for ------------------------------------------------------------------
+
     def _perform(self, op: str, number: Any, name: Any, args: list, kwargs: dict) -> Any:
-        value = super()._perform(op, number, name, args, kwargs)
+        ask = getattr(self, f"_ask_{op}", None)
+        with contextlib.redirect_stdout(self._out), contextlib.redirect_stderr(self._err):
+            if ask is not None:
+                value = ask(*args) if number is None else ask(self._held(number), name, *args)
+            else:
+                value = super()._perform(op, number, name, args, kwargs)
         if attempts.watcher is not None:
             attempts.watcher.look_at_answer(value)
         return value
+
+    def _ask_names(self) -> list[str]:
+        return [name for name in self.names if isinstance(name, str) and name[:1] != "_"]
+
+    def _ask_rebound(self, names: list[str]) -> list[str]:
+        """Which of the names the learner's cells have given another object since the last test."""
+        missing, before = object(), self.memory.before
+        return [
+            name for name in names
+            if self.names.get(name, missing) is not before.get(name, missing)
+        ]  # fmt: skip
+
+    def _ask_give(self, name: str, value: Any, always: bool) -> None:
+        if always or name in self.names:
+            self.names[name] = value
+
+    def _ask_take(self, name: str) -> None:
+        self.names.pop(name, None)
+
+    def _ask_module(self, name: str) -> Any:
+        return importlib.import_module(name)
+
+    def _ask_replace(self, name: str, value: Any) -> None:
+        """Put the judge's `input` or `print` in the place of Python's, or Python's own back."""
+        _replaced.setdefault(name, getattr(builtins, name))
+        setattr(builtins, name, _replaced[name] if value is None else value)
+
+    def _ask_seed(self, which: str, state: Any) -> None:
+        if which == "random":
+            import random
+
+            random.setstate((state[0], tuple(state[1]), state[2]))
+        elif which == "numpy":
+            importlib.import_module("numpy").random.set_state(tuple(state))
+        elif which == "torch":
+            importlib.import_module("torch").set_rng_state(state)
+
+    def _ask_special(self, target: Any, name: str, *args: Any) -> Any:
+        if name in ("__enter__", "__exit__"):
+            return getattr(type(target), name)(target, *args)
+        if name[:3] == "__r" and f"__{name[3:]}" in _FUNCTIONS and name not in _FUNCTIONS:
+            return _FUNCTIONS[f"__{name[3:]}"](args[0], target)
+        return _FUNCTIONS[name](target, *args)
+
+    def _ask_exit(self, target: Any, name: Any, error: Any) -> Any:
+        """Leave a context; `error` describes what was raised in it, or is None."""
+        if error is None:
+            return type(target).__exit__(target, None, None, None)
+        raised = make_error(error, self.limits, self.errors)
+        return bool(type(target).__exit__(target, type(raised), raised, None))
+
+    def _ask_type(self, target: Any, name: Any) -> Any:
+        return type(target)
+
+    def _ask_ancestry(self, target: Any, name: Any) -> list:
+        """Return the classes of an object, or those above a class."""
+        return list((target if name == "class" else type(target)).__mro__)
+
+    def _ask_comparison(self, target: Any, name: Any) -> list:
+        """Return how an object is compared: by identity, as data with that data, or its own way."""
+        kind = type(target)
+        for base in kind.__mro__:
+            if "__eq__" in vars(base):
+                break
+        if base in (object, *_WITHOUT_VALUE):
+            return ["identity"]
+        fields = getattr(kind, "__dataclass_fields__", None)
+        made = vars(base)["__eq__"]
+        generated = getattr(getattr(made, "__code__", None), "co_filename", "") == "<string>"
+        if fields is not None and "__dataclass_params__" in vars(base) and generated:
+            names = [field.name for field in dataclasses.fields(target) if field.compare]
+            return ["fields", base, {field: getattr(target, field) for field in names}]
+        for plain in CONTAINERS:
+            if base is plain:
+                return ["data", plain(target)]
+        return ["own"]
+
+    def _ask_truth(self, target: Any, name: Any) -> Any:
+        """Return how an object is true or false: by its length, always, or its own way."""
+        for base in type(target).__mro__:
+            if "__bool__" in vars(base):
+                trusted = base.__module__ not in NOTEBOOKS
+                return ["always" if bool(target) else "never"] if trusted else ["own"]
+            if "__len__" in vars(base):
+                return ["length", len(target)]
+        return ["always"]
+
+    def _ask_contents(self, target: Any, name: Any) -> list:
+        """Return how membership is decided: over the items that it gives, or in its own way."""
+        for base in type(target).__mro__:
+            if "__contains__" in vars(base):
+                return ["own"] if base.__module__ in NOTEBOOKS else ["data", list(target)]
+        return ["items"]
+
+    def _ask_attribute(self, target: Any, name: str) -> Any:
+        """Return a special attribute, a class's or module's dictionary as a plain one."""
+        value = getattr(target, name)
+        return dict(value) if isinstance(value, types.MappingProxyType) else value
+
+    def _ask_signature(self, target: Any, name: Any) -> list:
+        found = inspect.signature(target if name is None else getattr(target, name))
+        parts = []
+        for part in found.parameters.values():
+            empty = part.default is inspect.Parameter.empty
+            note = None if part.annotation is inspect.Parameter.empty else part.annotation
+            parts.append([part.name, int(part.kind), [] if empty else [part.default], note])
+        back = found.return_annotation
+        return [parts, None if back is inspect.Signature.empty else back]
+
+    def _ask_source(self, target: Any, name: Any) -> str:
+        return inspect.getsource(target if name is None else getattr(target, name))
+
+    def _ask_code(self, target: Any, name: Any) -> dict:
+        code = (target if name is None else getattr(target, name)).__code__
+        names = [n for n in dir(code) if n.startswith("co_") and n not in ("co_lines", "co_code")]
+        values = {n: getattr(code, n) for n in names if not callable(getattr(code, n))}
+        return {n: value for n, value in values.items() if n != "co_consts"} | {
+            "co_consts": tuple(c for c in code.co_consts if not isinstance(c, types.CodeType))
+        }
+
+    def _ask_kind(self, target: Any, name: Any) -> list[str]:
+        """Return which of inspect's questions have the answer yes."""
+        questions = ("isfunction", "isclass", "ismethod", "isgenerator", "isgeneratorfunction")
+        more = ("ismodule", "isroutine", "isabstract", "iscoroutinefunction", "isbuiltin")
+        return [q for q in (*questions, *more) if getattr(inspect, q)(target)]
+
+    # Serving ------------------------------------------------------------------------------------
+
+    def tell_printed(self) -> None:
+        kept, self.printed[:] = list(self.printed), []
+        if kept:
+            merged: list[list[Any]] = []
+            for which, text in kept:
+                if merged and merged[-1][0] == which:
+                    merged[-1][1].append(text)
+                else:
+                    merged.append([which, [text]])
+            body = [[which, "".join(texts)] for which, texts in merged]
+            self._send(STREAM, self.session, body, [])
 
     def must_stop(self, error: BaseException) -> bool:
         self.interrupted |= isinstance(error, KeyboardInterrupt)
@@ -67,14 +332,26 @@ class Answerer(Peer):
 
     def serve(self) -> None:
         """Serve one test cell, to its end."""
-        with contextlib.suppress(_Ended):
-            while not self.interrupted:
-                kind, identifier, grad, body, buffers = self._next()
-                # The judge speaks first: a ROUTER drops what it sends to whom it has not heard of.
-                if kind == READY and identifier == self.session:
-                    self._send(READY, self.session, None, [])
-                if kind == CALL:
-                    self._serve(identifier, grad, body, buffers)
+        try:
+            with contextlib.suppress(_Ended):
+                while not self.interrupted:
+                    kind, identifier, grad, body, buffers = self._next()
+                    # The judge speaks first: a ROUTER drops what it sends to whom it has not
+                    # heard of.
+                    if kind == READY and identifier == self.session:
+                        self._send(READY, self.session, None, [])
+                    if kind == CALL:
+                        self._serve(identifier, grad, body, buffers)
+        finally:
+            for name, value in _replaced.items():
+                setattr(builtins, name, value)
+            _replaced.clear()
+            self.memory.before = dict(self.names)
+
+
+_ABILITIES_SET = frozenset(_ABILITIES)
+#: Classes whose objects are themselves and nothing else, though Python compares them its own way.
+_WITHOUT_VALUE = (types.FunctionType, types.ModuleType, type)
 
 
 def install() -> None:
@@ -86,10 +363,8 @@ def install() -> None:
     def handle(stream: Any, identities: list[bytes], message: dict) -> None:
         session = bytes.fromhex(message["content"]["session"])
         channel = Channel(kernel.stdin_socket, kernel.session.key, identities[:1])
-        nowhere = _Nowhere()
         if attempts.watcher is not None:
             attempts.watcher.look()
-        with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-            Answerer(channel, session, kernel.shell.user_ns).serve()
+        Answerer(channel, session, kernel.shell.user_ns).serve()
 
     kernel.shell_handlers[MESSAGE] = handle

@@ -39,16 +39,18 @@ class JudgeProcess:
         *,
         memory_bytes: int = MEMORY_BYTES,
         grace_seconds: float = GRACE_SECONDS,
-        **bounds: float,
+        **bounds: Any,
     ):
         """Start the judge of the kernel at `connection`; see `Judge` for `imports` and `bounds`."""
-        self._order = {
+        self._order: dict[str, Any] = {
             "connection": {
                 key: value.decode() if isinstance(value, bytes) else value
                 for key, value in connection.items()
             },
             "imports": list(imports),
-            "bounds": bounds,
+            # Paths and sets are no JSON.
+            "bounds": {name: _as_json(value) for name, value in bounds.items()},
+            "earlier": [],
             "memory": memory_bytes,
             "grace": grace_seconds,
         }
@@ -69,6 +71,7 @@ class JudgeProcess:
         self._busy = True
         try:
             line = self._line or self._start()
+            self._order["earlier"].append(source)
             line.send_bytes(json.dumps({"source": source, "seconds": seconds}).encode())
             answer = json.loads(line.recv_bytes(MESSAGE))
         except (EOFError, OSError):
@@ -98,6 +101,12 @@ class JudgeProcess:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _as_json(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return os.fspath(value) if isinstance(value, os.PathLike) else sorted(value)
 
 
 def open_judge(

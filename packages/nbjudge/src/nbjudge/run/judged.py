@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import time
 from typing import Any
 
@@ -39,7 +38,6 @@ from nbjudge.codes import (
     shown,
 )
 from nbjudge.intake.recorded import recorder
-from nbjudge.judge.verdicts import Judge
 from nbjudge.run.execution import (
     KERNEL_NAME,
     KernelEnded,
@@ -233,8 +231,7 @@ class JudgedExecute(SandboxedExecute):
 
     def _course_folder(self) -> dict[str, Any]:
         folder = (self.resources or {}).get(COURSE_FOLDER)
-        known = "folder" in inspect.signature(Judge).parameters
-        return {"folder": folder} if folder and known else {}
+        return {"folder": folder} if folder else {}
 
     async def _judge_cell(self, cell: NotebookNode, kernel: StudentKernel) -> None:
         # A test that is given up must not take the opening of the judge with it.

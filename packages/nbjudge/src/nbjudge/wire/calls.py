@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import hmac
 import linecache
+import re
 import secrets
 import sys
 import traceback
@@ -22,22 +23,24 @@ from typing import Any
 import msgpack
 import zmq
 
+from nbjudge.wire import own
+from nbjudge.wire.limits import Limits, Malformed, Reference, TooLarge, pack, unpack
 from nbjudge.wire.values import (
+    CLAIM,
+    ERROR_CLASS,
     HELD,
     METHOD,
+    NOTEBOOKS,
     YOURS,
     Decoder,
     Encoder,
-    Limits,
-    Malformed,
-    Reference,
-    TooLarge,
     apply_content,
-    pack,
-    unpack,
 )
 
-CALL, ANSWER, READY, END = range(4)
+CALL, ANSWER, READY, END, STREAM = range(5)
+
+#: The message on the kernel's shell channel that starts a session; its content has its name.
+MESSAGE = "nbjudge_test"
 
 #: Exceptions that travel as themselves.
 EXCEPTIONS: dict[str, type[Exception]] = {
@@ -77,9 +80,9 @@ class Channel:
 
 
 class Proxy(Reference):
-    """An object that the other side holds: calls, attributes, items, length go to it.
+    """An object that the other side holds: its attributes are asked there.
 
-    No operator and no comparison goes there: what a test concludes from must be plain data.
+    What else it can do (be called, have a length) is in `SPECIALS`, and in a class of its own.
     """
 
     __slots__ = ("_proxy_methods", "_proxy_name", "_proxy_number", "_proxy_peer")
@@ -92,16 +95,13 @@ class Proxy(Reference):
         ):
             object.__setattr__(self, slot, value)
 
-    def __call__(self, *args, **kwargs):
-        return self._proxy_peer.call("call", self._proxy_number, None, args, kwargs)
-
     def __getattr__(self, name):
         # Special methods are looked for by libraries (`__array__`, `__torch_function__`): with
         # them, the other side would take part in the judge's own computations.
         if name == "__name__":
             return self._proxy_name
-        if name.startswith("__"):
-            raise AttributeError(f"no {name} on an object of another process")
+        if name.startswith("__") and name.endswith("__"):
+            return self._proxy_peer.special_attribute(self, name)
         method = self._proxy_methods.get(name)
         if method is None:
             value = self._proxy_peer.call("get", self._proxy_number, name)
@@ -111,26 +111,8 @@ class Proxy(Reference):
         return method
 
     def __setattr__(self, name, value):
+        self._proxy_methods.pop(name, None)
         self._proxy_peer.call("set", self._proxy_number, name, (value,))
-
-    def __getitem__(self, key):
-        return self._proxy_peer.call("item", self._proxy_number, None, (key,))
-
-    def __setitem__(self, key, value):
-        self._proxy_peer.call("setitem", self._proxy_number, None, (key, value))
-
-    def __delitem__(self, key):
-        self._proxy_peer.call("delitem", self._proxy_number, None, (key,))
-
-    def __len__(self):
-        return self._proxy_peer.call("len", self._proxy_number)
-
-    def __iter__(self):
-        iterator = self._proxy_peer.call("iter", self._proxy_number)
-        return iter(iterator) if not isinstance(iterator, Proxy) else _items(iterator)
-
-    def __next__(self):
-        return self._proxy_peer.call("next", self._proxy_number)
 
     def __bool__(self):
         return True
@@ -139,7 +121,65 @@ class Proxy(Reference):
         return f"<{self._proxy_name} of another process>"
 
     def __reduce_ex__(self, protocol):
-        raise TypeError(f"{self!r} cannot be copied")
+        raise TypeError(f"{object.__repr__(self)} cannot be copied")
+
+
+def _call(self, *args, **kwargs):
+    return self._proxy_peer.call("call", self._proxy_number, None, args, kwargs)
+
+
+def _getitem(self, key):
+    return self._proxy_peer.call("item", self._proxy_number, None, (key,))
+
+
+def _setitem(self, key, value):
+    self._proxy_peer.call("setitem", self._proxy_number, None, (key, value))
+
+
+def _delitem(self, key):
+    self._proxy_peer.call("delitem", self._proxy_number, None, (key,))
+
+
+def _len(self):
+    return self._proxy_peer.call("len", self._proxy_number)
+
+
+def _iter(self):
+    iterator = self._proxy_peer.call("iter", self._proxy_number)
+    return iter(iterator) if not isinstance(iterator, Proxy) else _items(iterator)
+
+
+def _next(self):
+    return self._proxy_peer.call("next", self._proxy_number)
+
+
+#: What stands for a special method of the other side's object.
+SPECIALS: dict[str, Any] = {
+    "__call__": _call,
+    "__getitem__": _getitem,
+    "__setitem__": _setitem,
+    "__delitem__": _delitem,
+    "__len__": _len,
+    "__iter__": _iter,
+    "__next__": _next,
+}
+_classes: dict[tuple, type[Proxy]] = {}
+
+
+def proxy_class(base: type[Proxy], name: str, specials: tuple[str, ...]) -> type[Proxy]:
+    """Return the class of proxies that has these special methods, of `base.specials`.
+
+    Its name is the other side's: `type(value).__name__` is what messages tell the learner.
+    """
+    key = (base, name, specials)
+    if key not in _classes:
+        if len(_classes) > 5000:
+            _classes.clear()
+        known = base.specials  # type: ignore[attr-defined]
+        names = {special: known[special] for special in specials if special in known}
+        shown = name if name.isidentifier() else base.__name__
+        _classes[key] = type(shown, (base,), {"__slots__": (), **base.dressing(), **names})  # type: ignore[attr-defined]
+    return _classes[key]
 
 
 def _items(iterator: Proxy):
@@ -163,6 +203,9 @@ class Method(Reference):
         owner = self.owner
         return owner._proxy_peer.call("method", owner._proxy_number, self.name, args, kwargs)
 
+    def __getattr__(self, name):
+        return self.owner._proxy_peer.special_attribute(self, name)
+
     @property
     def __name__(self):
         return self.name
@@ -174,11 +217,23 @@ class Method(Reference):
 METHOD_FOUND = object()
 
 
+class Plain(Proxy):
+    """A proxy with all of `SPECIALS`, whether the object has them or not."""
+
+    __slots__ = ()
+    specials = SPECIALS
+
+    @staticmethod
+    def dressing() -> dict[str, Any]:
+        """Return what else is in the class of a proxy."""
+        return {}
+
+
 class Peer:
     """One end of the line. A subclass says what the other side may ask for."""
 
     trusted = False  # does this side send importable objects by name (and the other not)?
-    proxy_class: type[Proxy] = Proxy
+    proxy_class: type[Proxy] = Plain
 
     def __init__(self, channel: Channel, limits: Limits | None = None):
         self.channel, self.limits = channel, limits or Limits()
@@ -186,6 +241,7 @@ class Peer:
         self._numbers: dict[int, int] = {}
         self._first = secrets.randbits(30)  # a number of an earlier session names nothing here
         self._proxies: dict[int, Proxy] = {}
+        self.errors: dict[tuple, type[Exception]] = {}
 
     # What a subclass decides -------------------------------------------------------------------
 
@@ -209,6 +265,27 @@ class Peer:
         """Return the object that the other side asks for by its name in a notebook."""
         raise NameError(f"name {name!r} is not defined")
 
+    def special_attribute(self, proxy: Any, name: str) -> Any:
+        """Return a special attribute of what the other side holds."""
+        raise AttributeError(f"no {name} on an object of another process")
+
+    def specials_of(self, value: Any) -> list:
+        """Return what the other side is told of an object besides its name."""
+        return []
+
+    def claim(self, module: Any, name: Any, held: Any) -> Any:
+        """Return the object of this side that the other side names, or its stand-in `held`."""
+        return held
+
+    def note_passed(self, values: list) -> None:
+        """Note which changeable values a call passes: its answer brings their contents."""
+
+    def take_printed(self, body: Any) -> None:
+        """Take what the other side's code printed."""
+
+    def tell_printed(self) -> None:
+        """Send what this side's code printed since."""
+
     # Asking ------------------------------------------------------------------------------------
 
     def call(
@@ -218,12 +295,16 @@ class Peer:
         encoder = Encoder(self._hold_passed, self.limits, trusted=self.trusted)
         parts = [encoder.encode(value) for value in args]
         named = [[str(key), encoder.encode(value)] for key, value in (kwargs or {}).items()]
+        self.note_passed(encoder.table)
         identifier = secrets.token_bytes(16)
+        self.tell_printed()
         self._send(CALL, identifier, [op, number, name, parts, named], encoder.buffers)
         while True:
             kind, answered, grad, body, buffers = self._next()
             if kind == CALL:
                 self._serve(answered, grad, body, buffers)
+            elif kind == STREAM:
+                self.take_printed(body)
             elif kind == ANSWER and answered == identifier:
                 return self._result(body, buffers, encoder.table)
 
@@ -238,7 +319,7 @@ class Peer:
             apply_content(decoder, number, content)
         if good is True:
             return decoder.decode(value)
-        raise make_error(value, self.limits)
+        raise make_error(value, self.limits, self.errors)
 
     # Serving -----------------------------------------------------------------------------------
 
@@ -269,6 +350,7 @@ class Peer:
             answer = [False, describe_error(error, self.limits)]
         try:
             after = self._contents(table[:passed])
+            self.tell_printed()
             changed = [
                 [at, encoder.content(at)]
                 for at, (old, new) in enumerate(zip(before, after, strict=True))
@@ -350,7 +432,8 @@ class Peer:
             self.held[number] = value
         name = getattr(value, "__name__", None)
         kind = type(value).__name__
-        return [HELD, number, kind[:80], name[:80] if isinstance(name, str) else kind[:80]]
+        name = name if isinstance(name, str) else kind
+        return [HELD, number, kind[:80], name[:80], *self.specials_of(value)]
 
     def _hold_asked(self, value: Any) -> list:
         known = isinstance(value, Reference) or id(value) in self._numbers
@@ -369,14 +452,23 @@ class Peer:
             if not isinstance(name, str) or not self.may_read(value, name):
                 raise Malformed("no such method")
             return getattr(value, name)
+        if tree[0] == CLAIM:
+            _, module, name, held = tree
+            return self.claim(module, name, self._stand_in(held))
+        if tree[0] == ERROR_CLASS:
+            return error_class(self.errors, *tree[1:])
         if tree[0] != HELD:
             raise Malformed("no such kind of value")
-        _, number, kind, name = tree
+        _, number, kind, name, *more = tree
         if type(number) is not int or not isinstance(kind, str) or not isinstance(name, str):
             raise Malformed("not an object's number")
         if number not in self._proxies:
-            proxy_class = _named_class(self.proxy_class, kind[:80])
-            self._proxies[number] = proxy_class(self, number, name[:80])
+            specials = more[0] if more else list(SPECIALS)
+            if not isinstance(specials, list) or len(specials) > 100:
+                raise Malformed("not an object's abilities")
+            specials = tuple(sorted(s for s in specials if isinstance(s, str)))
+            made = proxy_class(self.proxy_class, kind[:80], specials)
+            self._proxies[number] = made(self, number, name[:80])
         return self._proxies[number]
 
     # Messages ----------------------------------------------------------------------------------
@@ -398,14 +490,20 @@ class Peer:
             return *message, frames[1:]
 
 
-def _named_class(base: type[Proxy], name: str) -> type[Proxy]:
-    # `type(value).__name__` is what messages tell the learner.
-    return type(name, (base,), {"__slots__": ()}) if name.isidentifier() else base
+# Exceptions -----------------------------------------------------------------------------------
+
+
+def describe_class(kind: type) -> list:
+    """Return an exception's class as names: a notebook's own, the built-in, a library's."""
+    own_names = [base.__name__[:80] for base in kind.__mro__ if base.__module__ in NOTEBOOKS]
+    kinds = [base.__name__ for base in kind.__mro__ if base.__module__ == "builtins"]
+    library = next((base for base in kind.__mro__ if base.__module__ not in NOTEBOOKS), kind)
+    return [own_names[:10], kinds[:10], [str(library.__module__), library.__qualname__]]
 
 
 def describe_error(error: BaseException, limits: Limits) -> list:
     """Return an exception as data: class names, most special first, message, place in a cell."""
-    kinds = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins"]
+    own_names, kinds, library = describe_class(type(error))
     try:
         message = str(error)
     except Exception:
@@ -417,29 +515,102 @@ def describe_error(error: BaseException, limits: Limits) -> list:
         if "ipykernel" in frame.filename or frame.filename.startswith("<ipython-input"):
             line = linecache.getline(frame.filename, frame.lineno or 0).strip()
             place = f"{frame.name}, line {frame.lineno}: {line}"
-    names = [type(error).__name__[:80], *kinds[:10]]
-    return [names, message[: limits.text], place[: limits.text]]
+    names = [type(error).__name__[:80], *kinds]
+    args = [arg for arg in error.args[:10] if _is_short(arg, limits)]
+    fields = getattr(error, "__dict__", {}).items()
+    held = [[k, v] for k, v in list(fields)[:20] if _is_short(v, limits) and k != "place"]
+    whole = args if len(args) == len(error.args) else None
+    return [names, message[: limits.text], place[: limits.text], own_names, library, whole, held]
 
 
-def make_error(data: Any, limits: Limits) -> Exception:
-    """Return the exception that `describe_error` described: a built-in one, or a RuntimeError.
+def _is_short(value: Any, limits: Limits) -> bool:
+    if type(value) is int:
+        return -(2**63) <= value < 2**63
+    return (
+        value is None
+        or type(value) in (bool, float)
+        or (type(value) is str and len(value) <= limits.text)
+    )
 
-    `place` on it says where in the other side's code it was raised, if known.
+
+class _Said:
+    """What an exception of another process says: its class may have had a word of its own."""
+
+    said = ""
+
+    def __str__(self) -> str:
+        return self.said
+
+
+_ERROR_NAME = re.compile(r"[^\W\d]\w{0,79}")
+
+
+def error_class(
+    known: dict[tuple, type[Exception]], own_names: Any, kinds: Any, library: Any
+) -> type[Exception]:
+    """Return the class of exceptions of these names, always the same one in `known`.
+
+    The classes of a notebook are made here, by their names alone; a library's is its own.
+    """
+    names = [*own_names, *kinds, *library]
+    if len(own_names) > 10 or not all(isinstance(name, str) for name in names):
+        raise Malformed("not an exception's class")
+    kind: type[Exception] = next((EXCEPTIONS[k] for k in kinds if k in EXCEPTIONS), None) or (
+        Exception if own_names else RuntimeError
+    )
+    if "Exception" not in kinds:
+        kind = RuntimeError  # SystemExit and its like end nothing here
+    module, name = library
+    if module != "builtins" and module.partition(".")[0] in sys.modules:
+        with contextlib.suppress(Exception):
+            found = own.find(module, name, loaded=True)
+            top = module.partition(".")[0]
+            trusted = top in sys.stdlib_module_names or top in own.DATA_LIBRARIES
+            if trusted and isinstance(found, type) and issubclass(found, kind):
+                kind = found
+    for at in reversed(range(len(own_names))):
+        key = (*own_names[at:], kind.__module__, kind.__name__)
+        if not _ERROR_NAME.fullmatch(own_names[at]) or len(known) > 1000:
+            raise Malformed("not an exception's class")
+        if key not in known:
+            bases = (kind,) if issubclass(kind, _Said) else (_Said, kind)
+            known[key] = type(own_names[at], bases, {"__module__": "__main__"})
+            # By its whole ancestry: the next class down has this one in its key.
+        kind = known[key]
+    return kind
+
+
+def make_error(
+    data: Any, limits: Limits, known: dict[tuple, type[Exception]] | None = None
+) -> Exception:
+    """Return the exception that `describe_error` described.
+
+    One of a notebook's class is of a class of that name, one that is no `Exception` a RuntimeError
+    that names it. `place` on it says where in the other side's code it was raised, if known.
     """
     try:
-        names, message, place = data
+        names, message, place, *more = data
+        own_names, library, args, fields = more or [[], ["builtins", ""], None, []]
         good = all(isinstance(text, str) for text in [*names, message, place]) and names
+        fields = {key: value for key, value in fields if isinstance(key, str)}
+        kind = error_class({} if known is None else known, own_names, names[1:], library)
     except (TypeError, ValueError):
         good = False
     if not good:
         raise Malformed("not an exception")
     message = message[: limits.text]
-    kind = next((EXCEPTIONS[name] for name in names[1:] if name in EXCEPTIONS), RuntimeError)
     if kind.__name__ != names[0]:
         message = f"{names[0][:80]}: {message}"
     try:
-        error = kind(message)
+        error = kind.__new__(kind) if issubclass(kind, _Said) else kind(message)
     except TypeError:  # UnicodeDecodeError and its like take more than a message
         error = RuntimeError(f"{names[0][:80]}: {message}")
-    error.place = place[: limits.text]
+    if isinstance(error, _Said):
+        plain = isinstance(args, list) and all(_is_short(arg, limits) for arg in args)
+        error.args = tuple(args) if plain else (message,)
+        for key, value in fields.items():
+            if _ERROR_NAME.fullmatch(key) and not key.startswith("_") and _is_short(value, limits):
+                error.__dict__[key] = value
+        error.said = message
+    error.place = place[: limits.text]  # type: ignore[attr-defined]
     return error

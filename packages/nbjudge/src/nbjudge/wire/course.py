@@ -36,6 +36,11 @@ def use(course: Course) -> None:
     _current = course
 
 
+def is_shared(module: str | None) -> bool:
+    """Whether a module is of one of the course's own packages, which both sides have."""
+    return isinstance(module, str) and module.partition(".")[0] in _current.shared
+
+
 def here() -> Course:
     """Return the course that this process grades for; one without settings at first."""
     return _current

@@ -1,9 +1,11 @@
 """Plain data over the line between the judge and a student's kernel: msgpack, never pickle.
 
-What is plain: None, booleans, numbers, strings, bytes, the built-in containers, dtypes, NumPy
-arrays and torch tensors. A subclass of one of them arrives as its base, so a value cannot bring
-behaviour (an `__eq__` that always says yes) along. Anything else is left to `hold`, which gives it
-a number under which the other side may ask for it.
+What is plain: None, booleans, numbers, strings, bytes, the built-in containers and those of
+`collections`, dates, fractions and their like (`plain`), dtypes, NumPy arrays and torch tensors
+(`arrays`), tables of pandas (`tables`), expressions of SymPy (`formulas`). A subclass of one of
+them that a notebook defines arrives as its base or is held, so a value cannot bring behaviour (an
+`__eq__` that always says yes) along. Anything else is left to `hold`, which gives it a number under
+which the other side may ask for it, or names it, where both sides have it (`own`).
 
 A value is written as a tree of msgpack arrays, each led by a tag; the numbers of arrays travel
 beside the tree as buffers, so a small limit on the tree holds however large the arrays are.
@@ -11,20 +13,29 @@ beside the tree as buffers, so a small limit on the tree holds however large the
 Containers and arrays can be changed by the call that they are passed to. Both sides number them
 in the order in which they are met (`Encoder.table`, `Decoder.table`): the answer brings their
 contents after the call, and a value that *is* an argument comes back as that argument.
+
+NumPy, torch, pandas and SymPy are used where they are loaded, and are not needed.
 """
 
 from __future__ import annotations
 
+import collections
 import importlib
-import re
 import sys
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-import msgpack
-import numpy as np
+from nbjudge.wire import arrays, course, formulas, plain, tables
+from nbjudge.wire.limits import (
+    Limits,
+    Malformed,
+    Reference,
+    TooLarge,
+    natural,
+    pack,
+    unpack,
+)
 
 __all__ = [
     "Decoder",
@@ -39,71 +50,28 @@ __all__ = [
 ]
 
 
-class Malformed(Exception):
-    """Bytes that `Encoder` does not write."""
-
-
-class TooLarge(Exception):
-    """A value beyond the `Limits`."""
-
-
-class Reference:
-    """Base of what stands for an object of the other side: never plain, whatever it looks like."""
-
-    __slots__ = ()
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one message may hold."""
-
-    tree: int = 2_000_000  # bytes of structure: about 200,000 numbers in lists
-    buffers: int = 64_000_000  # bytes of all arrays together
-    items: int = 400_000
-    depth: int = 40
-    text: int = 500  # characters of an exception's message
-
-
 (
     BIG, LIST, TUPLE, SET, FROZENSET, DICT, COMPLEX, SLICE, ELLIPSIS, RANGE, ARRAY, SCALAR, TENSOR,
-    DTYPE, DEVICE, REF, HELD, YOURS, METHOD, GLOBAL, RECORD, NAMESPACE,
-) = range(22)  # fmt: skip
+    DTYPE, DEVICE, REF, HELD, YOURS, METHOD, GLOBAL, RECORD, NAMESPACE, MAPPING, DEQUE, BYTES,
+    VALUE, NAMED, NAMED_CLASS, TABLE, MISSING, FORMULA, OBJECTS, CLAIM, ERROR_CLASS,
+) = range(34)  # fmt: skip
 
-NUMPY_DTYPE = re.compile(r"[<>|=]?[biufcSUmM]\d{1,4}(\[\w{1,4}\])?")
-TORCH_DTYPES = (
-    "bool", "uint8", "int8", "int16", "int32", "int64",
-    "float16", "bfloat16", "float32", "float64", "complex64", "complex128",
-)  # fmt: skip
 #: Where functions, classes and modules may come from that the judge sends by their names.
 IMPORTABLE = {"builtins", "collections", "functools", "math", "numpy", "operator", "torch"}
-PACKAGE = "llm_memory"
 #: Modules of classes that a notebook or a test cell defines.
 NOTEBOOKS = {"__main__", "hidden_tests"}
 CONTAINERS = (list, tuple, dict, set, frozenset)
-
-
-def pack(tree: Any, limits: Limits) -> bytes:
-    """Return the bytes of a tree; `TooLarge` beyond the limit."""
-    data = msgpack.packb(tree, unicode_errors="surrogatepass")
-    if len(data) > limits.tree:
-        raise TooLarge(f"{len(data):,} bytes of structure, {limits.tree:,} are accepted")
-    return data
-
-
-def unpack(data: bytes, limits: Limits) -> Any:
-    """Return the tree of untrusted bytes; `Malformed` or `TooLarge`."""
-    if len(data) > limits.tree:
-        raise TooLarge(f"{len(data):,} bytes of structure, {limits.tree:,} are accepted")
-    try:
-        return msgpack.unpackb(
-            data,
-            unicode_errors="surrogatepass",
-            max_map_len=0,
-            max_ext_len=0,
-            ext_hook=lambda code, data: 1 / 0,
-        )
-    except Exception as error:  # msgpack has many ways to say so, RecursionError among them
-        raise Malformed(f"not a message: {type(error).__name__}") from None
+MAPPINGS: dict[str, type[dict]] = {
+    "Counter": collections.Counter,
+    "OrderedDict": collections.OrderedDict,
+    "defaultdict": collections.defaultdict,
+}
+#: What makes a `defaultdict`'s missing values, where it is one of these.
+FACTORIES: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (int, float, str, list, dict, set, tuple, bool, collections.Counter)
+}
+CHANGEABLE = (list, dict, set, bytearray, collections.deque)
 
 
 class Encoder:
@@ -133,7 +101,8 @@ class Encoder:
             raise TooLarge(f"more than {self.limits.items:,} values")
         if value is None or value is True or value is False:
             return value
-        if isinstance(value, np.generic) and value.dtype.kind in "biufcSUmM":
+        np = sys.modules.get("numpy")
+        if np is not None and isinstance(value, np.generic) and value.dtype.kind in arrays.KINDS:
             return [SCALAR, value.dtype.str, value.tobytes()]
         if isinstance(value, int):
             number = int.__int__(value)
@@ -151,39 +120,66 @@ class Encoder:
     def content(self, number: int) -> Any:
         """Return what the changeable value `number` holds now, without its place in the table."""
         value = self.table[number]
-        if isinstance(value, list):
-            return [LIST, *(self.encode(item, 1) for item in list.__iter__(value))]
-        if isinstance(value, set):
-            return [SET, *(self.encode(item, 1) for item in set.__iter__(value))]
-        if isinstance(value, dict):
-            return self._encode_dict(value, 1)
+        if tables.can_change(value):
+            return self._encode_table(value, 1)
+        if isinstance(value, CHANGEABLE):
+            return self._encode_items(value, 1)
         return self._encode_array(value)
+
+    def _encode_items(self, value: Any, depth: int) -> list:
+        if isinstance(value, dict):
+            return self._encode_dict(value, depth)
+        if isinstance(value, bytearray):
+            return [BYTES, self._text(bytes(value))]
+        if isinstance(value, collections.deque):
+            items = collections.deque.__iter__(value)
+            return [DEQUE, value.maxlen, *(self.encode(item, depth) for item in items)]
+        tag = LIST if isinstance(value, list) else SET
+        members = list.__iter__(value) if tag == LIST else set.__iter__(value)
+        return [tag, *(self.encode(item, depth) for item in members)]
+
+    def _encode_table(self, value: Any, depth: int) -> list | None:
+        parts = tables.parts_of(value)
+        return parts and [TABLE, *(self._part(part, depth) for part in parts)]
+
+    def _part(self, part: Any, depth: int) -> Any:
+        """Write a part of a table: its arrays are of one use, and never in the table."""
+        if isinstance(part, list):
+            return [LIST, *(self._part(item, depth + 1) for item in part)]
+        return self._encode_array(part) if arrays.is_array(part) else self.encode(part, depth + 1)
+
+    def _enter(self, value: Any) -> list | None:
+        """Give a changeable value its number; its reference, where it has one already."""
+        if id(value) in self.numbers:
+            return [REF, self.numbers[id(value)]]
+        self.numbers[id(value)] = len(self.table)
+        self.table.append(value)
+        return None
 
     def _encode_object(self, value: Any, depth: int) -> Any:
         if isinstance(value, Reference):
             return self.hold(value)
-        torch = sys.modules.get("torch")
-        array = isinstance(value, np.ndarray) and value.dtype.kind in "biufcSUmM"
-        tensor = torch is not None and isinstance(value, torch.Tensor) and _is_dense(value)
-        if array or tensor or (isinstance(value, list | dict | set) and self._is_plain(value)):
-            if id(value) in self.numbers:
-                return [REF, self.numbers[id(value)]]
-            self.numbers[id(value)] = len(self.table)
-            self.table.append(value)
-            if array or tensor:
-                return self._encode_array(value)
-            if isinstance(value, dict):
-                return self._encode_dict(value, depth)
-            tag = LIST if isinstance(value, list) else SET
-            items = list.__iter__(value) if tag == LIST else set.__iter__(value)
-            return [tag, *(self.encode(item, depth) for item in items)]
-        if self.trusted and type(value).__module__.partition(".")[0] == PACKAGE:
+        torch, np = sys.modules.get("torch"), sys.modules.get("numpy")
+        if arrays.is_array(value) or arrays.is_tensor(value):
+            return self._enter(value) or self._encode_array(value)
+        if isinstance(value, CHANGEABLE) and self._is_plain(value):
+            return self._enter(value) or self._encode_items(value, depth)
+        if isinstance(value, types.MappingProxyType):
+            return self.hold(value)
+        if self.trusted and course.is_shared(type(value).__module__):
             fields = _record_fields(value)
             if fields is not None:
                 kind = type(value)
                 items = (self.encode(item, depth) for item in fields)
                 return [RECORD, kind.__module__, kind.__qualname__, *items]
-        if isinstance(value, tuple):  # a named one, too
+        if isinstance(value, tuple) and hasattr(type(value), "_fields"):
+            fields = plain.named_fields(type(value))
+            if fields is not None:
+                items = (self.encode(item, depth) for item in tuple.__iter__(value))
+                return [NAMED, type(value).__name__[:80], fields, *items]
+            if type(value).__module__ in NOTEBOOKS and not self.trusted:
+                return self.hold(value)
+        if isinstance(value, tuple):
             return [TUPLE, *(self.encode(item, depth) for item in tuple.__iter__(value))]
         if isinstance(value, frozenset) and self._is_plain(value):
             return [FROZENSET, *(self.encode(item, depth) for item in frozenset.__iter__(value))]
@@ -194,14 +190,17 @@ class Encoder:
             return [RANGE, *(self.encode(part) for part in (value.start, value.stop, value.step))]
         if value is Ellipsis:
             return [ELLIPSIS]
-        if isinstance(value, np.dtype) and value.kind in "biufcSUmM":
+        if np is not None and isinstance(value, np.dtype) and value.kind in arrays.KINDS:
             return [DTYPE, "numpy", value.str]
         if torch is not None and isinstance(value, torch.dtype):
             name = str(value).removeprefix("torch.")
-            if name in TORCH_DTYPES:
+            if name in arrays.TORCH_DTYPES:
                 return [DTYPE, "torch", name]
         if torch is not None and isinstance(value, torch.device):
             return [DEVICE, str(value)]
+        other = self._encode_other(value, depth)
+        if other is not None:
+            return other
         if self.trusted:
             found = _global_name(value)
             if found is not None:
@@ -209,6 +208,34 @@ class Encoder:
             if type(value) is types.SimpleNamespace:
                 return [NAMESPACE, self._encode_dict(vars(value), depth)]
         return self.hold(value)
+
+    def _encode_other(self, value: Any, depth: int) -> list | None:
+        """Write a value of the standard library, of pandas or of SymPy, or return None."""
+        found = plain.parts_of(value)
+        if found is not None:
+            return [VALUE, found[0], *(self.encode(part, depth) for part in found[1])]
+        missing = tables.is_missing(value)
+        if missing is not None:
+            return [MISSING, missing]
+        if tables.is_table(value):
+            if tables.can_change(value) and id(value) in self.numbers:
+                return [REF, self.numbers[id(value)]]
+            tree = self._encode_table(value, depth)
+            if tree is not None and tables.can_change(value):
+                self._enter(value)
+            return tree
+        if formulas.is_formula(value):
+            parts = formulas.parts_of(value)
+            return parts and [FORMULA, self.encode(parts, depth)]
+        np = sys.modules.get("numpy")
+        if np is not None and isinstance(value, np.ndarray) and value.dtype.kind == "O":
+            items = (self.encode(item, depth) for item in np.asarray(value).ravel().tolist())
+            return [OBJECTS, list(value.shape), *items]
+        if isinstance(value, type) and issubclass(value, tuple) and not self.trusted:
+            fields = plain.named_fields(value)
+            if fields is not None and value.__module__ in NOTEBOOKS:
+                return [NAMED_CLASS, value.__name__[:80], fields]
+        return None
 
     @staticmethod
     def _is_plain(value: Any) -> bool:
@@ -218,23 +245,28 @@ class Encoder:
 
     def _encode_dict(self, value: dict, depth: int) -> list:
         tree: list[Any] = [DICT]
+        for name, kind in MAPPINGS.items():
+            if isinstance(value, kind):
+                factory = getattr(value, "default_factory", None)
+                known = [key for key, made in FACTORIES.items() if made is factory]
+                tree = [MAPPING, name, known[0] if known else None]
         for key, item in dict.items(value):
             tree += [self.encode(key, depth), self.encode(item, depth)]
         return tree
 
     def _encode_array(self, value: Any) -> list:
-        if isinstance(value, np.ndarray):
-            base = np.asarray(value)
+        if arrays.is_array(value):
+            base = arrays.numpy().asarray(value)
             steps = [s / base.itemsize if base.itemsize else 0 for s in base.strides]
-            layout = _layout(base.shape, steps) if self.trusted else None
-            once = _without_repeats(base, layout)
+            layout = arrays.layout(base.shape, steps) if self.trusted else None
+            once = arrays.without_repeats(base, layout)
             self._count(once.nbytes)  # before it is copied: a broadcast array is small
-            data = np.ascontiguousarray(once).tobytes()
+            data = arrays.numpy().ascontiguousarray(once).tobytes()
             return [ARRAY, base.dtype.str, list(base.shape), self._buffer(data), layout]
         torch = sys.modules["torch"]
         base = value.detach().cpu().resolve_conj().resolve_neg()
-        layout = _layout(base.shape, base.stride()) if self.trusted else None
-        once = _without_repeats(base, layout)
+        layout = arrays.layout(base.shape, base.stride()) if self.trusted else None
+        once = arrays.without_repeats(base, layout)
         self._count(once.numel() * once.element_size())
         data = once.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
         name, shape = str(base.dtype).removeprefix("torch."), list(base.shape)
@@ -291,6 +323,11 @@ class Decoder:
             self.table.append(value)
             self._fill(value, rest, depth)
             return value
+        if tag in (MAPPING, DEQUE, BYTES):
+            value = self._empty(tag, rest)
+            self.table.append(value)
+            self._fill(value, rest[_LEADING[tag] :], depth)
+            return value
         if tag == TUPLE:
             return tuple(self._decode(item, depth) for item in rest)
         if tag == FROZENSET:
@@ -300,9 +337,9 @@ class Decoder:
             self.table.append(value)
             return value
         if tag == REF:
-            return self.table[_natural(rest[0])]
+            return self.table[natural(rest[0])]
         if tag == SCALAR:
-            return _numpy_array(rest[0], [], rest[1])[()]
+            return arrays.numpy_array(rest[0], [], rest[1])[()]
         if tag == BIG:
             return int(rest[0], 16)
         if tag == COMPLEX:
@@ -315,11 +352,13 @@ class Decoder:
         if tag == ELLIPSIS:
             return ...
         if tag == DTYPE and rest[0] == "numpy":
-            return _numpy_dtype(rest[1])
+            return arrays.numpy_dtype(rest[1])
         if tag == DTYPE:
-            return _torch_dtype(rest[1])
+            return arrays.torch_dtype(rest[1])
         if tag == DEVICE:
             return importlib.import_module("torch").device(str(rest[0]))
+        if tag in _OTHERS:
+            return self._decode_other(tag, rest, depth)
         if self.trusted and tag == GLOBAL:
             return _import(*rest)
         if self.trusted and tag == RECORD:
@@ -331,32 +370,100 @@ class Decoder:
             return types.SimpleNamespace(**names)
         return self.hold(tree)
 
+    def _decode_other(self, tag: int, rest: list, depth: int) -> Any:
+        if tag == VALUE:
+            parts = [self._decode(part, depth) for part in rest[1:]]
+            return plain.make(rest[0], parts, self.trusted)
+        if tag == NAMED:
+            kind = plain.named_class(rest[0], rest[1])
+            return kind(*(self._decode(item, depth) for item in rest[2:]))
+        if tag == NAMED_CLASS:
+            return plain.named_class(rest[0], rest[1])
+        if tag == MISSING:
+            return getattr(importlib.import_module("pandas"), {"NA": "NA", "NaT": "NaT"}[rest[0]])
+        if tag == TABLE:
+            value = self._decode_table(rest, depth)
+            if tables.can_change(value):
+                self.table.append(value)
+            return value
+        if tag == FORMULA:
+            return formulas.make(self._decode(rest[0], depth))
+        shape = [natural(size) for size in rest[0]]
+        array = arrays.numpy().empty(len(rest) - 1, dtype=object)
+        for at, item in enumerate(rest[1:]):
+            array[at] = self._decode(item, depth)
+        return array.reshape(shape)
+
+    def _decode_table(self, rest: list, depth: int) -> Any:
+        return tables.make([self._decode_part(part, depth) for part in rest])
+
+    def _decode_part(self, tree: Any, depth: int) -> Any:
+        """Read a part of a table; what is a list or an array there is in no one's hands."""
+        if depth > self.limits.depth:
+            raise Malformed(f"nested deeper than {self.limits.depth} levels")
+        if isinstance(tree, list) and tree and tree[0] == LIST:
+            return [self._decode_part(item, depth + 1) for item in tree[1:]]
+        if isinstance(tree, list) and tree and tree[0] == ARRAY:
+            return self._decode_array(tree)
+        return self._decode(tree, depth)
+
+    @staticmethod
+    def _empty(tag: int, rest: list) -> Any:
+        if tag == BYTES:
+            return bytearray()
+        if tag == DEQUE:
+            return collections.deque(maxlen=None if rest[0] is None else natural(rest[0]))
+        value = MAPPINGS[rest[0]]()
+        if isinstance(value, collections.defaultdict) and rest[1] is not None:
+            value.default_factory = FACTORIES[rest[1]]
+        return value
+
     def _fill(self, value: Any, trees: list, depth: int) -> None:
+        if isinstance(value, bytearray):
+            value[:] = bytes(trees[0])
+            return
         items = [self._decode(item, depth) for item in trees]
         if isinstance(value, list):
             value[:] = items
-        elif isinstance(value, set):
-            value.clear()
-            value.update(items)
+            return
+        value.clear()
+        if isinstance(value, dict):
+            # Not `value.update`, which counts in a `Counter`.
+            dict.update(value, zip(items[::2], items[1::2], strict=True))
+            if isinstance(value, collections.OrderedDict):
+                value.clear()
+                for key, item in zip(items[::2], items[1::2], strict=True):
+                    value[key] = item
         else:
-            value.clear()
-            value.update(zip(items[::2], items[1::2], strict=True))
+            (value.update if isinstance(value, set) else value.extend)(items)
 
     def _decode_array(self, tree: list) -> Any:
         tag, dtype, shape, number, layout, *grad = tree
         if layout is not None and not self.trusted:
             raise Malformed("an array with a layout")
-        data, size = self.buffers[_natural(number)], [_natural(n) for n in shape]
-        stored = size if layout is None else _stored_shape(size, layout)
+        data, size = self.buffers[natural(number)], [natural(n) for n in shape]
+        stored = size if layout is None else arrays.stored_shape(size, layout)
         if tag == ARRAY:
-            array = _numpy_array(dtype, stored, data)
-            return array if layout is None else _lay_out_numpy(array, size, layout)
-        tensor = _torch_tensor(dtype, stored, data)
+            array = arrays.numpy_array(dtype, stored, data)
+            return array if layout is None else arrays.lay_out_numpy(array, size, layout)
+        tensor = arrays.torch_tensor(dtype, stored, data)
         if layout is not None:
-            tensor = _lay_out_torch(tensor, size, layout)
+            tensor = arrays.lay_out_torch(tensor, size, layout)
         if grad and grad[0] is True and (tensor.is_floating_point() or tensor.is_complex()):
             tensor.requires_grad_(True)
         return tensor
+
+
+#: How many parts stand before the items of a container, and what `_decode_other` reads.
+_LEADING = {MAPPING: 2, DEQUE: 1}
+_OTHERS = {VALUE, NAMED, NAMED_CLASS, TABLE, MISSING, FORMULA, OBJECTS}
+
+
+def _content_tag(value: Any) -> int:
+    if isinstance(value, dict):
+        return MAPPING if isinstance(value, tuple(MAPPINGS.values())) else DICT
+    kinds = {list: LIST, set: SET, bytearray: BYTES, collections.deque: DEQUE}
+    return next(tag for kind, tag in kinds.items() if isinstance(value, kind))
 
 
 def apply_content(decoder: Decoder, number: Any, tree: Any) -> None:
@@ -366,14 +473,19 @@ def apply_content(decoder: Decoder, number: Any, tree: Any) -> None:
     shape or dtype was changed: a call may fill an argument, not make another thing of it.
     """
     try:
-        value = decoder.table[_natural(number)]
+        value = decoder.table[natural(number)]
         tag = tree[0]
-        if isinstance(value, list | set | dict):
-            if tag != {list: LIST, set: SET, dict: DICT}[type(value)]:
+        if isinstance(value, CHANGEABLE):
+            if tag != _content_tag(value):
                 raise Malformed("contents of another kind of value")
-            decoder._fill(value, tree[1:], 1)
+            decoder._fill(value, tree[1 + _LEADING.get(tag, 0) :], 1)
             return
-        if tag != (ARRAY if isinstance(value, np.ndarray) else TENSOR):
+        if tables.can_change(value):
+            if tag != TABLE:
+                raise Malformed("contents of another kind of value")
+            tables.replace(value, decoder._decode_table(tree[1:], 1))
+            return
+        if tag != (ARRAY if arrays.is_array(value) else TENSOR):
             raise Malformed("contents of another kind of value")
         new = decoder._decode_array(tree)
     except Malformed:
@@ -382,113 +494,16 @@ def apply_content(decoder: Decoder, number: Any, tree: Any) -> None:
         raise Malformed(f"not a value: {type(error).__name__}") from None
     if new.shape != value.shape or new.dtype != value.dtype:
         raise AssertionError("the call changed the shape or the dtype of its argument in place")
-    if isinstance(value, np.ndarray):
+    if arrays.is_array(value):
         if not value.flags.writeable:
             raise AssertionError("the call changed an argument that is read-only")
-        np.copyto(value, new)
+        arrays.numpy().copyto(value, new)
     else:
         torch = importlib.import_module("torch")
         if isinstance(value, torch.nn.Parameter):
             raise AssertionError("the call changed a weight of the model")
         with torch.no_grad():
             value.copy_(new)
-
-
-# Arrays --------------------------------------------------------------------------------------
-
-
-def _natural(number: Any) -> int:
-    if type(number) is not int or number < 0:
-        raise Malformed("not a size")
-    return number
-
-
-def _numpy_dtype(name: Any) -> np.dtype:
-    if not isinstance(name, str) or not NUMPY_DTYPE.fullmatch(name):
-        raise Malformed("not a dtype")
-    return np.dtype(name)
-
-
-def _numpy_array(dtype: Any, shape: list[int], data: Any) -> np.ndarray:
-    kind = _numpy_dtype(dtype)
-    array = np.frombuffer(bytearray(data), kind).reshape(shape)
-    # A boolean's byte is 0 or 1: another would make array code misbehave.
-    return array.view(np.uint8) != 0 if kind.kind == "b" else array
-
-
-def _torch_dtype(name: Any) -> Any:
-    if name not in TORCH_DTYPES:
-        raise Malformed("not a dtype")
-    return getattr(importlib.import_module("torch"), name)
-
-
-def _torch_tensor(dtype: Any, shape: list[int], data: Any) -> Any:
-    torch = importlib.import_module("torch")
-    kind = _torch_dtype(dtype)
-    read = torch.uint8 if kind == torch.bool else kind
-    if not len(data):
-        return torch.empty(shape, dtype=kind) if 0 in shape else torch.empty(0).reshape(shape)
-    tensor = torch.frombuffer(bytearray(data), dtype=read).reshape(shape)
-    return tensor != 0 if kind == torch.bool else tensor
-
-
-def _is_dense(tensor: Any) -> bool:
-    torch = sys.modules["torch"]
-    name = str(tensor.dtype).removeprefix("torch.")
-    return tensor.layout == torch.strided and name in TORCH_DTYPES and tensor.device.type != "meta"
-
-
-def _layout(shape: Any, strides: Any) -> list[int] | None:
-    """Return the strides of an array that is not contiguous, or None where there is no need.
-
-    A learner's `.view` must fail on a transposed argument here as it does in one process.
-    """
-    axes = [(step, size) for step, size in zip(strides, shape, strict=True) if size > 1]
-    if any(size == 0 for size in shape) or any(step < 0 or step % 1 for step, _ in axes):
-        return None
-    expected = 1
-    for step, size in reversed(axes):
-        if step != expected:
-            break
-        expected *= size
-    else:
-        return None
-    extent = 1
-    for step, size in sorted(axes):
-        if step and step < extent:
-            return None  # elements that overlap
-        extent += int(step) * (size - 1)
-    if extent > 16 * int(np.prod(shape)) + 1024:
-        return None
-    return [int(step) if size > 1 else 1 for step, size in zip(strides, shape, strict=True)]
-
-
-def _stored_shape(shape: list[int], layout: list[int]) -> list[int]:
-    return [size if step else 1 for size, step in zip(shape, layout, strict=True)]
-
-
-def _without_repeats(array: Any, layout: list[int] | None) -> Any:
-    if layout is None:
-        return array
-    return array[tuple(slice(None) if step else slice(0, 1) for step in layout)]
-
-
-def _extent(shape: list[int], layout: list[int]) -> int:
-    return 1 + sum(step * (size - 1) for size, step in zip(shape, layout, strict=True))
-
-
-def _lay_out_numpy(array: np.ndarray, shape: list[int], layout: list[int]) -> np.ndarray:
-    memory = np.zeros(_extent(shape, layout), array.dtype)
-    strides = [step * array.itemsize for step in layout]
-    as_strided = np.lib.stride_tricks.as_strided
-    as_strided(memory, array.shape, strides)[...] = array
-    return as_strided(memory, shape, strides, writeable=0 not in layout)
-
-
-def _lay_out_torch(tensor: Any, shape: list[int], layout: list[int]) -> Any:
-    memory = tensor.new_zeros(_extent(shape, layout))
-    memory.as_strided(tensor.shape, layout).copy_(tensor)
-    return memory.as_strided(shape, layout)
 
 
 # What only the judge sends: importable things and the package's own records ---------------------
@@ -525,10 +540,12 @@ def _global_name(value: Any) -> tuple[str, str] | None:
     module = getattr(value, "__module__", None)
     candidates = [module] if isinstance(module, str) else ["torch", "numpy", "math", "builtins"]
     for module in [*candidates, "torch", "torch.nn.functional", "numpy"]:
-        if not isinstance(name, str) or module.partition(".")[0] not in IMPORTABLE | {PACKAGE}:
+        known = module.partition(".")[0] in IMPORTABLE or course.is_shared(module)
+        if not isinstance(name, str) or not known:
             continue
         try:
-            if _import(module, name) is value:
+            # A library that is not loaded here has nothing that could be meant.
+            if module in sys.modules and _import(module, name) is value:
                 return module, name
         except (ImportError, AttributeError):
             continue

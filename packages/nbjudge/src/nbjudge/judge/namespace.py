@@ -1,0 +1,518 @@
+"""The one namespace in which all test cells of a submission run, in their order.
+
+What a test cell binds (imports, helpers, data) is there for the later ones. Any other name is the
+learner's, and is asked for when it is used: anew in each cell, and what is data anew after each
+call, which may have changed it. The course's own imports come before the learner's word.
+
+A test shares some names with the learner's code (`x = 5; assert f() == 5`). A value is sent there
+when the course's own cells use its name, and never by the learner's: what a test compares with
+stays here.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import contextlib
+import inspect
+import io
+import random
+import symtable
+import sys
+import types
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from nbjudge.judge.peer import TEST_MODULE, JudgePeer, StandIn, is_instance, is_subclass, type_of
+from nbjudge.wire import own
+from nbjudge.wire.calls import Method
+from nbjudge.wire.limits import Unchecked
+
+#: Names that stand for what a test cell's `type`, `isinstance` and `issubclass` do here.
+_TYPE, _IS, _BELOW = "__nbjudge_type__", "__nbjudge_isinstance__", "__nbjudge_issubclass__"
+#: Functions of Python's that a test may replace for the learner's code, too.
+_REPLACEABLE = ("input", "print")
+#: What a test may patch, because the learner's code then sees it.
+_PATCHABLE = {
+    *("builtins.input", "builtins.print", "sys.stdout", "sys.stderr", "sys.stdin"),
+    *("__builtin__.input", "__main__.input", "__main__.print"),
+}
+_STATEFUL = "matplotlib.pyplot"
+
+
+class Namespace(dict):
+    """The globals of a submission's test cells."""
+
+    def __init__(self, peer: JudgePeer, imports: dict[str, str], shared: frozenset[str]):
+        """`imports`: the course's own, by name; `shared`: names that its own cells use."""
+        super().__init__(
+            {
+                "__name__": TEST_MODULE,
+                "__builtins__": builtins,
+                _TYPE: type_of,
+                _IS: is_instance,
+                _BELOW: is_subclass,
+            }
+        )
+        self.peer, self.imports, self.shared = peer, imports, shared
+        self.special: dict[str, Callable[[], Any]] = {}  # the grader's own names
+        self.lost: frozenset[str] = frozenset()  # what tests bound that were stopped
+        self._hidden = frozenset(dict.keys(self))
+        self._bound: set[str] = set()  # by a test's assignment
+        self._gone: set[str] = set()  # deleted by a test
+        self._changed: set[str] = set()  # since they were last sent
+        self._lent: set[str] = set()  # the learner's, for class bodies of this cell
+        self._asked: dict[str, tuple[int, Any]] = {}
+        self._replaced: dict[str, Any] = {}
+        self._states: dict[str, Any] = {}
+        peer.before_call = self.send_changes
+
+    # From cell to cell ------------------------------------------------------------------------
+
+    def begin(self, source: str) -> None:
+        """Begin with a test cell: the learner's names are as they stand now."""
+        self._asked.clear()
+        self._replaced.clear()
+        known = sorted((self._bound | self._gone) & self.shared)
+        if known:
+            for name in self.peer.call("rebound", None, None, (known,)):
+                if name in self._bound and not _is_lasting(dict.get(self, name)):
+                    self._bound.discard(name)
+                    dict.pop(self, name, None)
+                self._gone.discard(name)
+        _, in_classes = names_read(source)
+        for name in sorted(in_classes - set(dict.keys(self)) - set(vars(builtins))):
+            with contextlib.suppress(KeyError):
+                super().__setitem__(name, self[name])
+                self._lent.add(name)
+        self._states = _random_states()
+
+    def end(self) -> None:
+        """End a test cell: later cells of the learner's may use what it bound."""
+        for name in self._lent:
+            dict.pop(self, name, None)
+        self._lent.clear()
+        self.send_changes(ending=True)
+
+    def send_changes(self, *, ending: bool = False) -> None:
+        """Tell the learner's process what the test has bound, replaced and seeded for it."""
+        for name in sorted(self._changed):
+            if name in self._gone:
+                self.peer.call("take", None, None, (name,))
+            elif (
+                dict.__contains__(self, name)
+                and name not in _REPLACEABLE
+                and self._goes_there(name)
+            ):
+                self.peer.call("give", None, None, (name, dict.get(self, name), True))
+        self._changed.clear()
+        if ending:
+            return
+        for name in _REPLACEABLE:
+            value = self._replacement(name)
+            if value is not self._replaced.get(name):
+                self._replaced[name] = value
+                self.peer.call("replace", None, None, (name, value and _answering(name, value)))
+        for which, state in _random_states().items():
+            if state != self._states.get(which) and which in _seeded.names:
+                self.peer.call("seed", None, None, (which, _state_of(which)))
+                self._states[which] = state
+
+    def _goes_there(self, name: str) -> bool:
+        return name in self.shared and not isinstance(dict.get(self, name), types.ModuleType)
+
+    def _replacement(self, name: str) -> Any:
+        value = dict.get(self, name, getattr(builtins, name))
+        if value is not _PYTHONS[name]:
+            return value
+        if name == "input" and sys.stdin is not _PYTHONS["stdin"]:
+            return _read_line
+        return None
+
+    # As a dictionary ---------------------------------------------------------------------------
+
+    def __missing__(self, name: str) -> Any:
+        return self._find(name)
+
+    def _find(self, name: str) -> Any:
+        if name in self._gone or (name in _PYTHON_NAMES and name not in self.special):
+            raise KeyError(name)
+        if name in self.special:
+            return self.special[name]()
+        if name in self._asked:
+            calls, value = self._asked[name]
+            fixed = isinstance(value, StandIn | Method | type | types.ModuleType)
+            if (
+                fixed
+                or callable(value)
+                or calls == self.peer.calls
+                or id(value) in self.peer.passed
+            ):
+                return value
+        if name in self.imports:
+            value = self._import(name)
+        else:
+            try:
+                value = self.peer.name(name)
+            except NameError:
+                if name in self.lost:
+                    raise Unchecked(f"{name} was bound by a test that was stopped") from None
+                raise KeyError(name) from None
+            if name in own.FIXED and isinstance(value, StandIn):
+                raise Unchecked(f"{name} is not the module {own.FIXED[name]} in this notebook")
+        self._asked[name] = self.peer.calls, value
+        return value
+
+    def _import(self, name: str) -> Any:
+        space: dict[str, Any] = {"__name__": TEST_MODULE, "__builtins__": builtins}
+        try:
+            exec(compile(self.imports[name], "<imports>", "exec"), space)
+        except ImportError as error:
+            raise Unchecked(f"the grader cannot import what the course does: {error}") from None
+        return self._own(space[name])
+
+    def _own(self, value: Any) -> Any:
+        """Return what a test means by a module: figures are in the learner's process."""
+        if isinstance(value, types.ModuleType) and value.__name__ == _STATEFUL:
+            return self.peer.call("module", None, None, (_STATEFUL,))
+        return value
+
+    def __contains__(self, name: object) -> bool:
+        if dict.__contains__(self, name):
+            return True
+        try:
+            self[name]
+        except KeyError:
+            return False
+        return True
+
+    def get(self, name: Any, default: Any = None) -> Any:
+        """Return what a name stands for, the learner's too."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, self._own(value))
+        self._lent.discard(name)
+        self._gone.discard(name)
+        self._bound.add(name)
+        self._changed.add(name)
+
+    def __delitem__(self, name: str) -> None:
+        if dict.__contains__(self, name):
+            super().__delitem__(name)
+            self._bound.discard(name)
+            with contextlib.suppress(KeyError):
+                self._find(name)  # what it hid is gone with it
+        else:
+            self._find(name)  # KeyError where there is none
+        self._asked.pop(name, None)
+        self._gone.add(name)
+        if name in self.shared:
+            self._changed.add(name)
+
+    def keys(self) -> Any:
+        """Return all names, the learner's too: `dir()` shows them."""
+        there = self.peer.call("names", None)
+        mine = [name for name in dict.keys(self) if name not in self._hidden]
+        return dict.fromkeys([*mine, *(n for n in there if n not in self._gone)]).keys()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def items(self) -> Any:
+        """Return all names with what they stand for."""
+        return {name: self[name] for name in self.keys()}.items()
+
+    def values(self) -> Any:
+        """Return what all names stand for."""
+        return {name: self[name] for name in self.keys()}.values()
+
+
+_PYTHON_NAMES = frozenset(vars(builtins)) | {"__file__", "__annotations__", "__warningregistry__"}
+_PYTHONS = {"input": builtins.input, "print": builtins.print, "stdin": sys.stdin}
+
+
+def _is_lasting(value: Any) -> bool:
+    """Whether a test's name is a helper or a module, which no cell of the learner's replaces."""
+    return isinstance(value, types.ModuleType | types.FunctionType | type)
+
+
+def _answering(name: str, value: Any) -> Callable[..., Any]:
+    """Return a function for the learner's code: what a mock gives for a print is nothing to it."""
+
+    def answer(*args: Any, **kwargs: Any) -> Any:
+        result = value(*args, **kwargs)
+        return result if name == "input" else None
+
+    return answer
+
+
+def _read_line(prompt: str = "") -> str:
+    sys.stdout.write(str(prompt))
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError("EOF when reading a line")
+    return line.removesuffix("\n")
+
+
+# Random numbers -------------------------------------------------------------------------------
+
+
+class _Seeded:
+    """Which generators the running test has seeded: the learner's code draws from them, too."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+
+_seeded = _Seeded()
+
+
+def _random_states() -> dict[str, Any]:
+    states: dict[str, Any] = {"random": hash(random.getstate())}
+    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
+    if numpy is not None and "numpy" in _seeded.names:
+        state = numpy.random.get_state()
+        states["numpy"] = (state[1].tobytes(), *state[2:])
+    if torch is not None and "torch" in _seeded.names:
+        states["torch"] = bytes(torch.get_rng_state().numpy())
+    return states
+
+
+def _state_of(which: str) -> Any:
+    if which == "random":
+        return list(random.getstate())
+    if which == "numpy":
+        return list(sys.modules["numpy"].random.get_state())
+    return sys.modules["torch"].get_rng_state()
+
+
+@contextlib.contextmanager
+def watched_libraries() -> Iterator[None]:
+    """While a test runs: notice seeds, and let inspect see the learner's objects."""
+    with contextlib.ExitStack() as stack:
+        _seeded.names.clear()
+        for module, part, name in (
+            ("random", "", "seed"),
+            ("numpy", "random", "seed"),
+            ("torch", "", "manual_seed"),
+        ):
+            library = sys.modules.get(module)
+            if library is not None:
+                owner = getattr(library, part) if part else library
+                stack.enter_context(_instead(owner, name, _noting(getattr(owner, name), module)))
+        for name in _QUESTIONS:
+            stack.enter_context(_instead(inspect, name, _asking(name)))
+        stack.enter_context(_instead(inspect, "getsource", _source))
+        stack.enter_context(_instead(inspect, "getsourcelines", _source_lines))
+        yield
+
+
+_QUESTIONS = (
+    *("isfunction", "isclass", "ismethod", "isgenerator", "isgeneratorfunction", "ismodule"),
+    *("isroutine", "isabstract", "iscoroutinefunction", "isbuiltin"),
+)
+_INSPECT = {name: getattr(inspect, name) for name in (*_QUESTIONS, "getsource", "getsourcelines")}
+
+
+@contextlib.contextmanager
+def _instead(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+def _noting(function: Callable, which: str) -> Callable:
+    def seed(*args: Any, **kwargs: Any) -> Any:
+        _seeded.names.add(which)
+        return function(*args, **kwargs)
+
+    return seed
+
+
+def _asking(question: str) -> Callable[[Any], bool]:
+    def ask(thing: Any) -> bool:
+        if isinstance(thing, StandIn):
+            return question in thing._proxy_peer.call("kind", thing._proxy_number)
+        if isinstance(thing, Method):
+            return question in ("ismethod", "isroutine")
+        return _INSPECT[question](thing)
+
+    return ask
+
+
+def _source(thing: Any) -> str:
+    if isinstance(thing, StandIn):
+        return thing._proxy_peer.call("source", thing._proxy_number)
+    if isinstance(thing, Method):
+        owner = thing.owner
+        return owner._proxy_peer.call("source", owner._proxy_number, thing.name)
+    return _INSPECT["getsource"](thing)
+
+
+def _source_lines(thing: Any) -> tuple[list[str], int]:
+    if isinstance(thing, StandIn | Method):
+        return _source(thing).splitlines(keepends=True), 1
+    return _INSPECT["getsourcelines"](thing)
+
+
+# A test cell's source ---------------------------------------------------------------------------
+
+
+def names_read(source: str) -> tuple[set[str], set[str]]:
+    """Return the global names that a cell reads, and those that its class bodies read."""
+    read: set[str] = set()
+    in_classes: set[str] = set()
+
+    def walk(table: symtable.SymbolTable) -> None:
+        for symbol in table.get_symbols():
+            if symbol.is_referenced() and (table.get_type() == "module" or symbol.is_global()):
+                read.add(symbol.get_name())
+                if table.get_type() == "class":
+                    in_classes.add(symbol.get_name())
+        for child in table.get_children():
+            walk(child)
+
+    with contextlib.suppress(SyntaxError):
+        walk(symtable.symtable(source, "<test>", "exec"))
+    return read, in_classes
+
+
+def free_names(source: str) -> set[str]:
+    """Return the names that a cell uses and neither defines, imports nor finds in builtins."""
+    module = symtable.symtable(source, "<test>", "exec")
+    bound = {s.get_name() for s in module.get_symbols() if s.is_assigned() or s.is_imported()}
+    used: set[str] = set()
+
+    def walk(table: symtable.SymbolTable) -> None:
+        for symbol in table.get_symbols():
+            if table is module and symbol.is_referenced():
+                used.add(symbol.get_name())
+            elif table is not module and symbol.is_global():
+                (bound if symbol.is_assigned() else used).add(symbol.get_name())
+        for child in table.get_children():
+            walk(child)
+
+    walk(module)
+    return used - bound - set(vars(builtins)) - {"__name__", "__builtins__"}
+
+
+def shared_names(sources: Iterable[str]) -> frozenset[str]:
+    """Return the global names that the course's own cells, which are no tests, bind or read."""
+    names: set[str] = set()
+    for source in sources:
+        try:
+            table = symtable.symtable(source, "<cell>", "exec")
+        except SyntaxError:  # a cell with IPython's magics
+            continue
+        names |= {s.get_name() for s in table.get_symbols()} | names_read(source)[0]
+    return frozenset(names - set(vars(builtins)))
+
+
+def import_statements(sources: Iterable[str]) -> Iterable[tuple[str, str]]:
+    """Return each name that the sources import, with the statement that does."""
+    for source in sources:
+        try:
+            statements = ast.parse(source).body
+        except SyntaxError:
+            try:
+                statements = ast.parse(without_magics(source)).body
+            except (SyntaxError, ImportError):
+                continue
+        for statement in statements:
+            if isinstance(statement, ast.Import | ast.ImportFrom):
+                for alias in statement.names:
+                    yield (alias.asname or alias.name.partition(".")[0]), ast.unparse(statement)
+
+
+def without_magics(source: str) -> str:
+    """Return a cell as Python: IPython's magics become calls of `get_ipython()`."""
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    return TransformerManager().transform_cell(source)
+
+
+class _Rewriter(ast.NodeTransformer):
+    """Makes questions for an object's class go by the learner's classes."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Name) and node.func.id == "type" and len(node.args) == 1:
+            node.func = ast.copy_location(ast.Name(_TYPE, ast.Load()), node.func)
+        target = node.args[0] if node.args else None
+        name = ast.unparse(node.func).rpartition(".")[2]
+        patched = target.value if isinstance(target, ast.Constant) else None
+        if name == "patch" and isinstance(patched, str) and patched not in _PATCHABLE:
+            raise Unchecked(f"the test patches {patched}, here and not in their process")
+        return node
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        instead = {"isinstance": _IS, "issubclass": _BELOW}.get(node.id)
+        if instead is None or not isinstance(node.ctx, ast.Load):
+            return node
+        return ast.copy_location(ast.Name(instead, ast.Load()), node)
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        self.generic_visit(node)
+        if node.attr != "__class__" or not isinstance(node.ctx, ast.Load):
+            return node
+        asked = ast.Call(ast.Name(_TYPE, ast.Load()), [node.value], [])
+        return ast.fix_missing_locations(ast.copy_location(asked, node))
+
+
+def execute(source: str, namespace: Namespace) -> Any:
+    """Run a cell; return the value of the expression that it ends with, or None."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        tree = ast.parse(without_magics(source))
+        namespace.special["get_ipython"] = lambda: lambda: Shell(namespace)
+    tree = ast.fix_missing_locations(_Rewriter().visit(tree))
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "<test>", "exec"), namespace)
+    if last is None:
+        return None
+    return eval(compile(ast.Expression(last.value), "<test>", "eval"), namespace)
+
+
+class Shell:
+    """What a test cell's magics ask of IPython."""
+
+    #: Magics that say how a notebook looks, and change nothing that a test sees.
+    _IDLE = ("matplotlib", "config", "autoreload", "load_ext", "reload_ext", "precision", "pylab")
+
+    def __init__(self, namespace: Namespace):
+        self._namespace = namespace
+
+    def run_line_magic(self, name: str, line: str, *args: Any) -> Any:
+        """Run a line's magic; `Unchecked` for one that is not known here."""
+        if name in self._IDLE:
+            return None
+        if name == "time":
+            return execute(line, self._namespace)
+        raise Unchecked(f"the test uses the magic %{name}")
+
+    def run_cell_magic(self, name: str, line: str, cell: str) -> Any:
+        """Run a cell's magic; `Unchecked` for one that is not known here."""
+        if name == "time":
+            return execute(cell, self._namespace)
+        if name == "capture":
+            from IPython.utils.capture import CapturedIO
+
+            out, err = io.StringIO(), io.StringIO()
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                execute(cell, self._namespace)
+            names = [word for word in line.split() if not word.startswith("-")]
+            if names:
+                self._namespace[names[0]] = CapturedIO(out, err)
+            return None
+        raise Unchecked(f"the test uses the magic %%{name}")
+
+    def __getattr__(self, name: str) -> Any:
+        raise Unchecked(f"the test asks IPython for {name}")

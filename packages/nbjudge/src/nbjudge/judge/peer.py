@@ -1,0 +1,452 @@
+"""The judge's end of the line, and what a test cell sees of a learner's objects.
+
+What decides a verdict must be data. A function's answer is data, and so is what an operator, a
+`str` or a length of a learner's class gives: the test compares it with what it expects. But where
+the learner's word *is* the verdict (`__eq__`, `__bool__`, `__contains__`, an order against the
+test's own value), a class that always says yes would pass anything. So
+
+- `==` compares identity where the class leaves it to Python, the fields of a dataclass and the
+  items of a container, as data, here; a class that compares in its own way is `Unchecked`;
+- `bool` is the length, or true of what has no say in it; a `__bool__` of the learner's is
+  `Unchecked`; `in` compares the items here;
+- `<` between two of the learner's objects is asked there, as a function of two arguments is; an
+  object against a value of the test's is `Unchecked`;
+- `isinstance` and `type` go by the classes' ancestry, not by a word of the class;
+- one object is one stand-in, so `is` holds.
+"""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import sys
+import time
+import types
+from collections.abc import Callable
+from typing import Any
+
+from nbjudge.wire import course, own
+from nbjudge.wire.calls import SPECIALS, Channel, Method, Peer, Proxy, describe_error
+from nbjudge.wire.limits import Limits, Malformed, TooLarge, Unchecked
+
+#: The module name of what a test cell defines.
+TEST_MODULE = "hidden_tests"
+#: What the learner's code may call on a `torch.nn.Module` of the judge's: nothing that changes it.
+MODULE_METHODS = {
+    *("buffers", "children", "eval", "forward", "modules", "named_buffers", "named_children"),
+    *("named_modules", "named_parameters", "parameters", "state_dict"),
+}
+_SECRETIVE = (
+    types.ModuleType, types.FrameType, types.CodeType, types.TracebackType,
+    types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType,
+)  # fmt: skip
+#: Characters of the learner's prints that one test cell sees.
+MOST_PRINTED = 2_000_000
+#: Special attributes that are asked there as data.
+_ATTRIBUTES = {
+    *("__qualname__", "__doc__", "__module__", "__version__", "__defaults__", "__kwdefaults__"),
+    *("__annotations__", "__dict__", "__slots__", "__mro__", "__bases__", "__members__"),
+    *("__abstractmethods__", "__dataclass_fields__", "__wrapped__", "__closure__", "__file__"),
+    *("__self__", "__func__", "__all__", "__init__", "__author__", "__match_args__"),
+}  # fmt: skip
+#: Those that Python would find on the stand-in itself.
+_HIDDEN = frozenset(("__doc__", "__module__", "__init__", "__slots__", "__dict__"))
+
+
+class Unanswered(BaseException):
+    """No usable answer. Not an `Exception`, so that a test's own `except` does not catch it."""
+
+    def __init__(self, reason: str, **fields: Any):
+        super().__init__(reason)
+        self.reason, self.fields = reason, fields
+
+
+def presentable_later(text: str) -> str:
+    """Return a short text of the other side's for a reason's sentence."""
+    return "".join(c if c.isprintable() else " " for c in text)[:200]
+
+
+def _asked_there(name: str) -> Callable[..., Any]:
+    def ask(self: Any, *args: Any) -> Any:
+        return self._proxy_peer.call("special", self._proxy_number, name, args)
+
+    return ask
+
+
+def _ordered(name: str) -> Callable[..., Any]:
+    def compare(self: Any, other: Any) -> Any:
+        if not isinstance(other, StandIn):
+            kind, *data = self._proxy_peer.call("comparison", self._proxy_number)
+            if kind == "data":
+                return getattr(data[0], name)(other)
+            raise Unchecked(f"the order of a {type(self).__name__} is for its own class to say")
+        return self._proxy_peer.call("special", self._proxy_number, name, (other,))
+
+    return compare
+
+
+def _exit(self: Any, kind: Any, error: Any, trace: Any) -> bool:
+    if error is not None and not isinstance(error, Exception):
+        return False
+    described = None if error is None else describe_error(error, self._proxy_peer.limits)
+    return self._proxy_peer.call("exit", self._proxy_number, None, (described,)) is True
+
+
+def _contains(self: Any, item: Any) -> bool:
+    kind, *data = self._proxy_peer.call("contents", self._proxy_number)
+    if kind == "own":
+        raise Unchecked(f"what is in a {type(self).__name__} is for its own class to say")
+    items = data[0] if kind == "data" else self
+    return any(one is item or one == item for one in items)
+
+
+_BINARY = (
+    *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift"),
+    *("and", "or", "xor", "divmod"),
+)
+
+
+class StandIn(Proxy):
+    """A learner's object, as a test cell sees it."""
+
+    __slots__ = ()
+    __array_ufunc__ = None  # NumPy leaves an operator to this side
+
+    specials: dict[str, Any] = {  # noqa: RUF012 (read only)
+        **SPECIALS,
+        **{f"__{prefix}{name}__": _asked_there(f"__{prefix}{name}__")
+           for prefix in ("", "r", "i") for name in _BINARY},
+        **{name: _asked_there(name) for name in (
+            *("__enter__", "__float__", "__int__", "__complex__", "__index__", "__round__"),
+            *("__abs__", "__neg__", "__pos__", "__invert__", "__reversed__", "__bytes__"),
+        )},
+        **{name: _ordered(name) for name in ("__lt__", "__le__", "__gt__", "__ge__")},
+        "__exit__": _exit,
+        "__contains__": _contains,
+    }  # fmt: skip
+
+    @staticmethod
+    def dressing() -> dict[str, Any]:
+        """Return what else is in the class of a stand-in."""
+        return {}
+
+    def __getattribute__(self, name):
+        if name in _HIDDEN:
+            peer = object.__getattribute__(self, "_proxy_peer")
+            return peer.special_attribute(self, name)
+        return object.__getattribute__(self, name)
+
+    def __bool__(self):
+        kind, *data = self._proxy_peer.call("truth", self._proxy_number)
+        if kind == "own":
+            raise Unchecked(f"whether a {type(self).__name__} is true is for its own class to say")
+        return bool(data[0]) if kind == "length" else kind == "always"
+
+    def __eq__(self, other):
+        if other is self:
+            return True
+        kind, *data = self._proxy_peer.call("comparison", self._proxy_number)
+        if isinstance(other, StandIn):
+            kind_there, *data_there = other._proxy_peer.call("comparison", other._proxy_number)
+        else:
+            kind_there, data_there = "plain", [other]
+        if "own" in (kind, kind_there):
+            raise Unchecked(f"what a {type(self).__name__} equals is for its own class to say")
+        if kind == "data" and kind_there in ("data", "plain"):
+            return data[0] == data_there[0]
+        if kind == kind_there == "fields":
+            return data[0] is data_there[0] and data[1] == data_there[1]
+        return NotImplemented if kind_there == "plain" else False
+
+    def __ne__(self, other):
+        equal = self.__eq__(other)
+        return equal if equal is NotImplemented else not equal
+
+    __hash__ = object.__hash__
+
+    def __str__(self):
+        return self._text("__str__")
+
+    def __repr__(self):
+        return self._text("__repr__")
+
+    def __format__(self, spec):
+        return self._text("__format__", spec)
+
+    def _text(self, name, *args):
+        text = self._proxy_peer.call("special", self._proxy_number, name, args)
+        if not isinstance(text, str):
+            raise TypeError(f"{name} returned no text")
+        return text
+
+    def __dir__(self):
+        return self._proxy_peer.call("special", self._proxy_number, "__dir__")
+
+    def __delattr__(self, name):
+        self._proxy_methods.pop(name, None)
+        self._proxy_peer.call("special", self._proxy_number, "__delattr__", (name,))
+
+    def __copy__(self):
+        return self._proxy_peer.call("special", self._proxy_number, "__copy__")
+
+    def __deepcopy__(self, memo):
+        return self._proxy_peer.call("special", self._proxy_number, "__deepcopy__")
+
+    def __array__(self, *args, **kwargs):
+        raise Unchecked(f"a {type(self).__name__} as an array is for its own class to say")
+
+    def __instancecheck__(self, value):
+        return is_instance(value, self)
+
+    def __subclasscheck__(self, kind):
+        return is_subclass(kind, self)
+
+
+def type_of(value: Any) -> Any:
+    """Return the class of a value: a learner's object has a learner's class."""
+    if isinstance(value, StandIn):
+        return value._proxy_peer.class_of(value)
+    return types.MethodType if isinstance(value, Method) else type(value)
+
+
+def is_instance(value: Any, kind: Any) -> bool:
+    """Answer `isinstance` with a learner's object or class, by the ancestry of classes."""
+    if isinstance(kind, tuple):
+        return any(is_instance(value, one) for one in kind)
+    if isinstance(kind, types.UnionType):
+        return any(is_instance(value, one) for one in kind.__args__)
+    if isinstance(value, StandIn):
+        if not isinstance(kind, StandIn) and builtins.isinstance(value, kind):
+            return True
+        return _descends(value._proxy_peer.ancestry(value, False), kind)
+    if not isinstance(kind, StandIn):
+        if isinstance(value, Method) and kind in (types.MethodType, types.FunctionType):
+            return kind is types.MethodType
+        return builtins.isinstance(value, kind)
+    above = kind._proxy_peer.ancestry(kind, True)
+    if all(one is object or isinstance(one, StandIn) for one in above):
+        return False
+    raise Unchecked(f"data may have been made by {kind._proxy_name}, or not")
+
+
+def is_subclass(kind: Any, above: Any) -> bool:
+    """Answer `issubclass` with a learner's class, by the ancestry of classes."""
+    if isinstance(above, tuple):
+        return any(is_subclass(kind, one) for one in above)
+    if isinstance(kind, StandIn):
+        return _descends(kind._proxy_peer.ancestry(kind, True), above)
+    return False if isinstance(above, StandIn) else builtins.issubclass(kind, above)
+
+
+def _descends(ancestry: list, kind: Any) -> bool:
+    for one in ancestry:
+        if one is kind:
+            return True
+        if isinstance(kind, StandIn):
+            continue
+        if isinstance(one, type):
+            if builtins.issubclass(one, kind):
+                return True
+        elif isinstance(one, StandIn) and isinstance(kind, type) and kind.__module__ != "builtins":
+            named = (one.__module__, one.__qualname__)
+            if named == (kind.__module__, kind.__qualname__):
+                return True
+    return False
+
+
+class JudgePeer(Peer):
+    """The judge's end: believes nothing, and shows only what a test passes."""
+
+    trusted = True
+    proxy_class = StandIn
+
+    def __init__(self, channel: Channel, limits: Limits, call_seconds: float, seconds: float):
+        super().__init__(channel, limits)
+        self.course: frozenset[str] = frozenset()
+        self.before_call: Callable[[], None] = lambda: None
+        self.asked: str | None = None
+        self.failed: Unanswered | None = None
+        self._kinds: dict[int, Any] = {}
+        self._above: dict[tuple[int, bool], list] = {}
+        self.begin(call_seconds, seconds)
+
+    def begin(self, call_seconds: float, seconds: float) -> None:
+        """Begin with a test cell, which has `seconds`."""
+        self.call_seconds, self.seconds = call_seconds, seconds
+        self.cell_deadline = self.deadline = time.monotonic() + seconds
+        self.allowed = call_seconds  # seconds for the call that is waited for
+        self.calls, self.printed, self.failed = 0, 0, None
+        self.passed: dict[int, Any] = {}
+        self._quiet = False
+
+    #: Operations that run none of the learner's functions.
+    _LOOKING = frozenset(("name", "names", "rebound", "give", "take", "module", "replace", "seed"))
+
+    def call(self, op: str, *args: Any, **kwargs: Any) -> Any:
+        if op not in self._LOOKING and not self._quiet:
+            self._quiet = True
+            try:
+                self.before_call()
+            finally:
+                self._quiet = False
+            self.calls += 1
+        outer, now = self.deadline, time.monotonic()
+        self.deadline = min(self.cell_deadline, now + self.call_seconds)
+        self.allowed = self.call_seconds
+        quiet, self._quiet = self._quiet, False  # a test's callback may call in turn
+        try:
+            return super().call(op, *args, **kwargs)
+        except Unanswered as error:
+            self.failed = self.failed or error
+            raise
+        finally:
+            self.deadline, self._quiet = outer, quiet
+
+    def name(self, name: str) -> Any:
+        """Return the learner's object of a name; `NameError` where there is none."""
+        self.asked = name
+        try:
+            value = self.call("name", None, name)
+        finally:
+            self.asked = None
+        if isinstance(value, StandIn):
+            # The name by which a check knows it is the test's, not the learner's word.
+            object.__setattr__(value, "_proxy_name", name)
+        return value
+
+    def class_of(self, value: StandIn) -> Any:
+        """Return the class of a learner's object."""
+        number = value._proxy_number
+        if number not in self._kinds:
+            self._kinds[number] = self.call("type", number)
+        return self._kinds[number]
+
+    def ancestry(self, value: StandIn, is_class: bool) -> list:
+        """Return the classes from which a learner's object, or class, descends."""
+        key = (value._proxy_number, is_class)
+        if key not in self._above:
+            found = self.call("ancestry", key[0], "class" if is_class else None)
+            self._above[key] = list(found) if isinstance(found, list) else []
+        return self._above[key]
+
+    def special_attribute(self, proxy: Any, name: str) -> Any:
+        owner, part = (proxy.owner, proxy.name) if isinstance(proxy, Method) else (proxy, None)
+        number = owner._proxy_number
+        if name == "__signature__":
+            return self._signature(self.call("signature", number, part))
+        if name == "__code__":
+            found = self.call("code", number, part)
+            return types.SimpleNamespace(**found)
+        if part is not None:
+            if name in _ATTRIBUTES:
+                target = self.call("attribute", number, part)
+                return getattr(target, name)
+        elif name in _ATTRIBUTES:
+            return self.call("attribute", number, name)
+        raise AttributeError(f"no {name} on an object of another process")
+
+    @staticmethod
+    def _signature(data: Any) -> inspect.Signature:
+        empty = inspect.Parameter.empty
+        parts, back = data
+        found = [
+            inspect.Parameter(
+                name,
+                inspect._ParameterKind(kind),
+                default=default[0] if default else empty,
+                annotation=empty if note is None else note,
+            )
+            for name, kind, default, note in parts
+        ]
+        return inspect.Signature(found, return_annotation=empty if back is None else back)
+
+    def claim(self, module: Any, name: Any, held: Any) -> Any:
+        found = own.claimed(module, name, self.asked, self.course)
+        return held if found is None else found
+
+    def note_passed(self, values: list) -> None:
+        self.passed.update((id(value), value) for value in values)
+
+    def take_printed(self, body: Any) -> None:
+        try:
+            parts = [(which, text) for which, text in body]
+        except (TypeError, ValueError):
+            raise Malformed("not a text") from None
+        for which, text in parts:
+            if not isinstance(text, str):
+                raise Malformed("not a text")
+            text = text[: max(0, MOST_PRINTED - self.printed)]
+            self.printed += len(text)
+            (sys.stderr if which == 1 else sys.stdout).write(text)
+
+    def wait(self) -> list[bytes] | None:
+        now = time.monotonic()
+        if now >= self.cell_deadline:
+            raise Unanswered("test_stopped", seconds=self.seconds)
+        left = self.deadline - now
+        if left <= 0:
+            raise Unanswered("late_answer", seconds=self.allowed)
+        frames = self.channel.receive(left * 1000)
+        if frames and sum(map(len, frames)) > self.limits.tree + self.limits.buffers:
+            raise Unanswered("answer_too_large", what="too many bytes")
+        return frames
+
+    def _next(self) -> tuple[int, bytes, Any, Any, list[bytes]]:
+        try:
+            return super()._next()
+        except TooLarge as error:
+            raise Unanswered("answer_too_large", what=str(error)) from None
+        except Malformed as error:
+            raise Unanswered("malformed_answer", what=presentable_later(str(error))) from None
+
+    def _result(self, body: Any, buffers: list[bytes], table: list) -> Any:
+        try:
+            if body[0] is False and body[1][0][0] == TooLarge.__name__:
+                raise Unanswered("answer_too_large", what=presentable_later(str(body[1][1])))
+            return super()._result(body, buffers, table)
+        except (Malformed, TypeError, IndexError, KeyError) as error:
+            if isinstance(error, Malformed) or not hasattr(error, "place"):
+                what = presentable_later(str(error))
+                raise Unanswered("malformed_answer", what=what) from None
+            raise
+
+    def must_stop(self, error: BaseException) -> bool:
+        # A callback that cannot be judged ends the test: the learner's code hears nothing of it.
+        return isinstance(error, Unchecked | Unanswered) or super().must_stop(error)
+
+    def may_change(self) -> bool:
+        return False
+
+    def may_hold(self, value: Any) -> bool:
+        if isinstance(value, types.MethodType):
+            return self.may_read(value.__self__, value.__name__)
+        if isinstance(value, types.GeneratorType | map | zip | filter | enumerate):
+            return True
+        return _is_module(value) or _is_ours(value if callable(value) else type(value))
+
+    def may_read(self, value: Any, name: str) -> bool:
+        if name.startswith("_") or isinstance(value, _SECRETIVE):
+            return False
+        if name in getattr(value, "__dict__", {}):
+            return True
+        for kind in type(value).__mro__:
+            if name in vars(kind):
+                return _is_ours(kind) or (_is_module(value) and name in MODULE_METHODS)
+        if _is_module(value):
+            return any(name in vars(value)[f"_{part}"] for part in _MODULE_PARTS)
+        return any("__getattr__" in vars(kind) and _is_ours(kind) for kind in type(value).__mro__)
+
+
+_MODULE_PARTS = ("parameters", "buffers", "modules")
+
+
+def _is_module(value: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.nn.Module)
+
+
+def _is_ours(value: Any) -> bool:
+    module = getattr(value, "__module__", None)
+    if not isinstance(module, str):
+        return False
+    return module.partition(".")[0] == TEST_MODULE or course.is_shared(module)

@@ -1,0 +1,124 @@
+"""Arrays of NumPy and tensors of torch as bytes and shapes; neither library has to be there."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+import sys
+from typing import Any
+
+from nbjudge.wire.limits import Malformed
+
+NUMPY_DTYPE = re.compile(r"[<>|=]?[biufcSUmM]\d{1,4}(\[\w{1,4}\])?")
+TORCH_DTYPES = (
+    "bool", "uint8", "int8", "int16", "int32", "int64",
+    "float16", "bfloat16", "float32", "float64", "complex64", "complex128",
+)  # fmt: skip
+#: Kinds of NumPy's dtypes whose items are bytes and nothing else.
+KINDS = "biufcSUmM"
+
+
+def numpy() -> Any:
+    """Return NumPy, which a value of the other side needs; `ImportError` where it is missing."""
+    return importlib.import_module("numpy")
+
+
+def is_array(value: Any) -> bool:
+    """Whether `value` is an array of NumPy, of a dtype that travels."""
+    np = sys.modules.get("numpy")
+    return np is not None and isinstance(value, np.ndarray) and value.dtype.kind in KINDS
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether `value` is a tensor of torch that travels."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor) and is_dense(value)
+
+
+def numpy_dtype(name: Any) -> Any:
+    if not isinstance(name, str) or not NUMPY_DTYPE.fullmatch(name):
+        raise Malformed("not a dtype")
+    return numpy().dtype(name)
+
+
+def numpy_array(dtype: Any, shape: list[int], data: Any) -> Any:
+    kind = numpy_dtype(dtype)
+    array = numpy().frombuffer(bytearray(data), kind).reshape(shape)
+    # A boolean's byte is 0 or 1: another would make array code misbehave.
+    return array.view(numpy().uint8) != 0 if kind.kind == "b" else array
+
+
+def torch_dtype(name: Any) -> Any:
+    if name not in TORCH_DTYPES:
+        raise Malformed("not a dtype")
+    return getattr(importlib.import_module("torch"), name)
+
+
+def torch_tensor(dtype: Any, shape: list[int], data: Any) -> Any:
+    torch = importlib.import_module("torch")
+    kind = torch_dtype(dtype)
+    read = torch.uint8 if kind == torch.bool else kind
+    if not len(data):
+        return torch.empty(shape, dtype=kind) if 0 in shape else torch.empty(0).reshape(shape)
+    tensor = torch.frombuffer(bytearray(data), dtype=read).reshape(shape)
+    return tensor != 0 if kind == torch.bool else tensor
+
+
+def is_dense(tensor: Any) -> bool:
+    torch = sys.modules["torch"]
+    name = str(tensor.dtype).removeprefix("torch.")
+    return tensor.layout == torch.strided and name in TORCH_DTYPES and tensor.device.type != "meta"
+
+
+def layout(shape: Any, strides: Any) -> list[int] | None:
+    """Return the strides of an array that is not contiguous, or None where there is no need.
+
+    A learner's `.view` must fail on a transposed argument here as it does in one process.
+    """
+    axes = [(step, size) for step, size in zip(strides, shape, strict=True) if size > 1]
+    if any(size == 0 for size in shape) or any(step < 0 or step % 1 for step, _ in axes):
+        return None
+    expected = 1
+    for step, size in reversed(axes):
+        if step != expected:
+            break
+        expected *= size
+    else:
+        return None
+    extent = 1
+    for step, size in sorted(axes):
+        if step and step < extent:
+            return None  # elements that overlap
+        extent += int(step) * (size - 1)
+    if extent > 16 * math.prod(shape) + 1024:
+        return None
+    return [int(step) if size > 1 else 1 for step, size in zip(strides, shape, strict=True)]
+
+
+def stored_shape(shape: list[int], layout: list[int]) -> list[int]:
+    return [size if step else 1 for size, step in zip(shape, layout, strict=True)]
+
+
+def without_repeats(array: Any, layout: list[int] | None) -> Any:
+    if layout is None:
+        return array
+    return array[tuple(slice(None) if step else slice(0, 1) for step in layout)]
+
+
+def _extent(shape: list[int], layout: list[int]) -> int:
+    return 1 + sum(step * (size - 1) for size, step in zip(shape, layout, strict=True))
+
+
+def lay_out_numpy(array: Any, shape: list[int], layout: list[int]) -> Any:
+    memory = numpy().zeros(_extent(shape, layout), array.dtype)
+    strides = [step * array.itemsize for step in layout]
+    as_strided = numpy().lib.stride_tricks.as_strided
+    as_strided(memory, array.shape, strides)[...] = array
+    return as_strided(memory, shape, strides, writeable=0 not in layout)
+
+
+def lay_out_torch(tensor: Any, shape: list[int], layout: list[int]) -> Any:
+    memory = tensor.new_zeros(_extent(shape, layout))
+    memory.as_strided(tensor.shape, layout).copy_(tensor)
+    return memory.as_strided(shape, layout)
