@@ -319,7 +319,10 @@ thread = threading.Thread(target=lambda: found.append(mode()))
 thread.start()
 thread.join()
 for task in os.listdir("/proc/self/task"):
-    found.append(open(f"/proc/self/task/{task}/status").read().split("Seccomp:")[1].split()[0])
+    try:
+        found.append(open(f"/proc/self/task/{task}/status").read().split("Seccomp:")[1].split()[0])
+    except OSError:  # a thread that has just ended
+        pass
 found += subprocess.check_output(["grep", "Seccomp:", "/proc/self/status"], text=True).split()[1:]
 print(set(found))
 """
