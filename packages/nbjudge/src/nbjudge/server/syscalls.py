@@ -11,6 +11,7 @@ import errno
 import functools
 import socket
 import stat
+import sys
 from typing import Any
 
 _FILES = """
@@ -90,6 +91,8 @@ def build() -> Any | None:
 
     Assembled once, before the forks: each child loads its own copy.
     """
+    if sys.platform != "linux":
+        return None
     try:
         import seccompy
         from seccompy import Action, ArgCmp, CmpOp
