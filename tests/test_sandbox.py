@@ -192,9 +192,9 @@ for i in range(24):
 #: What is left out in each run. One layer alone holds most attacks.
 PROFILES = {
     "everything": set(),
-    "landlock alone": NAMESPACES | {"unprivileged_user"},
-    "namespaces alone": {"landlock"},
-    "nothing": NAMESPACES | {"landlock", "unprivileged_user"},
+    "landlock alone": NAMESPACES | {"unprivileged_user", "syscall_filter"},
+    "namespaces alone": {"landlock", "syscall_filter"},
+    "nothing": NAMESPACES | {"landlock", "unprivileged_user", "syscall_filter"},
 }
 #: Attacks that Landlock does not know of.
 NOT_BY_LANDLOCK = {"udp", "unix socket", "fill the disk", "fork bomb"}

@@ -1,6 +1,7 @@
 """The IPython kernel that runs in a forked child of the fork server.
 
-An ordinary ipykernel, except that it takes its connection from memory instead of a file, keeps
+An ordinary ipykernel, except that it takes its connection from memory instead of a file and its
+sockets as descriptors (in its sandbox there is no folder in which it could make them), keeps
 no history, and stops sending output past a bound. The bound in here is a convenience, which
 saves an honest learner's cell from its own prints; the grader counts for itself (`execute`).
 """
@@ -10,6 +11,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+import zmq
+from ipykernel.heartbeat import Heartbeat
 from ipykernel.kernelapp import IPKernelApp
 from jupyter_client.session import Session
 from traitlets.config import Config
@@ -17,6 +20,7 @@ from traitlets.config import Config
 from nbjudge.kernel import attempts
 from nbjudge.wire import course
 
+_PORTS = {"shell_port", "iopub_port", "stdin_port", "control_port", "hb_port"}
 _BOUNDED = {"stream", "display_data", "update_display_data", "execute_result"}
 
 
@@ -64,10 +68,25 @@ class BoundedSession(Session):
         return content
 
 
+class _Heartbeat(Heartbeat):
+    def _try_bind_socket(self) -> None:
+        _listen(self.socket, self.ip, self.port)
+
+
+def _listen(socket: zmq.Socket, ip: str, port: int) -> None:
+    ports = {port: name for name, port in WarmKernelApp.connection.items() if name in _PORTS}
+    socket.setsockopt(zmq.USE_FD, WarmKernelApp.listening[ports[port]])
+    socket.bind(f"ipc://{ip}-{port}")
+
+
 class WarmKernelApp(IPKernelApp):
-    """The application around the kernel; `connection` is the content of a connection file."""
+    """The application around the kernel; `connection` is the content of a connection file.
+
+    listening: the descriptors of its sockets, by the names that ports have in `connection`.
+    """
 
     connection: Any = {}  # noqa: RUF012 (set once per process, before `instance`)
+    listening: dict[str, int] = {}  # noqa: RUF012 (likewise)
 
     def _session_default(self) -> Session:
         return BoundedSession(parent=self)
@@ -75,6 +94,16 @@ class WarmKernelApp(IPKernelApp):
     def init_connection_file(self) -> None:
         """Take the connection from memory."""
         self.load_connection_info(self.connection)
+
+    def _try_bind_socket(self, s: zmq.Socket, port: int) -> int:
+        """Listen at the descriptor that stands for `port`."""
+        _listen(s, self.ip, port)
+        return port
+
+    def init_heartbeat(self) -> None:
+        """Start the heartbeat; it has a context of its own, as ipykernel's."""
+        self.heartbeat = _Heartbeat(zmq.Context(), (self.transport, self.ip, self.hb_port))
+        self.heartbeat.start()
 
     def write_connection_file(self, **kwargs: Any) -> None:
         """Write nothing: whoever may talk to this kernel knows the connection."""
@@ -104,12 +133,19 @@ def _keep_streams(shell: Any) -> None:
     shell.events.register("post_run_cell", restore)
 
 
-def run_kernel(connection: dict[str, Any], notes: int, space: str, readable: Iterable[str]) -> None:
+def run_kernel(
+    connection: dict[str, Any],
+    listening: dict[str, int],
+    notes: int,
+    space: str,
+    readable: Iterable[str],
+) -> None:
     """Run a kernel in this process until it is told to shut down.
 
+    listening: the descriptors of its sockets, by the names that ports have in `connection`.
     notes, space, readable: where it writes what the learner's code tries; see `attempts`.
     """
-    WarmKernelApp.connection = connection
+    WarmKernelApp.connection, WarmKernelApp.listening = connection, listening
     config = Config()
     config.HistoryManager.enabled = False
     config.IPKernelApp.capture_fd_output = False

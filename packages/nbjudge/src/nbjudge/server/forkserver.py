@@ -34,7 +34,7 @@ from collections.abc import Iterable
 from typing import IO, Any
 
 from nbjudge.kernel import attempts
-from nbjudge.server import sandbox, written
+from nbjudge.server import sandbox, syscalls, written
 from nbjudge.wire import course
 
 _LIBRARIES = (
@@ -75,6 +75,7 @@ def warm_up() -> dict[str, str]:
         import landlockpy
 
         landlockpy.supported()  # finds the C library, by programs that a box has no room for
+    syscalls.build()
     gc.collect()
     gc.freeze()  # a collection in a child must not copy the server's pages
     return failed
@@ -202,13 +203,17 @@ def _run_init(
         for standard in (0, 1, 2):
             os.dup2(null, standard)
         box, limits = sandbox.Box(**request["box"]), sandbox.Limits(**request["limits"])
+        # A kernel of another language binds its own.
+        sockets = {} if box.binds else box.listen(request["connection"])
         missing = sandbox.enter(box, limits, missing, user)
         brought = written.state_of(box.work)
         notes, noted = os.pipe()
         kernel = os.fork()
         if kernel == 0:
-            _run_kernel(request, box, noted)
+            _run_kernel(request, box, noted, sockets)
         os.close(noted)
+        for held in sockets.values():
+            held.close()
         watched = os.pidfd_open(kernel)
         own = os.pidfd_open(os.getpid())
         files, asking = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -252,11 +257,24 @@ def _hand_over(files: socket.socket, folder: str, brought: written.State) -> Non
         written.serve(files, folder, brought)
 
 
-def _run_kernel(request: dict[str, Any], box: sandbox.Box, noted: int) -> None:
-    """Become the kernel, which writes at `noted` what it is not allowed. Never returns."""
+def _run_kernel(
+    request: dict[str, Any], box: sandbox.Box, noted: int, sockets: dict[str, socket.socket]
+) -> None:
+    """Become the kernel on these sockets, by their ports' names. Never returns.
+
+    It writes at `noted` what it is not allowed.
+    """
     try:
-        os.dup2(noted, 3, inheritable=False)
-        os.closerange(4, 1 << 16)
+        import fcntl  # not on every platform on which this module is imported
+
+        kept = [noted, *(held.detach() for held in sockets.values())]
+        first_free = 3 + len(kept)
+        # Out of the way first: none may be overwritten before it is moved.
+        kept = [fcntl.fcntl(held, fcntl.F_DUPFD_CLOEXEC, first_free) for held in kept]
+        for number, held in enumerate(kept, 3):
+            os.dup2(held, number, inheritable=False)
+        os.closerange(first_free, 1 << 16)
+        listening = dict(zip(sockets, range(4, first_free), strict=True))
         sandbox.make_dumpable()
         os.environ.update(request["environment"])
         os.environ.update(HOME=box.home, TMPDIR=box.home, MPLCONFIGDIR=box.home)
@@ -267,7 +285,8 @@ def _run_kernel(request: dict[str, Any], box: sandbox.Box, noted: int) -> None:
         tempfile.tempdir = None
         from nbjudge.kernel.warm import run_kernel
 
-        run_kernel(request["connection"], 3, box.space, sandbox.readable_paths())
+        connection = request["connection"]
+        run_kernel(connection, listening, 3, box.space, sandbox.readable_paths())
     finally:
         os._exit(0)
 
@@ -536,7 +555,7 @@ class ForkServer:
         Raises ForkServerError if it could not be shut in.
         """
         request = {
-            "box": {"path": box.path, "submission": box.submission},
+            "box": {"path": box.path, "submission": box.submission, "binds": command is not None},
             "limits": limits.to_dict(),
             "connection": connection,
             "environment": environment,

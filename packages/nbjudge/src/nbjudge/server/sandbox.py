@@ -1,11 +1,11 @@
-"""What a submission's kernel may do: namespaces, a private root, Landlock, limits.
+"""What a submission's kernel may do: namespaces, a private root, Landlock, system calls, limits.
 
 Everything here runs in a freshly forked, single-threaded process, before any of the
 student's code and before any thread starts (`enter`). Each protection is tried on its own;
 those that the platform refuses are returned by name, and `MISSING` says in words what
 each absence means. Nothing here is a check that a student could talk to: the kernel enforces it.
 
-Sources: namespaces(7), user_namespaces(7), pivot_root(2), landlock(7), setrlimit(2).
+Sources: namespaces(7), user_namespaces(7), pivot_root(2), landlock(7), setrlimit(2), keyctl(2).
 """
 
 import contextlib
@@ -18,6 +18,7 @@ import os
 import platform
 import shutil
 import signal
+import socket
 import stat
 import sys
 import sysconfig
@@ -26,6 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nbjudge.server import syscalls
 from nbjudge.wire import course
 
 #: What is not protected where a protection is missing, for the instructor.
@@ -36,6 +38,8 @@ MISSING = {
     "private_root": "a submission may connect to Unix sockets in the file system",
     "disk_quota": "a submission may fill the disk with many files",
     "landlock": "nothing but file permissions stops a submission from reading and writing files",
+    "syscall_filter": "a submission may make any system call, and hold memory that no limit counts",
+    "session_keyring": "submissions share the keys in the kernel's keyring",
     "unprivileged_user": "submissions run as the superuser, without its capabilities",
     "process_limit": "a submission may start any number of processes",
     "course_hidden": "the course lies inside a folder that kernels must be able to read",
@@ -56,11 +60,16 @@ _ST_KEPT = 2 | 4 | 8 | 1024 | 2048  # nosuid, nodev, noexec, noatime, nodiratime
 _MNT_DETACH = 2
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
 
+_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "ppc64le": 271, "s390x": 280}
+_JOIN_SESSION_KEYRING = 1
+
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_CHILD_SUBREAPER = 1, 4, 24, 36
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 38, 47, 4
 
 #: First of the user numbers for submissions, far from those that are given to people.
 _UID_BASE = 0x6C6C0000
+
+_BACKLOG = 100  # as ZeroMQ's own
 
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 _SYSTEM = (
@@ -87,14 +96,19 @@ class Limits:
 
 @dataclass(frozen=True)
 class Box:
-    """The folder of one kernel: `ipc` for sockets, `space` to write in, `root` to mount on."""
+    """The folder of one kernel: `ipc` for sockets, `space` to write in, `root` to mount on.
+
+    `ipc` is the grader's: the kernel gets its sockets as descriptors, and can make none there
+    (one of another language has to: `binds`).
+    """
 
     path: str
     submission: str | None = None  # its files, notebooks aside, are copied to `work`
+    binds: bool = False  # whether the kernel makes its sockets itself, in `ipc`
 
     @property
     def ipc(self) -> str:
-        """Folder of the kernel's sockets."""
+        """Folder of the kernel's sockets, which the kernel itself cannot see."""
         return os.path.join(self.path, "ipc")
 
     @property
@@ -127,6 +141,19 @@ class Box:
         os.chmod(self.path, 0o711)
         for path in (self.ipc, self.space, self.root):
             os.mkdir(path, 0o700)
+
+    def listen(self, connection: dict[str, Any]) -> dict[str, socket.socket]:
+        """Open the sockets of a kernel with this connection, before it is shut in; by port's name.
+
+        A kernel that bound them itself would need a folder on the disk, outside its bounded
+        space, in which it could go on making sockets.
+        """
+        opened = {}
+        for name in (key for key in sorted(connection) if key.endswith("_port")):
+            opened[name] = socket.socket(socket.AF_UNIX)
+            opened[name].bind(f"{connection['ip']}-{connection[name]}")
+            opened[name].listen(_BACKLOG)
+        return opened
 
 
 def _packages() -> list[Path]:
@@ -262,7 +289,7 @@ def enter(box: Box, limits: Limits, missing: Iterable[str], user: int) -> set[st
         uid = _UID_BASE + user if _others_can_read(readable, "private_root" in missing) else None
     if uid is not None:
         try:
-            for path in (box.ipc, space):
+            for path in (box.ipc, space) if box.binds else (space,):
                 _give(path, uid)
         except OSError:  # a user namespace without this user
             uid = None
@@ -275,6 +302,11 @@ def enter(box: Box, limits: Limits, missing: Iterable[str], user: int) -> set[st
     own = [path for path, held in (("/proc", own_proc), ("/dev/shm", own_shm)) if held]
     if "landlock" not in missing and not _landlock(readable, box, own):
         missing.add("landlock")
+    if "session_keyring" not in missing and not _join_new_keyring():
+        missing.add("session_keyring")
+    # Last, as it shuts what the steps before it are made of.
+    if "syscall_filter" not in missing and not _filter_syscalls():
+        missing.add("syscall_filter")
     return missing
 
 
@@ -296,7 +328,8 @@ def _build_root(box: Box, readable: list[str], limits: Limits) -> bool:
     shared = root + "/dev/shm"
     os.makedirs(shared)
     _mount("tmpfs", shared, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=1777,size=64m,nr_inodes=1k")
-    _bind(box.ipc, root + box.ipc, _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    if box.binds:
+        _bind(box.ipc, root + box.ipc, _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     os.makedirs(root + box.space)
     options = f"mode=700,size={limits.disk_bytes},nr_inodes=20k"
     _mount("tmpfs", root + box.space, "tmpfs", _MS_NOSUID | _MS_NODEV, options)
@@ -395,6 +428,27 @@ def _drop_privileges(uid: int | None) -> int:
     return os.geteuid()
 
 
+def _join_new_keyring() -> bool:
+    """Leave the keyring that is inherited from the grader's session, which all would share."""
+    number = _KEYCTL.get(platform.machine())
+    if number is None:
+        return False
+    joined = _libc.syscall(ctypes.c_long(number), ctypes.c_long(_JOIN_SESSION_KEYRING), None)
+    # Where the call is refused as such (containers do), the submission cannot make it either.
+    return joined != -1 or ctypes.get_errno() in (errno.ENOSYS, errno.EPERM)
+
+
+def _filter_syscalls() -> bool:
+    rules = syscalls.build()
+    if rules is None:
+        return False
+    try:
+        rules.load()
+    except OSError:  # refused by a container
+        return False
+    return True
+
+
 def make_dumpable() -> None:
     """Let the process read its own /proc entries again (a change of user takes that away)."""
     _prctl(_PR_SET_DUMPABLE, 1)
@@ -456,7 +510,8 @@ def _landlock(readable: list[str], box: Box, own: list[str]) -> bool:
         for path in own:
             rules.allow_path(path, read if path == "/proc" else everything)
         rules.allow_path(box.space, everything)
-        # Sockets can be made there but not removed: nobody puts a link in a socket's place.
-        rules.allow_path(box.ipc, AccessFS.MAKE_SOCK | AccessFS.RESOLVE_UNIX)
+        if box.binds:
+            # Made there, but not removed: nobody puts a link in a socket's place.
+            rules.allow_path(box.ipc, AccessFS.MAKE_SOCK | AccessFS.RESOLVE_UNIX)
         rules.restrict()
     return True
