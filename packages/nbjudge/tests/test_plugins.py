@@ -15,6 +15,7 @@ import pytest
 from nbformat import v4
 from nbgrader.api import Gradebook
 from nbjudge.ids import is_id
+from nbjudge.plugins.archives import SafeExtractor
 from nbjudge.plugins.export import neutral
 
 from tests.commands import nbgrader
@@ -284,6 +285,17 @@ def test_export_is_data_to_a_spreadsheet(clean):
     assert rows["'=2"]["last_name"] == "-3"
     assert all(row["first_name"] == "two\nlines" and row["max_score"] == "1.0"
                for name, row in rows.items() if name.strip("'") in names)  # fmt: skip
+
+
+def test_an_archive_of_too_many_files_ends_at_its_bound(tmp_path):
+    (tmp_path / "in").mkdir()
+    with zipfile.ZipFile(tmp_path / "in/a.zip", "w") as file:
+        for number in range(20):
+            file.writestr(f"../{number}" if number % 2 else f"{number}.ipynb", "")
+    extractor = SafeExtractor(max_files=10)
+    extractor.extract(str(tmp_path / "in"), str(tmp_path / "out"))
+    assert len(list((tmp_path / "out/a").iterdir())) == 5
+    assert [why for what, why in extractor.left_out if what == "a.zip"]
 
 
 @pytest.mark.parametrize("value", [-1.5, 0, "-1.5", "+3", "1e-3", "plain", "a=b"])

@@ -18,7 +18,7 @@ from traitlets import Integer, List, Set
 from nbjudge.ids import has_unseen, printable
 
 _CHUNK = 1 << 20
-MAX_NAME, MAX_DEPTH = 200, 12
+MAX_NAME, MAX_DEPTH, MAX_SAME = 200, 12, 50
 #: An archive within an archive is one learner's hand-in, and has a hand-in's bounds.
 NESTED_BYTES, NESTED_FILES = 50_000_000, 1_000
 _CLUTTER = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
@@ -79,7 +79,7 @@ class SafeExtractor(ExtractorPlugin):
             self.log.warning("No files found in directory: %s", archive_path)
 
     def _leave(self, what: str, why: str) -> None:
-        self.left_out = [*self.left_out, (what, why)]
+        self.left_out.append((what, why))
         self.log.error("Left out: %s, because %s.", printable(what), why)
 
     def _one(self, path: Path, target: Path, shown: str) -> None:
@@ -103,6 +103,10 @@ class SafeExtractor(ExtractorPlugin):
         try:
             for name, kind, opened in _members(path):
                 where = f"{shown}/{name}"
+                # Counted before anything is refused: naming each of a million takes time, too.
+                budget.files -= 1
+                if budget.files < 0:
+                    raise Full("it holds too many files")
                 try:
                     parts = _parts(name)
                     if not parts or _CLUTTER.intersection(parts) or parts[-1].startswith("._"):
@@ -188,15 +192,14 @@ def _free(path: Path) -> Path:
     number, new = 1, path
     while os.path.lexists(new):
         number += 1
+        if number > MAX_SAME:
+            raise LeftOut(f"more than {MAX_SAME} files there have its name")
         new = path.with_name(f"{path.stem} ({number}){path.suffix}")
     return new
 
 
 def _copy(source: IO[bytes], target: Path, largest: int, budget: _Budget) -> None:
     """Write what `source` really holds, whatever it says of its size; nothing where too large."""
-    if budget.files <= 0:
-        raise Full("it holds too many files")
-    budget.files -= 1
     size = 0
     try:
         with target.open("xb") as file:
