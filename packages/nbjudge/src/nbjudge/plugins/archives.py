@@ -136,9 +136,13 @@ class SafeExtractor(ExtractorPlugin):
             self._leave(shown, f"it is no archive that can be read ({error})")
             return folder.is_dir()
         for target, where in inner:
-            inside = _Budget(NESTED_BYTES, NESTED_FILES)
+            # Many small archives that unpack to much are a bomb together: the outer one's bounds.
+            most = min(NESTED_BYTES, max(0, budget.bytes)), min(NESTED_FILES, max(0, budget.files))
+            inside = _Budget(*most)
             if self._unpack(target, _free(target.parent / _bare(target.name)), where, inside, True):
                 target.unlink()
+            budget.bytes -= most[0] - inside.bytes
+            budget.files -= most[1] - inside.files
         return True
 
 
