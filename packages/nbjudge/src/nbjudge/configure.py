@@ -15,15 +15,19 @@ __all__ = ["configure"]
 def configure(c: Config) -> None:
     """Set all that grading needs in nbgrader's configuration; for `nbgrader_config.py`.
 
-    Everything is a setting of nbgrader's but two, which have their names in nbgrader's code and
-    are replaced there: the converter that it runs (`nbjudge.classes.converter`), and what
-    makes a gradebook's database engine (`nbjudge.classes.engines`).
+    Everything is a setting of nbgrader's but four, which have their names in nbgrader's code and
+    are replaced there: the converter that it runs (`nbjudge.classes.converter`), what makes a
+    gradebook's database engine (`nbjudge.classes.engines`), the converter for feedback
+    (`nbjudge.plugins.feedback`), and the end of `zip_collect` (`nbjudge.plugins.platforms`).
     """
     from sqlalchemy.exc import SAWarning
 
     from nbjudge.classes.converter import install
+    from nbjudge.plugins import feedback, platforms
 
     install()
+    feedback.install()
+    platforms.install()
     # nbgrader 0.9.6 makes rows in an order that newer versions of SQLAlchemy remark on.
     warnings.filterwarnings("ignore", "Object of type", SAWarning)
     _put_own_commands_on_path()
@@ -74,6 +78,12 @@ def configure(c: Config) -> None:
         "nbjudge.steps.feedback.WithoutHiddenTests",
         f"{nbconvert}.CSSHTMLHeaderPreprocessor",
     ]
+
+    c.ExchangeFactory.collect = "nbjudge.plugins.collect.Collect"
+    c.ExchangeFactory.release_feedback = "nbjudge.plugins.feedback.ReleaseFeedback"
+    c.ZipCollectApp.extractor_plugin = "nbjudge.plugins.archives.SafeExtractor"
+    c.ZipCollectApp.collector_plugin = "nbjudge.plugins.platforms.PlatformCollector"
+    c.ExportApp.plugin_class = "nbjudge.plugins.export.SafeCsvExport"
 
 
 def _put_own_commands_on_path() -> None:

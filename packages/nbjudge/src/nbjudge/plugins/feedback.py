@@ -1,0 +1,97 @@
+"""`nbgrader generate_feedback` and `release_feedback`: ids are names, and each is reached."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nbgrader.apps.api
+import nbgrader.apps.generatefeedbackapp
+from nbgrader.converters import GenerateFeedback
+from nbgrader.converters.base import NbGraderException
+from nbgrader.exchange.default import ExchangeReleaseFeedback
+from nbgrader.utils import notebook_hash
+
+from nbjudge.ids import printable
+from nbjudge.plugins.folders import of_students
+
+#: Of a secret or a time stamp, in characters; nbgrader's have 64 and 30.
+MAX_LINE = 1_000
+
+
+def install() -> None:
+    """Let `nbgrader generate_feedback` and Formgrader use `Feedback`: nbgrader has no setting."""
+    nbgrader.apps.generatefeedbackapp.GenerateFeedback = Feedback
+    nbgrader.apps.api.GenerateFeedback = Feedback
+
+
+class Feedback(GenerateFeedback):
+    """As nbgrader's, with the students taken by name: a folder called `[ab]` is not two others."""
+
+    def init_notebooks(self) -> None:
+        """List the graded notebooks; `NbGraderException` where there are none."""
+        course = self.coursedir
+        self.assignments = {}
+        for student, folder in of_students(course, self._input_directory, self.log):
+            found = sorted(
+                str(path) for path in folder.glob(f"{course.notebook_id}.ipynb") if path.is_file()
+            )
+            if found:
+                self.assignments[self._format_source(course.assignment_id, student)] = found
+        if not self.assignments:
+            message = (
+                f"There is nothing to give feedback on: no graded submission of "
+                f"{course.assignment_id} for {course.student_id!r}. Run `nbgrader autograde "
+                f"{course.assignment_id}`."
+            )
+            self.log.error(message)
+            raise NbGraderException(message)
+
+
+class ReleaseFeedback(ExchangeReleaseFeedback):
+    """As nbgrader's, but goes on after a submission that did not come through the exchange."""
+
+    def copy_files(self) -> None:
+        """Put each page where its learner finds it; name those whose learner cannot."""
+        course = self.coursedir
+        for student, folder in of_students(course, course.feedback_directory, self.log):
+            pages = sorted(path for path in folder.glob("*.html") if path.is_file())
+            if not pages:
+                continue
+            secret = _line(folder / "submission_secret.txt")
+            if not secret:
+                self.log.warning(
+                    "%s cannot fetch this feedback: the submission did not come through the "
+                    "exchange (it has no submission_secret.txt). Hand the page over another way: "
+                    "%s",
+                    student,
+                    printable(str(folder)),
+                )
+                continue
+            when = printable(_line(folder / "timestamp.txt") or "no time of handing in")
+            for page in pages:
+                try:
+                    self._release(page, secret)
+                except OSError as error:
+                    self.log.error("Feedback for %s was not released: %s", student, error)
+                    continue
+                self.log.info(
+                    "Feedback released for student '%s' on assignment '%s/%s/%s' (%s)",
+                    *(student, course.course_id, course.assignment_id, page.stem, when),
+                )
+
+    def _release(self, page: Path, secret: str) -> None:
+        name = notebook_hash(secret=secret, notebook_id=page.stem)
+        new = Path(self.dest_path, f"{name}-tmp.html")
+        shutil.copy(page, new)
+        os.replace(new, Path(self.dest_path, f"{name}.html"))
+
+
+def _line(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            text = file.read(MAX_LINE + 1)
+    except OSError:
+        return ""
+    return text if len(text) <= MAX_LINE else ""

@@ -1,0 +1,326 @@
+"""`nbgrader zip_collect`, second half: whose a file is, by the names that platforms give it."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import tempfile
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nbgrader.apps import ZipCollectApp
+from nbgrader.plugins import FileNameCollectorPlugin
+from nbgrader.utils import find_all_notebooks
+from traitlets import Dict, Enum
+
+from nbjudge import settings
+from nbjudge.ids import printable, problem_with
+from nbjudge.plugins.export import neutral
+from nbjudge.wire import course
+
+_CANVAS = re.compile(
+    r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<number>\d+)_(?P<hand_in>\d+)_(?P<file>.+)", re.DOTALL
+)
+_MOODLE = re.compile(
+    r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_file(?:_(?P<file>.*))?", re.DOTALL
+)
+_AGAIN = re.compile(r"(?P<stem>.+)-(?P<number>\d{1,4})")
+_COPY = re.compile(r"(?:[-_ ]?Copy\d*|\s*\(\d+\))+$", re.IGNORECASE)
+_NOTEBOOK = re.compile(r"\.(ipynb|ipynb\.txt|ipynb\.json)$", re.IGNORECASE)
+
+
+@dataclass
+class Found:
+    """One file: whose it is, or why that is not known, and what its platform says of it."""
+
+    path: Path
+    student: str = ""
+    number: str = ""
+    file: str = ""
+    late: bool = False
+    again: int = 0
+    hand_in: int = 0
+    reason: str = ""
+
+
+class PlatformCollector(FileNameCollectorPlugin):
+    """Takes Canvas' and Moodle's names, and plain folders; a `named_regexp` goes before them."""
+
+    moodle_id = Enum(
+        ["name", "number"],
+        "name",
+        help="What a student's id is in Moodle's zip: the full name, or Moodle's number, which is "
+        "another one in each assignment.",
+    ).tag(config=True)
+    plan = Dict(help="What was found, by path.")
+
+    def collect(self, submitted_file: str) -> dict[str, Any] | None:
+        """Return the student and the file's name; None for what is not collected."""
+        if not self.plan:
+            self.plan = {str(found.path): found for found in self._all()}
+        found = self.plan.get(submitted_file)
+        if found is None or found.reason:
+            return None
+        return {"student_id": found.student, "file_id": found.file}
+
+    def _all(self) -> list[Found]:
+        app = self.parent
+        root = Path(app._format_collect_path(app.extracted_directory))
+        steps = app.coursedir
+        lessons = set()
+        for step in (steps.release_directory, steps.source_directory):
+            folder = steps.format_path(step, ".", steps.assignment_id)
+            lessons.update(Path(name).stem for name in find_all_notebooks(folder))
+        lessons.add(steps.assignment_id)
+        archives = set(app.extractor_plugin_inst.unpacked)
+        every = []
+        for folder, folders, names in os.walk(root):
+            folders.sort()
+            every += [Path(folder, name) for name in sorted(names)]
+        people = _People(root, archives, every, lessons)
+        found = [self._whose(path, root, people) for path in every]
+        self._same_name(found)
+        for one in found:
+            if not one.reason and not _wanted(one.path.name):
+                one.reason = "it is neither a notebook nor a file of recorded answers"
+            elif not one.reason and (problem := problem_with(one.student)):
+                one.reason = f"{one.student!r} cannot be a student's id: {problem}"
+        _newest(found)
+        return found
+
+    def _whose(self, path: Path, root: Path, people: _People) -> Found:
+        if self.named_regexp:
+            match = re.match(self.named_regexp, str(path))
+            if match and match.groupdict().get("student_id"):
+                name = match.groupdict().get("file_id") or path.name
+                return Found(path, match["student_id"], file=_with_suffix(name, path))
+        inside = path.relative_to(root).parts
+        for part in inside:
+            # Canvas' names of archives within its archive are those of folders here.
+            canvas, moodle = _CANVAS.fullmatch(part), _MOODLE.fullmatch(part)
+            if moodle:
+                file = moodle["file"] if part == path.name and moodle["file"] else path.name
+                student = moodle["name"] if self.moodle_id == "name" else moodle["number"]
+                return Found(path, student, moodle["number"], file)
+            if canvas:
+                file = canvas["file"] if part == path.name else path.name
+                stem, suffix = _split(canvas["file"])
+                again = _AGAIN.fullmatch(stem)
+                if again and part == path.name:
+                    file = again["stem"] + suffix
+                return Found(
+                    path,
+                    canvas["name"],
+                    canvas["number"],
+                    file,
+                    bool(canvas["late"]),
+                    int(again["number"]) if again else 0,
+                    int(canvas["hand_in"][:18]),
+                )
+        return people.whose(path)
+
+    def _same_name(self, found: list[Found]) -> None:
+        """Let two people of one name be two, by the platform's numbers."""
+        numbers = defaultdict(set)
+        for one in found:
+            if one.number:
+                numbers[one.student].add(one.number)
+        for one in found:
+            if len(numbers[one.student]) > 1:
+                one.student = f"{one.student}_{one.number}"
+
+
+class _People:
+    """Whose a file is in plain folders: a folder for each person, or a file for each."""
+
+    def __init__(self, root: Path, archives: set[str], every: list[Path], lessons: set[str]):
+        self.lessons = lessons
+        self.root = root
+        self.inside = defaultdict(list)
+        self.folders = defaultdict(set)
+        for path in every:
+            self.inside[path.parent].append(path)
+            for parent in path.parents:
+                if parent == root:
+                    break
+                self.folders[parent.parent].add(parent)
+        self.archives = {Path(name) for name in archives}
+
+    def whose(self, path: Path) -> Found:
+        """Return whose `path` is, or the reason why that cannot be told."""
+        folder = self.root
+        for name in path.relative_to(self.root).parts[:-1]:
+            below = folder / name
+            if not self._of_a_class(below):
+                return Found(path, name, file=path.name)
+            folder = below
+        return self._by_file(path)
+
+    def _of_a_class(self, folder: Path) -> bool:
+        """Return whether a folder holds a class; otherwise it is one person's."""
+        notebooks = [path for path in self.inside[folder] if _NOTEBOOK.search(path.name)]
+        if notebooks:
+            # Several notebooks none of which is the lesson: each bears its learner's name.
+            return len(notebooks) > 1 and not any(self._lesson(path) for path in notebooks)
+        inner = self.folders[folder]
+        if not inner or {path.name for path in inner} <= self.lessons | {"work"}:
+            return False
+        return folder in self.archives or all(
+            self.folders[path] or any(_NOTEBOOK.search(p.name) for p in self.inside[path])
+            for path in inner
+        )
+
+    def _lesson(self, path: Path) -> bool:
+        return _COPY.sub("", _split(path.name)[0]) in self.lessons
+
+    def _by_file(self, path: Path) -> Found:
+        stem, suffix = _split(path.name)
+        if not _NOTEBOOK.search(path.name):
+            return Found(path, reason="its name and its folder name no learner")
+        for lesson in sorted(self.lessons, key=len, reverse=True):
+            rest = re.sub(rf"^{re.escape(lesson)}(?:[-_ ]+|$)", "", stem)
+            rest = re.sub(rf"(?:^|[-_ ]+){re.escape(lesson)}$", "", _COPY.sub("", rest))
+            if rest != _COPY.sub("", stem):
+                if not rest:
+                    return Found(path, reason="its name and its folder name no learner")
+                return Found(path, rest, file=lesson + suffix)
+        return Found(path, stem, file=path.name)
+
+
+def _split(name: str) -> tuple[str, str]:
+    match = _NOTEBOOK.search(name)
+    return (name[: match.start()], match[0]) if match else os.path.splitext(name)
+
+
+def _with_suffix(name: str, path: Path) -> str:
+    return name if os.path.splitext(name)[1] else name + path.suffix
+
+
+def _wanted(name: str) -> bool:
+    if _NOTEBOOK.search(name):
+        return True
+    lower = name.lower()
+    for answers in course.here().answer_files:
+        stem, suffix = os.path.splitext(answers.lower())
+        if stem in lower and lower.removesuffix(".txt").endswith(suffix):
+            return True
+    return False
+
+
+def _newest(found: list[Found]) -> None:
+    """Leave of a learner's files with one name the last: by resubmission, then by hand-in."""
+    best: dict[tuple[str, str], Found] = {}
+    for one in found:
+        if one.reason:
+            continue
+        key = (one.student, one.file)
+        other = best.get(key)
+        if other is None:
+            best[key] = one
+            continue
+        order = (one.again, one.hand_in), (other.again, other.hand_in)
+        newer, older = (one, other) if order[0] > order[1] else (other, one)
+        best[key] = newer
+        older.reason = (
+            "a newer one of this learner was handed in"
+            if order[0] != order[1]
+            else f"this learner has another file {one.file}, and nothing says which is newer"
+        )
+
+
+def install() -> None:
+    """Let `zip_collect` say what became of each file: nbgrader has no setting for that."""
+    ZipCollectApp._transfer_files = _transfer
+    if not hasattr(ZipCollectApp.start, "replaced"):
+        before = ZipCollectApp.start
+
+        def start(self: ZipCollectApp) -> None:
+            settings.apply(self.config)
+            self.collected_students = 0
+            before(self)
+            _finish(self)
+
+        start.replaced = before
+        ZipCollectApp.start = start
+
+
+def _transfer(app: ZipCollectApp, collected: dict[str, Any]) -> None:
+    """Put each learner's files in `submitted/`; one for whom that fails is named."""
+    steps = app.coursedir
+    for student, data in (collected or {}).items():
+        folder = Path(steps.format_path(steps.submitted_directory, student, steps.assignment_id))
+        problem = problem_with(student)
+        if problem is None and folder.is_dir() and any(folder.iterdir()) and not app.force:
+            problem = "there is a submission already; --force puts the new one in its place"
+        try:
+            if problem is None:
+                _put(folder, data)
+        except OSError as error:
+            problem = f"the files cannot be written ({error})"
+        if problem:
+            app.log.error("Not collected: %s, because %s.", printable(student), problem)
+            _say(app, data["src_files"], problem)
+        else:
+            app.collected_students += 1
+
+
+def _put(folder: Path, data: dict[str, Any]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".collect-", dir=folder.parent) as temporary:
+        new = Path(temporary, "new")
+        new.mkdir()
+        for source, name in zip(data["src_files"], data["file_ids"], strict=True):
+            shutil.copyfile(source, new / Path(name).name)
+        if data["timestamp"] is not None and not (new / "timestamp.txt").exists():
+            (new / "timestamp.txt").write_text(data["timestamp"].isoformat(" "))
+        if os.path.lexists(folder):
+            os.rename(folder, Path(temporary, "old"))
+        os.rename(new, folder)
+
+
+def _say(app: ZipCollectApp, files: list[str], problem: str) -> None:
+    plan = getattr(app.collector_plugin_inst, "plan", {})
+    for path in files:
+        if path in plan:
+            plan[path].reason = problem
+
+
+def _finish(app: ZipCollectApp) -> None:
+    """List every file with what became of it; end with an error where nobody was collected."""
+    collector, extractor = app.collector_plugin_inst, app.extractor_plugin_inst
+    plan = list(getattr(collector, "plan", {}).values())
+    root = Path(app._format_collect_path(app.extracted_directory))
+    table = root.parent / "collected.csv"
+    if root.parent.is_dir():
+        with table.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(
+                ["file", "student_id", "number", "late", "resubmission", "collected_as", "reason"]
+            )
+            for one in plan:
+                row = [str(one.path.relative_to(root)), one.student, one.number]
+                row += ["LATE" if one.late else "", str(one.again or "")]
+                row += ["" if one.reason else one.file, one.reason]
+                writer.writerow([neutral(cell) for cell in row])
+            for name, reason in getattr(extractor, "left_out", []):
+                writer.writerow([neutral(cell) for cell in (name, *[""] * 5, reason)])
+    for one in plan:
+        if one.reason:
+            app.log.warning(
+                "Not collected: %s, because %s.",
+                printable(str(one.path.relative_to(root))),
+                printable(one.reason),
+            )
+    late = sorted({one.student for one in plan if one.late and not one.reason})
+    if late:
+        app.log.info("Marked as late by the platform: %s", ", ".join(late))
+    app.log.info("%d learners collected; every file is listed in %s", app.collected_students, table)
+    if not app.collected_students:
+        app.fail(
+            f"Nobody was collected. Put the platform's zip into "
+            f"{app._format_collect_path(app.archive_directory)}."
+        )

@@ -1,0 +1,319 @@
+"""nbgrader's own commands in a course that uses the engine: what comes in and what goes out."""
+
+import csv
+import io
+import os
+import pwd
+import shutil
+import stat
+import tarfile
+import zipfile
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import v4
+from nbgrader.api import Gradebook
+from nbjudge.ids import is_id
+from nbjudge.plugins.archives import SafeExtractor
+from nbjudge.plugins.export import neutral
+
+from tests.commands import nbgrader
+
+CONFIG = """
+from nbjudge import configure
+c = get_config()
+c.CourseDirectory.root = {root!r}
+c.CourseDirectory.course_id = "tiny-course"
+c.Exchange.root = {root!r} + "/exchange"
+configure(c)
+c.NbJudge.recorder = "course_tools.grading:quizzes"
+"""
+ME = pwd.getpwuid(os.geteuid()).pw_name
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """Return a course with one released assignment of one cell."""
+    folder = tmp_path_factory.mktemp("plugins") / "course"
+    (folder / "source/tiny").mkdir(parents=True)
+    (folder / "exchange").mkdir(mode=0o777)
+    (folder / "exchange").chmod(0o777)
+    (folder / "nbgrader_config.py").write_text(CONFIG.format(root=str(folder)))
+    cell = v4.new_code_cell("### BEGIN SOLUTION\nx = 1\n### END SOLUTION")
+    cell.metadata["nbgrader"] = {
+        "grade": True, "grade_id": "x", "locked": False, "points": 1,
+        "schema_version": 3, "solution": True, "task": False,
+    }  # fmt: skip
+    nb = v4.new_notebook(cells=[cell])
+    nb.metadata["kernelspec"] = {"name": "python3", "display_name": "", "language": "python"}
+    nbformat.write(nb, folder / "source/tiny/tiny.ipynb")
+    nbgrader(folder, "generate_assignment", "tiny")
+    nbgrader(folder, "release_assignment", "tiny")
+    return folder
+
+
+@pytest.fixture
+def clean(course):
+    """Return the course with nothing handed in."""
+    for name in ("downloaded", "submitted", "autograded", "feedback"):
+        shutil.rmtree(course / name, ignore_errors=True)
+    inbound = course / "exchange/tiny-course/inbound"
+    for path in inbound.iterdir():
+        path.unlink() if path.is_symlink() else shutil.rmtree(path)
+    return course
+
+
+def handed_in(course: Path, student: str, time: str, text: str) -> Path:
+    """Put a folder into the exchange as a learner's account can."""
+    folder = course / f"exchange/tiny-course/inbound/{student}+tiny+2026-01-{time} 10:00:00 UTC"
+    folder.mkdir()
+    (folder / "tiny.ipynb").write_text(text)
+    return folder
+
+
+def test_collect_refuses_links_and_goes_on(clean, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("the instructor's")
+    folder = handed_in(clean, ME, "01", "mine")
+    (folder / "soft.txt").symlink_to(secret)
+    (folder / "folder").symlink_to(tmp_path)
+    os.link(secret, folder / "hard.txt")
+    os.mkfifo(folder / "pipe")
+    handed_in(clean, ME, "03", "later").rename(tmp_path / "moved")
+    (folder.parent / f"{ME}+tiny+2026-01-03 10:00:00 UTC").symlink_to(tmp_path / "moved")
+    printed = nbgrader(clean, "collect", "tiny")
+    taken = clean / "submitted" / ME / "tiny"
+    assert sorted(path.name for path in taken.iterdir()) == ["tiny.ipynb"]
+    assert (taken / "tiny.ipynb").read_text() == "mine"
+    for name in ("soft.txt", "folder", "hard.txt", "pipe", "01-03"):
+        assert name in printed
+
+
+def test_collect_takes_a_name_from_its_owner_only(clean):
+    handed_in(clean, "somebody-else", "01", "not theirs")
+    handed_in(clean, "*", "01", "no name")
+    handed_in(clean, ME, "01", "mine")
+    printed = nbgrader(clean, "collect", "tiny")
+    assert os.listdir(clean / "submitted") == [ME]
+    assert "it names somebody-else and belongs to" in printed
+    handed_in(clean, ME, "02", "newer")
+    nbgrader(clean, "collect", "tiny", "--update")
+    assert (clean / "submitted" / ME / "tiny/tiny.ipynb").read_text() == "newer"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_collect_takes_no_file_of_a_foreign_owner(clean):
+    other = pwd.getpwnam("nobody")
+    folder = handed_in(clean, ME, "02", "mine")
+    (folder / "theirs.txt").write_text("not mine")
+    os.chown(folder / "theirs.txt", other.pw_uid, other.pw_gid)
+    stolen = handed_in(clean, ME, "09", "forged")
+    os.chown(stolen, other.pw_uid, other.pw_gid)
+    assert "theirs.txt" in nbgrader(clean, "collect", "tiny")
+    taken = clean / "submitted" / ME / "tiny"
+    assert {path.name: path.read_text() for path in taken.iterdir()} == {"tiny.ipynb": "mine"}
+
+
+def archive(course: Path, name: str, files: list[tuple[str, str]]) -> Path:
+    """Put a zip with these names and contents, in this order, where a platform's is put."""
+    path = course / "downloaded/tiny/archive" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for inside, content in files:
+            file.writestr(inside, content)
+    return path
+
+
+def collected(course: Path) -> dict[str, dict[str, str]]:
+    """Return what lies in `submitted/`, by student."""
+    return {
+        folder.name: {path.name: path.read_text() for path in (folder / "tiny").iterdir()}
+        for folder in (course / "submitted").glob("*")
+    }
+
+
+def listed(course: Path) -> list[dict[str, str]]:
+    """Return the table of what became of each file."""
+    with (course / "downloaded/tiny/collected.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_zip_collect_takes_canvas_and_moodle(clean):
+    archive(clean, "canvas.zip", [
+        ("lovelaceada_12_400_tiny.ipynb", "first"),
+        ("lovelaceada_LATE_12_456_tiny-2.ipynb", "third"),
+        ("lovelaceada_12_455_tiny-1.ipynb", "second"),
+        ("lovelaceada_LATE_12_456_quiz_answers (1).json", "{}"),
+        ("lovelaceada_12_456_essay.pdf", "?"),
+        ("smithkim_7_500_tiny.ipynb", "one Kim"),
+        ("smithkim_8_501_tiny.ipynb", "other Kim"),
+        ("__MACOSX/._lovelaceada_12_455_tiny-9.ipynb", "clutter"),
+    ])  # fmt: skip
+    archive(clean, "moodle.zip", [
+        ("Łukasz Żak_31_assignsubmission_file_/tiny.ipynb", "Ł"),
+        ("山田 太郎_32_assignsubmission_file_/tiny.ipynb", "山"),
+        ("فاطمه می\u200cر_33_assignsubmission_file/tiny (1).ipynb", "ف"),
+        ("Flat Out_34_assignsubmission_file_tiny.ipynb", "flat"),
+    ])  # fmt: skip
+    printed = nbgrader(clean, "zip_collect", "tiny")
+    assert collected(clean) == {
+        "lovelaceada": {"tiny.ipynb": "third", "quiz_answers (1).json": "{}"},
+        "smithkim_7": {"tiny.ipynb": "one Kim"},
+        "smithkim_8": {"tiny.ipynb": "other Kim"},
+        "Łukasz Żak": {"tiny.ipynb": "Ł"},
+        "山田 太郎": {"tiny.ipynb": "山"},
+        "فاطمه می\u200cر": {"tiny (1).ipynb": "ف"},
+        "Flat Out": {"tiny.ipynb": "flat"},
+    }
+    rows = {row["file"]: row for row in listed(clean)}
+    third = rows["canvas/lovelaceada_LATE_12_456_tiny-2.ipynb"]
+    assert (third["late"], third["resubmission"], third["reason"]) == ("LATE", "2", "")
+    assert "newer" in rows["canvas/lovelaceada_12_400_tiny.ipynb"]["reason"]
+    assert "neither a notebook" in rows["canvas/lovelaceada_12_456_essay.pdf"]["reason"]
+    assert "lovelaceada_12_456_essay.pdf" in printed
+
+
+def test_zip_collect_takes_plain_folders(clean):
+    archive(clean, "class.zip", [
+        ("class/ada/tiny.ipynb", "ada"),
+        ("class/bob/work/tiny/tiny.ipynb", "bob"),
+        ("class/bob/quiz_answers.json", "{}"),
+        ("class/cy/other.ipynb", "cy"),
+    ])  # fmt: skip
+    archive(clean, "dora.zip", [("tiny/tiny.ipynb", "dora")])
+    for name in ("eve.ipynb", "tiny_finn.ipynb", "tiny.ipynb"):
+        (clean / "downloaded/tiny/archive" / name).write_text(name)
+    nbgrader(clean, "zip_collect", "tiny")
+    assert collected(clean) == {
+        "ada": {"tiny.ipynb": "ada"},
+        "bob": {"tiny.ipynb": "bob", "quiz_answers.json": "{}"},
+        "cy": {"other.ipynb": "cy"},
+        "dora": {"tiny.ipynb": "dora"},
+        "eve": {"eve.ipynb": "eve.ipynb"},
+        "finn": {"tiny.ipynb": "tiny_finn.ipynb"},
+    }
+    assert [row["file"] for row in listed(clean) if row["reason"]] == ["tiny.ipynb"]
+    assert (clean / "downloaded/tiny/extracted/tiny.ipynb").is_file()
+
+
+def test_zip_collect_goes_on_after_hostile_archives(clean):
+    honest = ("honest_1_2_tiny.ipynb", "honest")
+    path = archive(clean, "a.zip", [
+        ("../../../escaped_1_2_tiny.ipynb", "out"),
+        ("/absolute_1_2_tiny.ipynb", "out"),
+        ("bomb_1_2_tiny.ipynb", "0" * 120_000_000),
+        honest,
+        ("HONEST_1_2_tiny.ipynb", "another"),
+        ("nested_3_4_tiny.zip", "no zip"),
+        ("[ab]_3_4_tiny.ipynb", "pattern"),
+    ])  # fmt: skip
+    link = zipfile.ZipInfo("link_1_2_tiny.ipynb")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr(link, "/etc/passwd")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            file.writestr(honest[0], "the same name")
+    (path.parent / "broken.zip").write_bytes(b"PK\x03\x04 no zip")
+    with tarfile.open(path.parent / "tar.tar.gz", "w:gz") as file:
+        for name, kind in (("soft", tarfile.SYMTYPE), ("hard", tarfile.LNKTYPE)):
+            member = tarfile.TarInfo(f"{name}_1_2_tiny.ipynb")
+            member.type, member.linkname = kind, "/etc/passwd"
+            file.addfile(member)
+        member = tarfile.TarInfo("tarred_1_2_tiny.ipynb")
+        member.size = 6
+        file.addfile(member, io.BytesIO(b"tarred"))
+    printed = nbgrader(clean, "zip_collect", "tiny")
+    assert collected(clean) == {
+        "honest": {"tiny.ipynb": "honest", "tiny (2).ipynb": "the same name"},
+        "HONEST": {"tiny.ipynb": "another"},
+        "tarred": {"tiny.ipynb": "tarred"},
+    }
+    for name in ("escaped", "absolute", "bomb", "link", "soft", "hard", "broken.zip", "[ab]"):
+        assert name in printed
+    assert not list(clean.parent.rglob("escaped*"))
+
+
+def test_zip_collect_fails_where_nobody_was_collected(clean):
+    nothing = nbgrader(clean, "zip_collect", "tiny", code=None)
+    assert "Nobody was collected" in nothing
+    archive(clean, "a.zip", [("notes.txt", "?")])
+    nbgrader(clean, "zip_collect", "tiny", "--force", code=1)
+
+
+def test_zip_collect_keeps_what_was_collected_before(clean):
+    archive(clean, "a.zip", [("ada_1_2_tiny.ipynb", "old")])
+    nbgrader(clean, "zip_collect", "tiny")
+    shutil.rmtree(clean / "downloaded/tiny/extracted")
+    archive(clean, "a.zip", [("ada_1_3_tiny-1.ipynb", "new"), ("bob_2_4_tiny.ipynb", "bob")])
+    assert "--force" in nbgrader(clean, "zip_collect", "tiny")
+    assert collected(clean) == {"ada": {"tiny.ipynb": "old"}, "bob": {"tiny.ipynb": "bob"}}
+    nbgrader(clean, "zip_collect", "tiny", "--force")
+    assert collected(clean)["ada"] == {"tiny.ipynb": "new"}
+
+
+def test_feedback_reaches_each_by_name(clean):
+    with Gradebook(f"sqlite:///{clean}/gradebook.db", "tiny-course") as gradebook:
+        for student in ("a", "b", "mailed", "[ab]"):
+            folder = clean / "autograded" / student / "tiny"
+            folder.mkdir(parents=True)
+            shutil.copy(clean / "release/tiny/tiny.ipynb", folder)
+            if student != "mailed":
+                (folder / "submission_secret.txt").write_text(f"secret of {student}")
+            gradebook.update_or_create_student(student)
+            gradebook.update_or_create_submission("tiny", student)
+    printed = nbgrader(clean, "generate_feedback", "tiny")
+    assert "[ab]" in printed
+    assert sorted(os.listdir(clean / "feedback")) == ["a", "b", "mailed"]
+    (clean / "feedback/[ab]/tiny").mkdir(parents=True)
+    printed = nbgrader(clean, "release_feedback", "tiny")
+    assert "mailed cannot fetch" in printed
+    assert len(list((clean / "exchange/tiny-course/feedback").iterdir())) == 2
+
+
+def test_export_is_data_to_a_spreadsheet(clean):
+    names = {"comma,id": "=1+1", "-5": "@SUM(1)", '"quoted"': "+cmd|' /C calc'!A0", "=2": "-3"}
+    with Gradebook(f"sqlite:///{clean}/gradebook.db", "tiny-course") as gradebook:
+        for student, name in names.items():
+            gradebook.update_or_create_student(student, last_name=name, first_name="two\nlines")
+    nbgrader(clean, "export", "--to", "table.csv")
+    with (clean / "table.csv").open(newline="", encoding="utf-8") as file:
+        rows = {row["student_id"]: row for row in csv.DictReader(file)}
+    assert rows["comma,id"]["last_name"] == "'=1+1"
+    assert rows["-5"]["last_name"] == "'@SUM(1)"
+    assert rows['"quoted"']["last_name"].startswith("'+cmd")
+    assert rows["'=2"]["last_name"] == "-3"
+    assert all(row["first_name"] == "two\nlines" and row["max_score"] == "1.0"
+               for name, row in rows.items() if name.strip("'") in names)  # fmt: skip
+
+
+def test_an_archive_of_too_many_files_ends_at_its_bound(tmp_path):
+    (tmp_path / "in").mkdir()
+    with zipfile.ZipFile(tmp_path / "in/a.zip", "w") as file:
+        for number in range(20):
+            file.writestr(f"../{number}" if number % 2 else f"{number}.ipynb", "")
+    extractor = SafeExtractor(max_files=10)
+    extractor.extract(str(tmp_path / "in"), str(tmp_path / "out"))
+    assert len(list((tmp_path / "out/a").iterdir())) == 5
+    assert [why for what, why in extractor.left_out if what == "a.zip"]
+
+
+@pytest.mark.parametrize("value", [-1.5, 0, "-1.5", "+3", "1e-3", "plain", "a=b"])
+def test_neutral_leaves_numbers_and_plain_text(value):
+    assert neutral(value) == value
+
+
+@pytest.mark.parametrize("name", ["ada", "Łukasz Żak", "山田 太郎", "a+b@c.org", "o'neil", "<b>"])
+def test_names_that_are_ids(name):
+    assert is_id(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", " ", "a ", ".", "..", ".a", "a/b", "a\\b", "*", "a?", "[ab]", "a\nb", "a\0"),
+        *("a\u202eb", "a\udcff", "x" * 151),
+    ],
+)
+def test_names_that_are_no_ids(name):
+    assert not is_id(name)
