@@ -93,14 +93,12 @@ COURSE: dict[str, dict[str, list[Cell]]] = {
                 partly="def draw(xs, ys):\n    fig, ax = plt.subplots()\n"
                 "    ax.plot(xs, ys)\n    return ax",
                 wrong="def draw(xs, ys):\n    return None",
-                hostile="from unittest.mock import MagicMock\n"
-                "def draw(xs, ys): return MagicMock()",
+                hostile="from unittest.mock import MagicMock\ndef draw(xs, ys): return MagicMock()",
             ),
             test(
                 "line_test",
                 2,
-                "line, = draw([1, 2], [1, 4]).get_lines()\n"
-                "assert list(line.get_ydata()) == [1, 4]",
+                "line, = draw([1, 2], [1, 4]).get_lines()\nassert list(line.get_ydata()) == [1, 4]",
             ),
             test("title_test", 1, 'assert draw([1], [1]).get_title() == "Squares"'),
         ]
@@ -153,7 +151,7 @@ COURSE: dict[str, dict[str, list[Cell]]] = {
                 "    with open(path) as f:\n        return Counter(f.read().lower().split())",
                 partly="def count(path):\n    return dict.fromkeys(open(path).read().split(), 1)",
                 wrong="def count(path):\n    return {}",
-                hostile='print("x" * 5_000_000)\ndef count(path):\n    return open("/dev/zero").name',
+                hostile='print("x" * 5_000_000)\ndef count(path): return open("/dev/zero").name',
             ),
             test(
                 "count_test",
