@@ -1,0 +1,1 @@
+"""A second course, foreign to the package's own: see course.py."""
