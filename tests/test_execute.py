@@ -10,7 +10,8 @@ import pytest
 from nbformat import validate
 from nbformat.v4 import new_code_cell, new_notebook
 from nbjudge.codes import REASONS
-from nbjudge.run.execution import NoSuchKernel, OutputFlood, OutputTally, SandboxedExecute
+from nbjudge.run.execution import OutputFlood, OutputTally, SandboxedExecute
+from nbjudge.run.provisioner import NoSuchKernel
 
 from tests.submission_cells import errors, printed, reason, run_cells, test_cell
 from tests.submissions import ROOT

@@ -10,7 +10,8 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from nbjudge.judge.verdicts import Judge, free_names
+from nbjudge.judge.verdicts import Judge
+from nbjudge.names import free_names
 from nbjudge.wire.values import (
     Decoder,
     Encoder,

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from course_tools.build import fingerprints
 from course_tools.build.lesson import grade_id
-from nbjudge.judge.verdicts import Judge, free_names
+from nbjudge.judge.verdicts import Judge
+from nbjudge.names import free_names
 
 from llm_memory.check import check
 from tests.lessons_and_mistakes import BANKS, LESSONS, cells_that_test

@@ -29,7 +29,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
@@ -52,6 +52,7 @@ from traitlets.config import Config
 from nbjudge.codes import KEY, Flag, record
 from nbjudge.intake.notebook import answer_flags, parse_notebook
 from nbjudge.intake.recorded import recorder
+from nbjudge.names import import_statements, shared_names
 
 #: The tag of cells that grading does not run.
 SHOW = "show"
@@ -71,6 +72,9 @@ class Lesson:
     released: list[str]
     #: The place of each grade_id.
     places: dict[str, int]
+    #: What the course's own code has in common with its tests, for the judge: its `imports`
+    #: (statements), and the global names that it binds or reads (`shared`).
+    common: dict[str, list[str]] = field(default_factory=dict)
 
 
 def load_lesson(
@@ -88,6 +92,11 @@ def load_lesson(
     `CourseError` if the source notebook is missing or broken, or the two differ in their cells.
     """
     notebook = _source(Path(path), assignment_id)
+    solved = [
+        cell.source
+        for cell in notebook.cells
+        if cell.cell_type == "code" and (is_solution(cell) or not is_grade(cell))
+    ]
     # The course's root is where nbgrader looks for the header and the footer.
     with contextlib.chdir(root or os.getcwd()):
         notebook = _through(
@@ -95,7 +104,9 @@ def load_lesson(
         )
     _take_recorded(notebook, str(path), notebook_id, assignment_id, db_url)
     given = _through((ClearHiddenTests, ClearMarkScheme), copy.deepcopy(notebook), path, config)
-    return Lesson(notebook, [cell.source for cell in given.cells], _places(notebook))
+    return Lesson(
+        notebook, [cell.source for cell in given.cells], _places(notebook), _common(solved)
+    )
 
 
 def _through(
@@ -484,6 +495,13 @@ class Rebuild(NbGraderPreprocessor):
             recorded, problems = records.in_file(Path(resources["metadata"]["path"]) / file)
             answers = records.merge(answers, recorded)
             found += answer_flags(problems)
-        rebuilt.metadata[KEY] = NotebookNode(answers=answers, flags=[])
+        rebuilt.metadata[KEY] = NotebookNode(
+            answers=answers, flags=[], **copy.deepcopy(lesson.common)
+        )
         record(rebuilt, [*submission.flags, *found])
         return rebuilt, resources
+
+
+def _common(solved: list[str]) -> dict[str, list[str]]:
+    statements = dict.fromkeys(statement for _, statement in import_statements(solved))
+    return {"imports": list(statements), "shared": sorted(shared_names(solved))}

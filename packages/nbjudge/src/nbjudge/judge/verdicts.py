@@ -34,16 +34,9 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 from nbjudge.codes import REASONS
-from nbjudge.judge.namespace import (
-    Namespace,
-    execute,
-    free_names,
-    import_statements,
-    names_read,
-    shared_names,
-    watched_libraries,
-)
+from nbjudge.judge.namespace import Namespace, execute, watched_libraries
 from nbjudge.judge.peer import JudgePeer, Unanswered
+from nbjudge.names import free_names, import_statements, names_read, shared_names
 from nbjudge.wire import course, named
 from nbjudge.wire.calls import END, MESSAGE, READY, Channel
 from nbjudge.wire.limits import Limits, Unchecked

@@ -209,7 +209,9 @@ class JudgedExecute(SandboxedExecute):
         kernel = await super()._start_kernel()
         if self._replaying or self._kernel_to_run != KERNEL_NAME:
             return kernel
+        common = self.nb.metadata.get(KEY, {})
         imports = [cell.source for cell in self.nb.cells if _is_given(cell)]
+        imports += common.get("imports", [])
         # The judge gets ready while the first cells run.
         opening = asyncio.ensure_future(
             asyncio.to_thread(
@@ -217,6 +219,7 @@ class JudgedExecute(SandboxedExecute):
                 kernel.km.get_connection_info(),
                 imports,
                 call_seconds=self.call_timeout,
+                shared=common.get("shared", []),
                 **self._course_folder(),
             )
         )
