@@ -228,7 +228,7 @@ CHEATS = {
             def __getitem__(self, i): return 2.0
         def answer(x): return 6 if isinstance(x, int) else Rows()
         """,
-        "test_stopped",
+        "unchecked",
     ),
     "hooks that drop the asserts": (
         """
@@ -315,6 +315,9 @@ def test_a_cheat_gains_nothing(room, name):
         room.judge.cell_seconds = 5
     outcome = room.judge.run(TEST)
     assert [output.output_type for output in outcome.outputs] == ["error"]
+    if reason == "unchecked":  # as an array it is what its own class says: a teacher looks at it
+        assert outcome.unchecked
+        return
     assert outcome.reason == reason, outcome
     if not reason and "patched" not in name and "whatever" not in name:
         outcome = room.judge.run(AFTERWARDS)
