@@ -14,10 +14,6 @@ class ModelCache:
     """Keys and values of the tokens seen so far, one block of memory per layer."""
 
     def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget everything, to begin a new text."""
         self.blocks: dict[int, Tensor] = {}  # layer → (2, B, H_kv, room, D), keys then values
         self.used: dict[int, int] = {}
 
