@@ -33,7 +33,7 @@ class Feedback(GenerateFeedback):
         """List the graded notebooks; `NbGraderException` where there are none."""
         course = self.coursedir
         self.assignments = {}
-        for student, folder in of_students(course, self._input_directory, self.log):
+        for student, folder in of_students(course, self._input_directory, self.log, graded=True):
             found = sorted(
                 str(path) for path in folder.glob(f"{course.notebook_id}.ipynb") if path.is_file()
             )

@@ -19,11 +19,13 @@ MAX_FILES, MAX_DEPTH = 1_000, 8
 _CHUNK = 1 << 20
 
 
-def of_students(course: CourseDirectory, step: str, log: Logger) -> Iterator[tuple[str, Path]]:
+def of_students(
+    course: CourseDirectory, step: str, log: Logger, *, graded: bool = False
+) -> Iterator[tuple[str, Path]]:
     """Yield each student with a folder of the assignment in `step` who is asked for, in order.
 
     `--student` names one; where nobody has that name it is a pattern. A folder whose name cannot
-    be an id is named in the log and left out.
+    be an id is named in the log and left out (of graded work only one that is a pattern).
     """
     before, after = course.format_path(step, _MARKER, course.assignment_id).split(_MARKER, 1)
     folder, prefix = os.path.split(before)
@@ -43,11 +45,15 @@ def of_students(course: CourseDirectory, step: str, log: Logger) -> Iterator[tup
         path = Path(folder, name, rest)
         if path.is_dir():
             found.append((student, path))
-    named = any(student == wanted for student, _ in found) and problem_with(wanted) is None
+    named = any(student == wanted for student, _ in found) and (
+        graded or problem_with(wanted) is None
+    )
     for student, path in found:
         if student in excluded or not (student == wanted if named else fnmatch(student, wanted)):
             continue
-        problem = problem_with(student)
+        # What was graded is told so, unless the steps behind would take its name for a pattern.
+        known = graded and not set(student) & set("[]*?")
+        problem = None if known else problem_with(student)
         if problem:
             log.error(
                 "The folder %s was left out: its name cannot be a student's id, because %s.",
