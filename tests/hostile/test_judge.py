@@ -389,7 +389,7 @@ def find(pattern):
 def test_nothing_of_a_test_but_its_arguments_is_in_the_students_process(tmp_path):
     # An ordinary kernel: it may look wherever it likes in its own memory.
     with contextlib.closing(Room(tmp_path, "python3")) as room:
-        room.judge.call_seconds = room.judge.cell_seconds = 120
+        room.judge.call_seconds = room.judge.cell_seconds = room.judge.ready_seconds = 120
         room.learn(WATCHING)
         outcome = room.judge.run(
             """
