@@ -18,6 +18,7 @@ from nbjudge.kernel.answering import Answerer
 from nbjudge.run.judge_client import JudgeProcess
 from nbjudge.run.provisioner import KERNEL_NAME, SandboxKernelSpecManager
 from nbjudge.wire.calls import ANSWER
+from traitlets.config import Config
 
 from tests.loopback import Loopback
 
@@ -270,7 +271,10 @@ class Room:
 
     def __init__(self, folder, kernel_name=KERNEL_NAME):
         self.manager = KernelManager(
-            kernel_name=kernel_name, kernel_spec_manager=SandboxKernelSpecManager()
+            kernel_name=kernel_name,
+            kernel_spec_manager=SandboxKernelSpecManager(),
+            # Named by its own name a kernel is an ordinary one here, outside any box.
+            config=Config({"SandboxProvisioner": {"unsandboxed_kernels": ["python3"]}}),
         )
         self.manager.start_kernel(cwd=str(folder))
         self.client = self.manager.client()
@@ -389,7 +393,7 @@ def find(pattern):
 def test_nothing_of_a_test_but_its_arguments_is_in_the_students_process(tmp_path):
     # An ordinary kernel: it may look wherever it likes in its own memory.
     with contextlib.closing(Room(tmp_path, "python3")) as room:
-        room.judge.call_seconds = room.judge.cell_seconds = room.judge.ready_seconds = 120
+        room.judge.call_seconds = room.judge.cell_seconds = 120
         room.learn(WATCHING)
         outcome = room.judge.run(
             """
