@@ -119,6 +119,8 @@ def test_scores_are_stock_nbgraders(room, tmp_path):
     for student, notebook in work.items():
         room.hand_in(student, notebook)
     shutil.copytree(room.folder, stock)
+    # A course that never used the engine: the guard refuses stock nbgrader in one that did.
+    shutil.rmtree(stock / ".nbjudge")
     (stock / "nbgrader_config.py").write_text("c = get_config()\n")
     room.nbgrader("autograde", LESSON)
     subprocess.run(

@@ -177,7 +177,7 @@ def test_zip_collect_takes_canvas_and_moodle(clean):
 def test_zip_collect_takes_plain_folders(clean):
     archive(clean, "class.zip", [
         ("class/ada/tiny.ipynb", "ada"),
-        ("class/bob/notebooks/tiny/tiny.ipynb", "bob"),
+        ("/".join(("class", "bob", "work", "tiny", "tiny.ipynb")), "bob"),
         ("class/bob/quiz_answers.json", "{}"),
         ("class/cy/other.ipynb", "cy"),
     ])  # fmt: skip

@@ -35,6 +35,7 @@ from nbjudge.wire.calls import (
     describe_class,
     make_error,
 )
+from nbjudge.wire.limits import Reference
 from nbjudge.wire.values import CLAIM, CONTAINERS, ERROR_CLASS, NOTEBOOKS
 
 #: How long an end waits for a judge that has gone without a word.
@@ -102,10 +103,12 @@ class Memory:
         self.errors: dict[tuple, type[Exception]] = {}
         self.first: int | None = None
         self.before: dict[str, Any] = {}
+        self.open = False  # whether a test runs now
 
 
 _memories: collections.OrderedDict[bytes, Memory] = collections.OrderedDict()
 _replaced: dict[str, Any] = {}
+_NOTHING = object()
 
 
 def _memory(channel: Channel) -> Memory:
@@ -130,6 +133,7 @@ class Answerer(Peer):
             memory.first = self._first
         self._first, self.held, self._numbers = memory.first, memory.held, memory.numbers
         self._proxies, self.errors = memory.proxies, memory.errors
+        self.lent: dict[str, Any] = {}
         self.printed: list[tuple[int, str]] = []
         self._out, self._err = (_Printed(self.printed, which) for which in (0, 1))
 
@@ -187,7 +191,28 @@ class Answerer(Peer):
 
     def _ask_give(self, name: str, value: Any, always: bool) -> None:
         if always or name in self.names:
+            # What only the judge can answer for goes when the test does.
+            if isinstance(value, Reference):
+                self.lent.setdefault(name, self.names.get(name, _NOTHING))
+            else:
+                self.lent.pop(name, None)
             self.names[name] = value
+
+    def _take_back(self) -> None:
+        """Put back what the test's own objects stood in the place of."""
+        for name, before in self.lent.items():
+            if isinstance(self.names.get(name), Reference):
+                if before is _NOTHING:
+                    del self.names[name]
+                else:
+                    self.names[name] = before
+        self.lent.clear()
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """Ask the judge, which listens only while a test runs: raises RuntimeError after that."""
+        if not self.memory.open:
+            raise RuntimeError("this is an object of a test, and the test has ended")
+        return super().call(*args, **kwargs)
 
     def _ask_take(self, name: str) -> None:
         self.names.pop(name, None)
@@ -332,6 +357,7 @@ class Answerer(Peer):
 
     def serve(self) -> None:
         """Serve one test cell, to its end."""
+        self.memory.open = True
         try:
             with contextlib.suppress(_Ended):
                 while not self.interrupted:
@@ -346,6 +372,8 @@ class Answerer(Peer):
             for name, value in _replaced.items():
                 setattr(builtins, name, value)
             _replaced.clear()
+            self._take_back()
+            self.memory.open = False
             self.memory.before = dict(self.names)
 
 

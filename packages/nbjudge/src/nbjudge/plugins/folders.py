@@ -52,7 +52,8 @@ def of_students(
         if student in excluded or not (student == wanted if named else fnmatch(student, wanted)):
             continue
         # What was graded is told so, unless the steps behind would take its name for a pattern.
-        known = graded and not set(student) & set("[]*?")
+        pattern = bool(set(student) & set("*?")) or not fnmatch(student, student)
+        known = graded and not pattern
         problem = None if known else problem_with(student)
         if problem:
             log.error(
