@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 from course_tools.build import course as clone
+from nbjudge import settings
 from nbjudge.codes import OWN_FOLDER
 
-from tests import settings as _  # noqa: F401 (applies the course's settings)
 from tests.commands import nbgrader
+from tests.settings import COURSE
 
 ROOT = clone.root()
 
@@ -16,6 +17,12 @@ ROOT = clone.root()
 def pytest_collection_modifyitems(items):
     """Let the longest files start first, or one process works on when the others are done."""
     items.sort(key=lambda item: item.get_closest_marker("takes_long") is None)
+
+
+@pytest.fixture(autouse=True)
+def _this_course():
+    """Grade for this course: a run for another one, in this process, leaves its settings behind."""
+    settings.apply(COURSE)
 
 
 class Course:

@@ -1,9 +1,6 @@
 """The course's own configuration, as nbgrader loads it."""
 
 from course_tools.build import course
-from nbjudge import settings
 from traitlets.config.loader import PyFileConfigLoader
 
 COURSE = PyFileConfigLoader("nbgrader_config.py", path=str(course.root())).load_config()
-# Tests of single parts run in this process, as a converter's steps do.
-settings.apply(COURSE)
