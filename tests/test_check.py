@@ -85,7 +85,9 @@ def test_a_scenario_keeps_the_object_between_steps():
         "a class's name is no outcome"
     )
     assert [step.get("value") for step in outcomes[1:3]] == [5, 5]
+    where = outcomes[3].pop("where")
     assert outcomes[3] == {"raises": "ValueError", "says": "amount below 0"}
+    assert where.startswith("add, line ") and 'raise ValueError("amount below 0")' in where
 
 
 def test_a_changed_argument_is_seen():
@@ -147,7 +149,7 @@ def test_a_known_mistake_is_named(doubling):
 @pytest.mark.parametrize(
     ("work", "says"),
     [
-        (lambda x: 3 * x, r"double\(2\): expected 4, came 6"),
+        (lambda x: 3 * x, r"double\(2.0\): expected 4, came 6"),
         (lambda x: None, "expected 4, came None"),
         (lambda x: x * math.nan, "expected 4, came nan"),
         (lambda x: {}["key"], "expected 4, came KeyError: 'key'"),
@@ -187,3 +189,218 @@ def test_hard_steps_count_when_they_are_asked_for(monkeypatch):
 def test_an_unknown_exercise_lists_those_there_are(doubling):
     with pytest.raises(ValueError, match="no exercise 'halve'; there are: double"):
         check(lambda x: x, "halve")
+
+
+def exercise(monkeypatch, right, steps, **mistakes):
+    """Make `work` the only exercise there is; `mistakes` are known by their names."""
+    stored = {"steps": scenario.encode_steps(steps), "mistakes": []}
+    stored["right"] = scenario.run(right, stored["steps"])
+    for name, mistake in mistakes.items():
+        outcomes = scenario.run(mistake, stored["steps"])
+        stored["mistakes"].append({"name": name, "sentence": f"it is {name}", "outcomes": outcomes})
+    monkeypatch.setattr(checking, "exercises", lambda: {"work": stored})
+    monkeypatch.setattr(checking, "results", {})
+
+
+def failure(work, **kind):
+    with pytest.raises(CheckFailed) as failed:
+        check(work, "work", **kind)
+    return failed.value
+
+
+def share(x, parts=2, least=0):
+    if parts < 1:
+        raise ValueError("parts below 1")
+    return x / parts + least
+
+
+NUMBERS = np.array([1.0, 4.0, 6.0])
+CALLS = [call(NUMBERS), call(NUMBERS, parts=4), call(NUMBERS, least=3), call(NUMBERS, parts=0)]
+SHARES = {
+    "ignoring parts": lambda x, parts=2, least=0: share(x, 2, least) if parts else share(x, parts),
+    "ignoring least": lambda x, parts=2, least=0: share(x, parts),
+    "unguarded": lambda x, parts=2, least=0: x / max(parts, 1) + least,
+}
+
+
+def test_a_first_draft_is_named_though_its_guard_is_missing(monkeypatch):
+    exercise(monkeypatch, share, CALLS, **SHARES)
+
+    def draft(x, parts=2, least=0):
+        with np.errstate(divide="ignore"):
+            return x / parts
+
+    assert failure(draft).mistakes == ("ignoring least", "unguarded")
+
+
+def test_two_mistakes_at_once_are_both_named(monkeypatch):
+    exercise(monkeypatch, share, CALLS, **SHARES)
+    both = failure(lambda x, parts=2, least=0: share(x) if parts else share(x, parts))
+    assert set(both.mistakes) == {"ignoring parts", "ignoring least"}
+
+
+def test_a_mistake_that_explains_some_steps_is_one_of_them(monkeypatch):
+    exercise(monkeypatch, share, CALLS, **SHARES)
+    found = failure(lambda x, parts=2, least=0: share(x, parts) - (7 if parts == 4 else 0))
+    assert found.mistakes == ("ignoring least",)
+    assert "Besides, work(" in str(found) and "parts=4" in str(found)
+
+
+def test_an_exception_of_another_cause_names_no_mistake(monkeypatch):
+    def transposed(x):
+        return x @ np.zeros((7, 2))
+
+    def unpacks(x):
+        _batch, _length, _width = x.shape
+        return x
+
+    exercise(monkeypatch, lambda x: x, [call(NUMBERS)], transposed=transposed)
+    assert failure(transposed).mistakes == ("transposed",)
+    found = failure(unpacks)
+    assert found.mistakes == ()
+    assert "not enough values to unpack" in str(found)
+    assert "_batch, _length, _width = x.shape" in str(found), "the line of their own code"
+
+
+@pytest.mark.parametrize(
+    ("came", "says"),
+    [
+        (lambda x: x.T, "axes stand in another order"),
+        (lambda x: x * 3, "a matter of scale: every number is 3 times"),
+        (lambda x: x[::-1].copy(), "stand at other places"),
+        (lambda x: np.where(x == 4, np.nan, x), "There are nan in it"),
+        (lambda x: x * np.linspace(1, 1.001, 6).reshape(x.shape), "too far away for rounding"),
+        (lambda x: np.where(x == 0, 1, x), "a matter of the mask"),
+        (lambda x: x > 1, "dtype"),
+        (lambda x: torch.from_numpy(x), "NumPy arrays and PyTorch tensors are mixed up"),
+    ],
+)
+def test_an_unknown_mistake_is_sorted(monkeypatch, came, says):
+    exercise(monkeypatch, lambda x: x, [call(np.array([[0.0, 2, 3], [4, 50, 7]]))])
+    assert says in str(failure(lambda x: came(x.copy())))
+
+
+def test_the_first_place_is_said_in_the_learners_words(monkeypatch):
+    step = {**call(np.eye(3)), "terms": [["weights", ["query", "key"]]]}
+    exercise(monkeypatch, lambda x: x, [step])
+
+    def wrong(x):
+        y = x.copy()
+        y[2, 1] = 0.5
+        return y
+
+    assert "weights: at query 2, key 1 expected 0, came 0.5" in str(failure(wrong))
+
+
+def test_whole_numbers_are_exact(monkeypatch):
+    big = 2**53 + 1
+    exercise(monkeypatch, lambda n: n * 10**9, [call(3), call(big)])
+    check(lambda n: n * 10**9, "work")
+    assert "one too few" in str(failure(lambda n: n * 10**9 - (n == 3)))
+    failure(lambda n: n * 10**9 + (n == big))
+
+
+def test_softmax_in_float32_is_right_and_less_is_not():
+    def idiom(x, axis=-1):
+        return torch.softmax(torch.from_numpy(np.array(x)).float(), axis).double().numpy()
+
+    check(idiom, "softmax", hard=True)
+    with pytest.raises(CheckFailed):
+        check(lambda x, axis=-1: idiom(x, axis).round(4), "softmax")
+
+
+def test_the_calls_that_are_shown_can_be_run():
+    from llm_memory.check.given import make
+    from llm_memory.shapes import MODELS
+
+    space = {"np": np, "torch": torch, "math": math, "MODELS": MODELS, "make": make}
+    for name, stored in checking.exercises().items():
+        for index, step in enumerate(stored["steps"]):
+            calls, text = [], checking.example(name, index)
+            if step["step"] != "call":
+                continue  # needs the exercise itself
+            exec(
+                text, {**space, name: lambda *args, _to=calls, **kwargs: _to.append((args, kwargs))}
+            )
+            args, kwargs = calls[-1]
+            made = scenario.encode_steps([call(*args, **kwargs)])[0]
+            for a, b in zip(made["args"], step["args"], strict=True):
+                assert (isinstance(b, dict) and "given" in b) or a == b, (name, index)
+
+
+def test_any_name_of_the_notebook_will_do(doubling):
+    import functools
+
+    def quiet(function):
+        return lambda *args: function(*args)
+
+    double = lambda x: x + x  # noqa: E731
+    check(double)
+    double = quiet(double)
+    check(double)
+    double = functools.partial(lambda y, x: y * x, 2)
+    check(double)
+    twice = double = functools.partial(lambda y, x: y * x, 3)
+    with pytest.raises(CheckFailed):
+        check(double)
+    assert set(checking.results) == {"double"}
+    assert twice is double
+
+
+def test_code_that_never_returns_is_stopped():
+    def forever(x):
+        while True:
+            pass
+
+    steps = scenario.encode_steps([call(1), call(2)])
+    outcomes = scenario.run(forever, steps, seconds=0.2)
+    assert [outcome["raises"] for outcome in outcomes] == ["TookTooLong"] * 2
+    assert "never ends" in outcomes[0]["says"]
+
+
+def test_code_that_calls_itself_without_end_says_so():
+    def again(x):
+        return again(x)
+
+    assert "without end" in scenario.run(again, scenario.encode_steps([call(1)]))[0]["says"]
+
+
+def test_prints_without_end_are_cut(monkeypatch, capsys):
+    exercise(monkeypatch, lambda n: n, [call(3)])
+
+    def chatty(n):
+        print("x" * 10**6)
+        return n
+
+    check(chatty, "work")
+    assert len(capsys.readouterr().out) < 3000
+
+
+@pytest.mark.parametrize(
+    ("work", "says"),
+    [
+        (lambda n: (i for i in range(n)), "a generator"),
+        (lambda n: exit(), "SystemExit"),
+        (lambda n, m: n, "missing 1 required positional argument"),
+        (lambda n: torch.zeros(2, device="meta"), "device meta"),
+        (lambda n: object(), "an object of type object"),
+        (7, "not callable"),
+    ],
+)
+def test_bad_answers_are_said_in_words(monkeypatch, work, says):
+    exercise(monkeypatch, lambda n: n, [call(3)])
+    assert says in str(failure(work))
+
+
+def test_a_random_number_is_noticed(monkeypatch):
+    exercise(monkeypatch, lambda x: x, [call(np.ones((2, 2)))])
+    random = np.random.default_rng(1)
+    assert "random number" in str(failure(lambda x: x + random.normal(size=x.shape)))
+
+
+def test_torchs_own_not_implemented_is_no_open_exercise(monkeypatch):
+    def calls_it(x):
+        raise NotImplementedError("Could not run 'aten::x' with arguments from the 'Y' backend")
+
+    exercise(monkeypatch, lambda x: x, [call(1)])
+    assert "aten::x" in str(failure(calls_it))

@@ -5,8 +5,11 @@ import warnings
 import pytest
 from course_tools.build import fingerprints
 from course_tools.build.lesson import grade_id
+from course_tools.mistakes import drafts
 
-from llm_memory.check import CheckFailed, check, exercises
+from llm_memory.check import CheckFailed, check, exercises, scenario
+from llm_memory.check.given import make
+from llm_memory.check.recognise import outcome_difference
 from tests import lessons_and_mistakes
 from tests.lessons_and_mistakes import BANKS, LESSONS
 
@@ -27,7 +30,12 @@ def run(code, exercise, work, check):
 
 def every(kind):
     return [
-        pytest.param(lesson, exercise, item, id=f"{exercise}-{getattr(item, '__name__', '')}")
+        pytest.param(
+            lesson,
+            exercise,
+            item,
+            id=f"{exercise}-{getattr(item, '__name__', getattr(item, 'name', ''))}",
+        )
         for lesson, bank in BANKS.items()
         for exercise, known in bank.exercises.items()
         for item in kind(known)
@@ -55,9 +63,71 @@ def test_a_mistake_fails_the_hidden_tests_with_a_message(lesson, exercise, mista
     assert all(messages), "a hidden test failed without saying why"
 
 
+def named(work, exercise):
+    """Return the sentences that the check says of the work."""
+    sentences = {m["name"]: m["sentence"] for m in exercises()[exercise]["mistakes"]}
+    with warnings.catch_warnings(), pytest.raises(CheckFailed) as raised:
+        warnings.simplefilter("ignore")
+        check(work, exercise, hard=True)
+    return [sentences[name] for name in raised.value.mistakes]
+
+
+@pytest.mark.parametrize(
+    ("lesson", "exercise", "mistake"),
+    every(lambda known: [m for m in known.mistakes if m.visible]),
+)
+def test_the_check_names_a_mistake_and_no_other(lesson, exercise, mistake):
+    assert set(named(mistake.work, exercise)) == {mistake.sentence}
+
+
+DRAFTS = {
+    lesson: drafts.load(lessons_and_mistakes.ROOT / f"tools/course_tools/mistakes/{lesson}.py").bank
+    for lesson in LESSONS
+}
+
+
+def is_only_about_guards(exercise, draft):
+    """Tell whether, without its guards, a mistake is right wherever no error is asked for."""
+    stored, spoilt = exercises()[exercise], False
+    outcomes = scenario.run(draft, stored["steps"], make)
+    for right, came, step in zip(stored["right"], outcomes, stored["steps"], strict=True):
+        # What an error should have prevented is in the object from then on.
+        spoilt = (spoilt and step["step"] != "call") or "raises" in right
+        if not spoilt and outcome_difference(right, came, step):
+            return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("lesson", "exercise", "mistake"),
+    every(lambda known: [m for m in known.mistakes if m.visible]),
+)
+def test_the_check_names_a_mistake_in_a_first_draft(lesson, exercise, mistake):
+    draft = next(
+        m.work for m in DRAFTS[lesson].exercises[exercise].mistakes if m.name == mistake.name
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        only_guards = is_only_about_guards(exercise, draft)
+    said = named(draft, exercise)
+    if only_guards:
+        guards = {
+            m["sentence"]
+            for m in exercises()[exercise]["mistakes"]
+            if is_only_about_guards(exercise, works(lesson, exercise)[m["name"]])
+        }
+        assert set(said) <= guards
+    else:
+        assert mistake.sentence in said
+
+
+def works(lesson, exercise):
+    return {m.name: m.work for m in BANKS[lesson].exercises[exercise].mistakes}
+
+
 @pytest.mark.parametrize(("lesson", "exercise", "variant"), every(lambda known: known.variants))
 def test_a_variant_passes(lesson, exercise, variant):
-    check(variant, exercise)
+    check(variant, exercise, hard=True)
     for code in cells_that_test(lesson, exercise):
         run(code, exercise, variant, lambda work, **kind: check(work, exercise, **kind))
 

@@ -17,6 +17,11 @@ class ModelCache:
         self.blocks: dict[int, Tensor] = {}  # layer → (2, B, H_kv, room, D), keys then values
         self.used: dict[int, int] = {}
 
+    def reset(self) -> None:
+        """Forget everything, to begin a new text."""
+        self.blocks.clear()
+        self.used.clear()
+
     @property
     def n_seen(self) -> int:
         """How many tokens every layer has seen."""

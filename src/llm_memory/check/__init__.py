@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import functools
 import json
+import linecache
+import re
+import sys
+import types
 from collections.abc import Callable
 from html import escape
 from importlib.resources import files
 from typing import Any
 
-from llm_memory.check import scenario
+from llm_memory.check import diagnose, limits, recognise, scenario
 from llm_memory.check.given import make
-from llm_memory.check.values import describe, difference
+from llm_memory.check.recognise import outcome_difference
 
-__all__ = ["CheckFailed", "check", "exercises", "lessons", "results"]
+__all__ = ["CheckFailed", "check", "example", "exercises", "lessons", "results"]
 
 OPEN = "not solved yet"
 #: What the checks of this session said, by exercise: True, or the sentence.
@@ -21,12 +25,20 @@ results: dict[str, bool | str] = {}
 
 
 class CheckFailed(AssertionError):
-    """A learner's work does not do what the exercise asks; `mistake` is its name, if known."""
+    """A learner's work does not do what the exercise asks.
 
-    def __init__(self, exercise: str, message: str, mistake: str | None = None):
+    `mistakes` are the names of those that are known, `mistake` is the first of them or None.
+    """
+
+    def __init__(self, exercise: str, message: str, mistakes: tuple[str, ...] = ()):
         """`message` is the sentence for the learner."""
         super().__init__(message)
-        self.exercise, self.mistake = exercise, mistake
+        self.exercise, self.mistakes = exercise, mistakes
+
+    @property
+    def mistake(self) -> str | None:
+        """The name of the first known mistake."""
+        return self.mistakes[0] if self.mistakes else None
 
     def _render_traceback_(self) -> list[str]:
         # The learner needs the sentence; the stack below it is our code, not theirs.
@@ -51,91 +63,160 @@ def exercises() -> dict[str, dict]:
     }
 
 
-def check(work: Callable, name: str | None = None, hard: bool = False) -> None:
-    """Check a learner's function or class, by its own name unless `name` is given.
+def check(work: Callable, name: str | None = None, hard: bool | str = False) -> None:
+    """Check a learner's function or class: the exercise by whose name the notebook calls it.
 
-    What is tried out under another name leaves `results` as it is: grading looks at the name.
+    That is the name in `check(…)`, so a lambda, a `partial`, an alias or a decorated function are
+    as good as a `def`. What is tried out as another exercise, with `name`, leaves `results` as it
+    is: grading looks at the notebook's name.
 
-    The steps that a bank marks as hard count with `hard=True` only, so that work which is right
-    but for the hard cases has its core points.
+    The steps that a bank marks as hard count with `hard=True` only, or with the name of their part,
+    so that work which is right but for the hard cases has its core points.
 
     Shows that it is right, or raises: `NotImplementedError` while the exercise is open,
-    `CheckFailed` with the mistake's name where it is a known one, and otherwise with the first
-    place where the result differs. `ValueError` if there is no such exercise.
+    `CheckFailed` with the names of the mistakes where they are known, and otherwise with the kind
+    of mistake and the first place where the result differs. `ValueError` if there is no such
+    exercise.
     """
-    own = getattr(work, "__name__", None)
-    name = name or own
-    noted = results if name == own else {}
     known = exercises()
+    own = _called(work, known, sys._getframe(1))
+    noted = results if name in (None, own) else {}
+    name = name or own
     if name not in known:
         raise ValueError(f"no exercise {name!r}; there are: {', '.join(sorted(known))}")
-    stored = known[name] if hard else _core(known[name])
+    stored = _picked(known[name], hard)
     try:
-        outcomes = scenario.run(work, stored["steps"], make)
+        outcomes = _run(work, stored["steps"])
     except NotImplementedError:
         noted[name] = OPEN
         error = NotImplementedError(f"{name} is not solved yet: replace the line that raises this.")
         error._render_traceback_ = lambda: [f"○ {error}"]
         raise error from None
-    found = _first_difference(name, stored, outcomes)
-    if found is None:
+    if not recognise.wrong_steps(stored, outcomes):
         noted[name] = True
         checks = "1 check" if len(outcomes) == 1 else f"{len(outcomes)} checks"
         _say(f"✔ {name}: right ({checks}{', hard cases too' if hard else ''}).")
         return
-    mistake = next((m for m in stored["mistakes"] if _same(m["outcomes"], outcomes)), None)
-    message = f"{name}: {mistake['sentence']}\n  {found}" if mistake else f"{name}: {found}"
+    message, mistakes = _judged(name, work, stored, outcomes)
     noted[name] = message
-    raise CheckFailed(name, message, mistake and mistake["name"])
+    raise CheckFailed(name, message, mistakes)
 
 
-def _core(stored: dict) -> dict:
-    kept = [index for index, step in enumerate(stored["steps"]) if not step.get("hard")]
+def example(name: str, step: int) -> str:
+    """Return the code of one call of an exercise's check, to be copied into a cell and run.
+
+    `print` it. It needs `import math, numpy as np, torch`, `llm_memory.shapes.MODELS` and
+    `llm_memory.check.given.make`, as far as they stand in it. `ValueError` names what there is.
+    """
+    known = exercises()
+    if name not in known:
+        raise ValueError(f"no exercise {name!r}; there are: {', '.join(sorted(known))}")
+    steps = known[name]["steps"]
+    if not 0 <= step < len(steps):
+        raise ValueError(f"{name} has steps 0 to {len(steps) - 1}, not {step}")
+    return scenario.example(steps, step, name)
+
+
+def _called(work: Callable, known: dict, frame: types.FrameType) -> str | None:
+    """Return the exercise that the caller means: by its own words, else by what it calls `work`."""
+    space = {**frame.f_globals, **frame.f_locals}
+    line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+    for word in re.findall(r"\bcheck\(\s*(\w+)", line):
+        if word in known and space.get(word) is work:
+            return word
+    names = [name for name, value in space.items() if value is work and name in known]
+    own = getattr(work, "__name__", None)
+    return own if own in names or not names else names[0]
+
+
+def _picked(stored: dict, hard: bool | str) -> dict:
+    """Return an exercise with the steps that count, each with its number in the whole check."""
+    kept = [
+        index
+        for index, step in enumerate(stored["steps"])
+        if hard is True or step.get("hard", hard) == hard or not step.get("hard")
+    ]
     mistakes = [
         {**mistake, "outcomes": [mistake["outcomes"][index] for index in kept]}
         for mistake in stored["mistakes"]
     ]
     picked = {key: [stored[key][index] for index in kept] for key in ("steps", "right")}
-    return {**stored, **picked, "mistakes": mistakes}
+    return {**stored, **picked, "mistakes": mistakes, "numbers": kept}
 
 
-def outcome_difference(want: dict, came: dict) -> str | None:
-    """Return a sentence on how one outcome differs from the one that is wanted, or None."""
-    if "raises" in want:
-        if came.get("raises") == want["raises"]:
-            return None
-        got = f"{came['raises']}: {came['says']}" if "raises" in came else describe(came["value"])
-        return f"expected a {want['raises']}, came {got}"
-    if "raises" in came:
-        return f"expected {describe(want['value'])}, came {came['raises']}: {came['says']}"
-    found = difference(want["value"], came["value"])
-    if found is None and want.get("changed") != came.get("changed"):
-        changed = ", ".join(str(index + 1) for index in came.get("changed", []))
-        return f"the call changed its argument {changed}; work on a copy"
-    return found
+def _run(work: Callable, steps: list[dict]) -> list[dict]:
+    # The judge has limits of its own, and no notebook.
+    seconds = limits.SECONDS if _notebook() is not None else None
+    with limits.short_prints():
+        return scenario.run(work, steps, make, seconds)
 
 
-def _same(want: list[dict], came: list[dict]) -> bool:
-    return all(outcome_difference(a, b) is None for a, b in zip(want, came, strict=True))
+def _judged(
+    name: str, work: Callable, stored: dict, outcomes: list[dict]
+) -> tuple[str, tuple[str, ...]]:
+    """Return the sentences for the learner, and the names of the known mistakes in them."""
+    found = recognise.explain(stored, outcomes)
+    told = found.mistakes + found.guards
+    wrong = recognise.wrong_steps(stored, outcomes)
+    sentences = [f"{'Besides: ' if index else ''}{m['sentence']}" for index, m in enumerate(told)]
+    lines = []
+    if sentences:
+        explained = [i for i in wrong if i not in found.rest and i not in found.unguarded]
+        first = explained[0] if explained else wrong[0]
+        lines = [f"{name}: {sentences[0]}", f"  {_difference(name, stored, outcomes, first)}"]
+        lines += sentences[1:]
+    for index in [*found.rest[:1], *found.unguarded[:1]]:
+        start = f"{name}: " if not lines else "Besides, " if lines and sentences else ""
+        lines.append(f"{start}{_difference(name, stored, outcomes, index)}")
+        lines += _sort(work, stored, outcomes, index)
+    return "\n".join(lines), tuple(m["name"] for m in told)
 
 
-def _first_difference(name: str, stored: dict, outcomes: list[dict]) -> str | None:
-    for index, (want, came) in enumerate(zip(stored["right"], outcomes, strict=True)):
-        found = outcome_difference(want, came)
-        if found:
-            return f"{scenario.spell(stored['steps'], index, name)}: {found}"
-    return None
+def _sort(work: Callable, stored: dict, outcomes: list[dict], index: int) -> list[str]:
+    want, came = stored["right"][index], outcomes[index]
+    if "value" not in want or "value" not in came:
+        return []
+    said = diagnose.kind(want["value"], came["value"])
+    if said is None and _changes(work, stored, outcomes):
+        said = "Two runs of the same call gave different results: is a random number in it?"
+    return [f"  {said}"] if said else []
+
+
+def _changes(work: Callable, stored: dict, outcomes: list[dict]) -> bool:
+    """Tell whether a second run gives something else."""
+    try:
+        again = _run(work, stored["steps"])
+    except NotImplementedError:
+        return True
+    return [item.get("value") for item in again] != [item.get("value") for item in outcomes]
+
+
+def _difference(name: str, stored: dict, outcomes: list[dict], index: int) -> str:
+    steps = stored["steps"]
+    found = outcome_difference(stored["right"][index], outcomes[index], steps[index])
+    call = scenario.spell(steps, index, name)
+    after = any(step["step"] != "call" for step in steps[: index + 1])
+    if after or call != scenario.spell(steps, index, name, whole=True):
+        number = stored["numbers"][index]
+        found = f'{found}\n  To run it: print(example("{name}", {number}))'
+    return f"{call}: {found}"
+
+
+def _notebook() -> Any:
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return None
+    return get_ipython()
 
 
 def _say(text: str) -> None:
-    try:
-        from IPython import get_ipython
-        from IPython.display import display
-    except ImportError:
+    if _notebook() is None:
         return
-    if get_ipython() is not None:
-        bundle: dict[str, Any] = {
-            "text/plain": text,
-            "text/html": f'<div role="status"><b>{escape(text)}</b></div>',
-        }
-        display(bundle, raw=True)
+    from IPython.display import display
+
+    bundle: dict[str, Any] = {
+        "text/plain": text,
+        "text/html": f'<div role="status"><b>{escape(text)}</b></div>',
+    }
+    display(bundle, raw=True)

@@ -30,11 +30,25 @@ def _cache() -> Any:
     return ModelCache()
 
 
+def _forgetful_cache() -> Any:
+    from llm_memory.streaming import ModelCache
+
+    class Forgetful(ModelCache):
+        """Hands out no more than the newest three tokens: what it returns begins anywhere."""
+
+        def append(self, layer: int, k: Any, v: Any) -> tuple[Any, Any, Any]:
+            keys, values, mask = super().append(layer, k, v)
+            return keys[:, :, -3:], values[:, :, -3:], mask[:, -3:]
+
+    return Forgetful()
+
+
 MAKERS: dict[str, Callable[[], Any]] = {
     "model": _model,
     "small_model": _small_model,  # random weights, two layers, counts what passes
     "layer": _layer,  # the projections of its layer 1
     "cache": _cache,
+    "forgetful_cache": _forgetful_cache,  # what it returns does not begin at position 0
 }
 
 

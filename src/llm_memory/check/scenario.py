@@ -6,11 +6,19 @@ learner's work when it is checked.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import linecache
+import sysconfig
+import time
+import traceback
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
-from llm_memory.check.values import decode, describe, encode
+from llm_memory.check import values
+from llm_memory.check.limits import TookTooLong, limited
+from llm_memory.check.values import decode, encode
 
 
 def call(*args: Any, **kwargs: Any) -> dict:
@@ -28,9 +36,17 @@ def get(name: str) -> dict:
     return {"step": "get", "name": name, "args": [], "kwargs": {}}
 
 
-def hard(step: dict) -> dict:
-    """Mark a step as one that only a check of the hard cases runs; such steps come last."""
-    return {**step, "hard": True}
+def hard(step: dict, part: str | bool = True) -> dict:
+    """Mark a step as one that only a check of the hard cases runs; such steps come last.
+
+    `part` names the part of the hard cases it belongs to, where a lesson asks for them apart.
+    """
+    return {**step, "hard": part}
+
+
+def typed(step: dict) -> dict:
+    """Mark a step whose result must have the right dtype, not only the right numbers."""
+    return {**step, "dtype": True}
 
 
 class Given:
@@ -62,24 +78,56 @@ def is_object(data: Any) -> bool:
     return isinstance(data, dict) and "object" in data
 
 
-def spell(steps: list[dict], index: int, subject: str) -> str:
-    """Return step `index` as a learner would write it, with shapes in place of arrays."""
+def spell(steps: list[dict], index: int, subject: str, whole: bool = False) -> str:
+    """Return step `index` as a learner would write it.
+
+    Arguments stand in full where they are short, or with `whole`; else in a few words.
+    """
     step = steps[index]
+    stateful = any(other["step"] != "call" for other in steps)
     if step["step"] == "get":
-        return f".{step['name']}"
-    inside = [describe(value).removeprefix("a ") for value in step["args"]]
-    inside += [f"{key}={describe(value)}" for key, value in step["kwargs"].items()]
-    name = subject if step["step"] == "call" else f".{step['name']}"
-    return f"{name}({', '.join(inside)})"
+        return f"{HELD}.{step['name']}"
+    if step["step"] == "call":
+        name = f"{HELD} = {subject}" if stateful and whole else subject
+    else:
+        name = f"{HELD}.{step['name']}"
+    text = f"{name}({', '.join(_arguments(step, values.spell))})"
+    if whole or len(text) <= SHORT:
+        return text
+    return f"{name}({', '.join(_arguments(step, values.describe))})"
+
+
+#: What the object that an exercise's class makes is called in a message.
+HELD = "made"
+#: Calls up to this many characters are shown in full.
+SHORT = 100
+
+
+def _arguments(step: dict, how: Callable[[Any], str]) -> list[str]:
+    inside = [how(value).removeprefix("a ") for value in step["args"]]
+    return inside + [f"{key}={how(value)}" for key, value in step["kwargs"].items()]
+
+
+def example(steps: list[dict], index: int, subject: str) -> str:
+    """Return code that makes step `index`, and those before it that it needs, ready to be run."""
+    first = index
+    if steps[index]["step"] != "call":
+        first = max(i for i in range(index) if steps[i]["step"] == "call")
+    return "\n".join(spell(steps, i, subject, whole=True) for i in range(first, index + 1))
 
 
 def run(
-    subject: Callable, steps: list[dict], given: Callable[[str], Any] | None = None
+    subject: Callable,
+    steps: list[dict],
+    given: Callable[[str], Any] | None = None,
+    seconds: float | None = None,
 ) -> list[dict]:
     """Run encoded `steps` on `subject` and return one outcome a step.
 
-    An outcome is `{"value": …}` or `{"raises": class, "says": text}`, and `"changed"` names the
-    arguments that the call changed. `NotImplementedError` is raised on: the exercise is open.
+    An outcome is `{"value": …}` or `{"raises": class, "says": text, "where": line of code}`, and
+    `"changed"` names the arguments that the call changed. `NotImplementedError` without a message
+    is raised on: the exercise is open. After `seconds` for all steps, those that are left raise
+    `TookTooLong`.
     """
     made: dict[str, Any] = {}
 
@@ -92,26 +140,31 @@ def run(
 
     outcomes: list[dict] = []
     target: Any = None
+    stateful = any(step["step"] != "call" for step in steps)
+    deadline = None if seconds is None else time.monotonic() + seconds
     for step in steps:
         args = [decode(value, give) for value in step["args"]]
         kwargs = {key: decode(value, give) for key, value in step["kwargs"].items()}
         outcome: dict[str, Any] = {}
         try:
-            if step["step"] == "get":
-                value = getattr(target, step["name"])
-            else:
-                function = subject if step["step"] == "call" else getattr(target, step["name"])
-                value = function(*args, **kwargs)
-                if step["step"] == "call":
-                    target = value
-            outcome["value"] = copy.deepcopy(encode(value))
-            if step["step"] == "call" and is_object(outcome["value"]):
+            if outcomes and outcomes[-1].get("raises") == TookTooLong.__name__:
+                raise TookTooLong("not tried, after the call before it")
+            with _until(deadline):
+                if step["step"] == "get":
+                    value = getattr(target, step["name"])
+                else:
+                    function = subject if step["step"] == "call" else getattr(target, step["name"])
+                    value = function(*args, **kwargs)
+                    if step["step"] == "call":
+                        target = value
+                outcome["value"] = copy.deepcopy(encode(value))
+            if step["step"] == "call" and stateful and is_object(outcome["value"]):
                 # What a class is called is no outcome: variants and mistakes have other names.
-                outcome["value"] = {"object": "the exercise's own"}
-        except NotImplementedError:
-            raise
-        except Exception as error:  # whatever a learner's code raises is an outcome of the check
-            outcome = {"raises": type(error).__name__, "says": str(error)[:300]}
+                outcome["value"] = {"object": OWN}
+        except (Exception, SystemExit) as error:  # what a learner's code raises is an outcome
+            if isinstance(error, NotImplementedError) and not str(error):
+                raise
+            outcome = {"raises": type(error).__name__, "says": _says(error), "where": place(error)}
         changed = [
             index
             for index, (stored, now) in enumerate(zip(step["args"], args, strict=True))
@@ -121,3 +174,49 @@ def run(
             outcome["changed"] = changed
         outcomes.append(outcome)
     return outcomes
+
+
+OWN = "the exercise's own"
+
+
+def _until(deadline: float | None) -> contextlib.AbstractContextManager:
+    if deadline is None:
+        return contextlib.nullcontext()
+    return limited(max(0.1, deadline - time.monotonic()))
+
+
+def _says(error: BaseException) -> str:
+    if isinstance(error, RecursionError):
+        return "the function calls itself without end"
+    if isinstance(error, TookTooLong):
+        return str(error) or "it does not come back: is there a loop that never ends?"
+    try:
+        return str(error)[:300]
+    except Exception:
+        return "(an exception whose message cannot be read)"
+
+
+def place(error: BaseException) -> str:
+    """Return the learner's own line in which `error` was raised, or an empty text."""
+    told = getattr(error, "place", None)  # from the learner's process, where it is another one
+    if isinstance(told, str):
+        return told
+    own = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if not frame.filename.startswith(NOT_THEIRS):
+            line = linecache.getline(frame.filename, frame.lineno or 0).strip()
+            own = f"{frame.name}, line {frame.lineno}" + (f": {line}" if line else "")
+    return own
+
+
+def _folders() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    ours = str(Path(__file__).parents[1])
+    return (
+        ours,
+        *{paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")},
+        "<frozen",
+    )
+
+
+NOT_THEIRS = _folders()

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,8 +22,9 @@ from course_tools.build.lesson import (
     quiz_name,
     tested_exercise,
 )
-from llm_memory.check import outcome_difference, scenario
+from llm_memory.check import scenario
 from llm_memory.check.given import make
+from llm_memory.check.recognise import wrong_steps
 
 
 def load_bank(folder: Path, lesson: str) -> Any:
@@ -89,13 +91,14 @@ def _of_exercise(name: str, space: dict[str, Any], bank: Any, lesson: str) -> di
     if known is None or not known.steps:
         raise LessonError(f"{lesson}: the bank has no check inputs for {name!r}")
     steps = scenario.encode_steps(known.steps)
-    right = scenario.run(space[name], steps, make)
-    mistakes = []
+    for step in steps:
+        if terms := known.terms.get(step.get("name", "call")):
+            step["terms"] = terms
+    right = _outcomes(space[name], steps)
+    stored: dict = {"steps": steps, "right": right, "mistakes": []}
     for mistake in known.mistakes:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # NaN and overflow are what some mistakes are about
-            outcomes = scenario.run(mistake.work, steps, make)
-        told = any(outcome_difference(a, b) for a, b in zip(right, outcomes, strict=True))
+        outcomes = _outcomes(mistake.work, steps)
+        told = bool(wrong_steps(stored, outcomes))
         if told != mistake.visible:
             does = "tells" if told else "does not tell"
             raise LessonError(
@@ -103,10 +106,20 @@ def _of_exercise(name: str, space: dict[str, Any], bank: Any, lesson: str) -> di
                 f"but the bank says visible={mistake.visible}"
             )
         if told:
-            mistakes.append(
+            stored["mistakes"].append(
                 {"name": mistake.name, "sentence": mistake.sentence, "outcomes": outcomes}
             )
-    return {"steps": steps, "right": right, "mistakes": mistakes}
+    return stored
+
+
+def _outcomes(work: Callable, steps: list[dict]) -> list[dict]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NaN and overflow are what some mistakes are about
+        outcomes = scenario.run(work, steps, make)
+    # Where in the bank an exception was raised is nobody's business.
+    return [
+        {key: value for key, value in outcome.items() if key != "where"} for outcome in outcomes
+    ]
 
 
 def write(fingerprints: dict, path: Path) -> None:

@@ -33,9 +33,11 @@ bank.calls(
         call(_numbers(1, 3, 4)),
         call(_numbers(2, 2, 3, 4), axis=1),
         hard(call(np.array([[900.0, 899.0, 898.0], [-900.0, -899.0, -898.0]]))),
+        hard(call(np.array([[-900.0, -899.0, -898.0], [-895.0, -894.0, -897.0]]))),
         hard(call(np.array([[0.5, -np.inf, 1.5]]))),
     ],
 )
+bank.terms("softmax", weights="")
 
 
 @bank.mistake(
@@ -74,6 +76,19 @@ def softmax_ignores_axis(x, axis=-1):
 def softmax_one_maximum(x, axis=-1):
     exponentials = np.exp(x - np.max(x))
     return exponentials / exponentials.sum(axis=axis, keepdims=True)
+
+
+@bank.mistake(
+    "softmax",
+    "You take the largest absolute value off each row. In a row of large negative numbers that "
+    "moves everything further down, to 0 / 0: it is the largest entry that must come to 0.",
+)
+def softmax_takes_the_absolute_maximum(x, axis=-1):
+    with np.errstate(invalid="ignore"):
+        exponentials = np.exp(
+            x - np.max(np.abs(x), axis=axis, keepdims=True, initial=0, where=np.isfinite(x))
+        )
+        return exponentials / exponentials.sum(axis=axis, keepdims=True)
 
 
 @bank.mistake(
@@ -149,6 +164,17 @@ def softmax_by_torch(x, axis=-1):
 
 
 @bank.variant("softmax")
+def softmax_in_float32(x, axis=-1):
+    return torch.softmax(torch.from_numpy(np.array(x)).float(), dim=axis).to(torch.float64).numpy()
+
+
+@bank.variant("softmax")
+def softmax_with_a_tiny_number_below(x, axis=-1):
+    exponentials = np.exp(x - np.max(x, axis=axis, keepdims=True))
+    return exponentials / (exponentials.sum(axis=axis, keepdims=True) + 1e-9)
+
+
+@bank.variant("softmax")
 def softmax_by_logsumexp(x, axis=-1):
     top = np.max(x, axis=axis, keepdims=True)
     return np.exp(x - top - np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)))
@@ -175,8 +201,24 @@ bank.calls(
         call(_numbers(17, 2, 3, 4), _numbers(18, 2, 5, 4), _numbers(19, 2, 5, 2)),
         hard(call(np.array([[-3e4, 2e4]]), np.eye(2), np.eye(2), np.array([[True, False]]))),
         hard(call(np.array([[3e3, 2e3]]), np.eye(2), np.eye(2))),
+        hard(
+            call(
+                *(_numbers(seed, 2, 3, *size) for seed, size in ((21, (2, 4)), (22, (3, 4)))),
+                _numbers(23, 2, 3, 3, 1),
+                np.array([[[[1, 1, 0], [0, 1, 0]]], [[[0, 1, 1], [1, 0, 1]]]], dtype=bool),
+            )
+        ),
+        hard(
+            call(
+                np.array([[-1e5]]),
+                np.array([[1.0], [1.0]]),
+                np.array([[3.0], [5.0]]),
+                np.array([[True, False]]),
+            )
+        ),
     ],
 )
+bank.terms("scaled_dot_product_attention", output="query number", weights="query key")
 
 
 def _attend(q, k, v, mask=None, scale=None, fill=-np.inf):
@@ -339,6 +381,15 @@ def attention_fills_with_minus_ten_thousand(q, k, v, mask=None):
 
 @bank.mistake(
     "scaled_dot_product_attention",
+    "The masked scores are filled with the lowest number of float16, and scores in float64 can be "
+    "lower: then the shut-out keys win. Which score is below every other?",
+)
+def attention_fills_with_the_lowest_half(q, k, v, mask=None):
+    return _attend(q, k, v, mask, fill=-65504.0)
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
     "The mask is added to the scores. Added, True is 1 and False is 0, which only nudges them; a "
     "mask of True and False chooses between the score and minus infinity.",
 )
@@ -433,6 +484,22 @@ def attention_masked_then_renormalised(q, k, v, mask=None):
 
 
 @bank.variant("scaled_dot_product_attention")
+def attention_in_float32_throughout(q, k, v, mask=None):
+    q, k, v = (x.astype(np.float32) for x in (q, k, v))
+    output, weights = _attend(q, k, v, mask)
+    return output.astype(np.float64), weights.astype(np.float64)
+
+
+@bank.variant("scaled_dot_product_attention")
+def attention_softmax_in_float32(q, k, v, mask=None):
+    scores = q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = np.where(mask, scores, -np.inf)
+    weights = _softmax(scores.astype(np.float32)).astype(q.dtype)
+    return weights @ v, weights
+
+
+@bank.variant("scaled_dot_product_attention")
 def attention_by_torch(q, k, v, mask=None):
     q, k, v = (torch.from_numpy(np.array(x)) for x in (q, k, v))
     mask = None if mask is None else torch.from_numpy(np.array(mask))
@@ -444,7 +511,28 @@ def attention_by_torch(q, k, v, mask=None):
 
 # causal_mask
 
-bank.calls("causal_mask", [call(4, 4), hard(call(3, 6)), hard(call(1, 5)), hard(call(4, 2))])
+bank.calls(
+    "causal_mask",
+    [call(4, 4), hard(call(3, 6)), hard(call(1, 5)), hard(call(4, 2)), hard(call(1, 0))],
+)
+bank.terms("causal_mask", mask="query key")
+
+
+def _check_sizes(n_queries, n_keys):
+    if n_queries > n_keys:
+        raise ValueError("more queries than keys")
+
+
+@bank.mistake(
+    "causal_mask",
+    "A single query is let through before the sizes are compared: one query among no keys cannot "
+    "be either.",
+)
+def mask_lets_a_single_query_through(n_queries, n_keys):
+    if n_queries == 1:
+        return np.ones((1, n_keys), dtype=bool)
+    _check_sizes(n_queries, n_keys)
+    return np.tril(np.ones((n_queries, n_keys), dtype=bool), n_keys - n_queries)
 
 
 @bank.mistake(
@@ -453,6 +541,7 @@ bank.calls("causal_mask", [call(4, 4), hard(call(3, 6)), hard(call(1, 5)), hard(
     "of weights would be nan). A token may attend to itself.",
 )
 def mask_without_diagonal(n_queries, n_keys):
+    _check_sizes(n_queries, n_keys)
     return np.tril(np.ones((n_queries, n_keys), dtype=bool), n_keys - n_queries - 1)
 
 
@@ -462,6 +551,7 @@ def mask_without_diagonal(n_queries, n_keys):
     "the past.",
 )
 def mask_inverted(n_queries, n_keys):
+    _check_sizes(n_queries, n_keys)
     return ~np.tril(np.ones((n_queries, n_keys), dtype=bool), n_keys - n_queries)
 
 
@@ -471,6 +561,7 @@ def mask_inverted(n_queries, n_keys):
     "of them. The queries are the *last* tokens, so the last query sees every key.",
 )
 def mask_aligned_top_left(n_queries, n_keys):
+    _check_sizes(n_queries, n_keys)
     return np.tril(np.ones((n_queries, n_keys), dtype=bool))
 
 
@@ -480,6 +571,7 @@ def mask_aligned_top_left(n_queries, n_keys):
     "one that it should predict.",
 )
 def mask_sees_the_next(n_queries, n_keys):
+    _check_sizes(n_queries, n_keys)
     return np.tril(np.ones((n_queries, n_keys), dtype=bool), n_keys - n_queries + 1)
 
 
@@ -488,6 +580,7 @@ def mask_sees_the_next(n_queries, n_keys):
     "Every query sees the future and not the past: this is the upper triangle.",
 )
 def mask_upper_triangle(n_queries, n_keys):
+    _check_sizes(n_queries, n_keys)
     return np.triu(np.ones((n_queries, n_keys), dtype=bool), n_keys - n_queries)
 
 
@@ -496,6 +589,7 @@ def mask_upper_triangle(n_queries, n_keys):
     "Rows and columns are exchanged: one row per query, one column per key.",
 )
 def mask_transposed(n_queries, n_keys):
+    _check_sizes(n_queries, n_keys)
     return np.tril(np.ones((n_queries, n_keys), dtype=bool), n_keys - n_queries).T
 
 
@@ -505,6 +599,7 @@ def mask_transposed(n_queries, n_keys):
     "`~mask` mean something else.",
 )
 def mask_of_numbers(n_queries, n_keys):
+    _check_sizes(n_queries, n_keys)
     return np.tril(np.ones((n_queries, n_keys)), n_keys - n_queries)
 
 
@@ -514,6 +609,7 @@ def mask_of_numbers(n_queries, n_keys):
     "are asked for.",
 )
 def mask_to_be_added(n_queries, n_keys):
+    _check_sizes(n_queries, n_keys)
     seen = np.tril(np.ones((n_queries, n_keys), dtype=bool), n_keys - n_queries)
     return np.where(seen, 0.0, -np.inf)
 
@@ -524,6 +620,7 @@ def mask_to_be_added(n_queries, n_keys):
     "some keys were computed earlier.",
 )
 def mask_always_square(n_queries, n_keys):
+    _check_sizes(n_queries, n_keys)
     return np.tril(np.ones((n_keys, n_keys), dtype=bool))
 
 
@@ -533,11 +630,6 @@ def mask_always_square(n_queries, n_keys):
 )
 def mask_accepts_more_queries(n_queries, n_keys):
     return np.tril(np.ones((n_queries, n_keys), dtype=bool), n_keys - n_queries)
-
-
-def _check_sizes(n_queries, n_keys):
-    if n_queries > n_keys:
-        raise ValueError("more queries than keys")
 
 
 @bank.variant("causal_mask")
@@ -568,9 +660,16 @@ bank.calls(
     [
         call(_tensor(31, 2, 3, 8), 4),
         call(_tensor(32, 1, 4, 6), 2),
+        hard(call(_tensor(34, 2, 1, 3), 1)),
         hard(call(_tensor(33, 1, 2, 5), 2)),
     ],
 )
+bank.terms("split_heads", heads="text head token number")
+
+
+def _check_heads(width, n_heads):
+    if width % n_heads:
+        raise ValueError(f"a width of {width} does not divide into {n_heads} heads")
 
 
 @bank.mistake(
@@ -579,6 +678,7 @@ bank.calls(
     "and heads. First give the width two axes, (B, L, H, D), then exchange L and H.",
 )
 def split_by_reshape_alone(x, n_heads):
+    _check_heads(x.shape[-1], n_heads)
     batch, length, width = x.shape
     return x.reshape(batch, n_heads, length, width // n_heads)
 
@@ -589,6 +689,7 @@ def split_by_reshape_alone(x, n_heads):
     "L and H, so that each head is a sequence of its own.",
 )
 def split_without_transpose(x, n_heads):
+    _check_heads(x.shape[-1], n_heads)
     batch, length, width = x.shape
     return x.reshape(batch, length, n_heads, width // n_heads)
 
@@ -599,6 +700,7 @@ def split_without_transpose(x, n_heads):
     "width splits as (H, D), not as (D, H).",
 )
 def split_interleaved(x, n_heads):
+    _check_heads(x.shape[-1], n_heads)
     batch, length, width = x.shape
     return x.reshape(batch, length, width // n_heads, n_heads).permute(0, 3, 1, 2)
 
@@ -608,6 +710,7 @@ def split_interleaved(x, n_heads):
     "The number of heads was taken for the size of a head.",
 )
 def split_head_size_for_heads(x, n_heads):
+    _check_heads(x.shape[-1], n_heads)
     batch, length, width = x.shape
     return x.reshape(batch, length, width // n_heads, n_heads).transpose(1, 2)
 
@@ -617,6 +720,7 @@ def split_head_size_for_heads(x, n_heads):
     "The axes come out as (B, H, D, L): each head is lying on its side. Exchange L and H only.",
 )
 def split_lying(x, n_heads):
+    _check_heads(x.shape[-1], n_heads)
     batch, length, width = x.shape
     return x.reshape(batch, length, n_heads, width // n_heads).permute(0, 2, 3, 1)
 
@@ -626,6 +730,7 @@ def split_lying(x, n_heads):
     "The heads come first, before the batch. The batch stays the first axis: (B, H, L, D).",
 )
 def split_heads_first(x, n_heads):
+    _check_heads(x.shape[-1], n_heads)
     return torch.stack(x.chunk(n_heads, dim=-1))
 
 
@@ -645,13 +750,9 @@ def split_drops_the_rest(x, n_heads):
     "Only the first sequence of the batch comes out right.",
 )
 def split_first_of_batch(x, n_heads):
+    _check_heads(x.shape[-1], n_heads)
     _, length, width = x.shape
     return x[:1].reshape(1, length, n_heads, width // n_heads).transpose(1, 2)
-
-
-def _check_heads(width, n_heads):
-    if width % n_heads:
-        raise ValueError(f"a width of {width} does not divide into {n_heads} heads")
 
 
 @bank.variant("split_heads")
@@ -679,6 +780,7 @@ def split_into_a_copy(x, n_heads):
 # merge_heads
 
 bank.calls("merge_heads", [call(_tensor(41, 2, 4, 3, 2)), hard(call(_tensor(42, 1, 2, 4, 3)))])
+bank.terms("merge_heads", merged="text token number")
 
 
 @bank.mistake(
@@ -783,8 +885,27 @@ bank.calls(
                 torch.tensor([[True, False]]),
             )
         ),
+        hard(
+            call(
+                *(_tensor(seed, 2, *size) for seed, size in ((151, (4, 2, 3)), (152, (2, 3, 3)))),
+                _tensor(153, 2, 2, 3, 3),
+                torch.tensor([[[[1, 1, 0], [0, 1, 0]]], [[[0, 1, 1], [1, 0, 1]]]]).bool(),
+            )
+        ),
+        hard(
+            call(
+                *(_tensor(seed, 1, *size) for seed, size in ((154, (2, 1, 3)), (155, (1, 3, 3)))),
+                _tensor(156, 1, 1, 3, 3),
+                torch.tensor([[[1, 0, 1]], [[0, 1, 1]]]).bool(),
+            )
+        ),
         hard(call(_tensor(57, 1, 4, 2, 2), _tensor(58, 1, 3, 2, 2), _tensor(59, 1, 3, 2, 2))),
     ],
+)
+bank.terms(
+    "grouped_query_attention",
+    output="text head query number",
+    weights="text head query key",
 )
 
 
@@ -794,6 +915,12 @@ def _grouped(q, k, v, mask=None, scale=None):
         scores = scores.masked_fill(~mask, -torch.inf)
     weights = scores.softmax(-1)
     return weights @ v, weights
+
+
+def _check_groups(q, k):
+    if q.shape[1] % k.shape[1]:
+        raise ValueError(f"{q.shape[1]} query heads do not divide into {k.shape[1]} groups")
+    return q.shape[1] // k.shape[1]
 
 
 def _repeat(k, times):
@@ -806,7 +933,7 @@ def _repeat(k, times):
     "Neighbours share: heads 0 to g − 1 use key head 0, the next g use key head 1.",
 )
 def grouped_tiles(q, k, v, mask=None):
-    times = q.shape[1] // k.shape[1]
+    times = _check_groups(q, k)
     return _grouped(q, k.repeat(1, times, 1, 1), v.repeat(1, times, 1, 1), mask)
 
 
@@ -815,7 +942,7 @@ def grouped_tiles(q, k, v, mask=None):
     "The sequence axis was repeated, not the head axis: you have more keys than there are tokens.",
 )
 def grouped_repeats_tokens(q, k, v, mask=None):
-    times = q.shape[1] // k.shape[1]
+    times = _check_groups(q, k)
     k, v = (x.repeat_interleave(times, dim=2) for x in (k, v))
     k, v = (x[:, :1].expand(-1, q.shape[1], -1, -1) for x in (k, v))
     mask = None if mask is None else mask.repeat_interleave(times, dim=-1)
@@ -828,6 +955,7 @@ def grouped_repeats_tokens(q, k, v, mask=None):
     "head serves 3 query heads, not 2.",
 )
 def grouped_count_for_size(q, k, v, mask=None):
+    _check_groups(q, k)
     times = k.shape[1]
     heads = [min(h // times, k.shape[1] - 1) for h in range(q.shape[1])]
     return _grouped(q, k[:, heads], v[:, heads], mask)
@@ -838,6 +966,7 @@ def grouped_count_for_size(q, k, v, mask=None):
     "Every query head uses key head 0. That is multi-query attention, the case H_kv = 1.",
 )
 def grouped_uses_first_head(q, k, v, mask=None):
+    _check_groups(q, k)
     k, v = (x[:, :1].expand(-1, q.shape[1], -1, -1) for x in (k, v))
     return _grouped(q, k, v, mask)
 
@@ -848,7 +977,7 @@ def grouped_uses_first_head(q, k, v, mask=None):
     "groups as key heads.",
 )
 def grouped_values_tiled(q, k, v, mask=None):
-    times = q.shape[1] // k.shape[1]
+    times = _check_groups(q, k)
     return _grouped(q, _repeat(k, times), v.repeat(1, times, 1, 1), mask)
 
 
@@ -858,7 +987,7 @@ def grouped_values_tiled(q, k, v, mask=None):
     "mean sharing queries: each query head keeps its own.",
 )
 def grouped_averages_queries(q, k, v, mask=None):
-    times = q.shape[1] // k.shape[1]
+    times = _check_groups(q, k)
     mean = q.unflatten(1, (k.shape[1], times)).mean(2)
     return _grouped(_repeat(mean, times), _repeat(k, times), _repeat(v, times), mask)
 
@@ -868,7 +997,7 @@ def grouped_averages_queries(q, k, v, mask=None):
     "The scale is missing: divide the scores by √D, D being the size of one head.",
 )
 def grouped_without_scale(q, k, v, mask=None):
-    times = q.shape[1] // k.shape[1]
+    times = _check_groups(q, k)
     return _grouped(q, _repeat(k, times), _repeat(v, times), mask, scale=1.0)
 
 
@@ -877,7 +1006,7 @@ def grouped_without_scale(q, k, v, mask=None):
     "You scale by the full width, √(H·D). Each head works alone: its vectors have D numbers.",
 )
 def grouped_scaled_by_width(q, k, v, mask=None):
-    times = q.shape[1] // k.shape[1]
+    times = _check_groups(q, k)
     scale = (q.shape[1] * q.shape[-1]) ** -0.5
     return _grouped(q, _repeat(k, times), _repeat(v, times), mask, scale=scale)
 
@@ -887,7 +1016,7 @@ def grouped_scaled_by_width(q, k, v, mask=None):
     "The mask is not used.",
 )
 def grouped_ignores_mask(q, k, v, mask=None):
-    times = q.shape[1] // k.shape[1]
+    times = _check_groups(q, k)
     return _grouped(q, _repeat(k, times), _repeat(v, times))
 
 
@@ -896,7 +1025,7 @@ def grouped_ignores_mask(q, k, v, mask=None):
     "Your mask works the wrong way round: True means *may attend*.",
 )
 def grouped_mask_inverted(q, k, v, mask=None):
-    times = q.shape[1] // k.shape[1]
+    times = _check_groups(q, k)
     mask = None if mask is None else ~mask
     return _grouped(q, _repeat(k, times), _repeat(v, times), mask)
 
@@ -906,7 +1035,7 @@ def grouped_mask_inverted(q, k, v, mask=None):
     "The softmax runs over the queries; each row, over the keys, must sum to 1.",
 )
 def grouped_softmax_over_queries(q, k, v, mask=None):
-    times = q.shape[1] // k.shape[1]
+    times = _check_groups(q, k)
     scores = q @ _repeat(k, times).transpose(-1, -2) * q.shape[-1] ** -0.5
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
@@ -919,7 +1048,7 @@ def grouped_softmax_over_queries(q, k, v, mask=None):
     "The answer comes as (weights, output); the exercise asks for (output, weights).",
 )
 def grouped_wrong_order(q, k, v, mask=None):
-    times = q.shape[1] // k.shape[1]
+    times = _check_groups(q, k)
     return _grouped(q, _repeat(k, times), _repeat(v, times), mask)[::-1]
 
 
@@ -940,7 +1069,7 @@ def grouped_accepts_any_number(q, k, v, mask=None):
     "shut-out keys win.",
 )
 def grouped_fills_with_minus_ten_thousand(q, k, v, mask=None):
-    times = q.shape[1] // k.shape[1]
+    times = _check_groups(q, k)
     k, v = _repeat(k, times), _repeat(v, times)
     scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
     if mask is not None:
@@ -949,10 +1078,39 @@ def grouped_fills_with_minus_ten_thousand(q, k, v, mask=None):
     return weights @ v, weights
 
 
-def _check_groups(q, k):
-    if q.shape[1] % k.shape[1]:
-        raise ValueError(f"{q.shape[1]} query heads do not divide into {k.shape[1]} groups")
-    return q.shape[1] // k.shape[1]
+@bank.mistake(
+    "grouped_query_attention",
+    "A mask of three axes is one mask a head, (H, L, S); yours takes its first axis for the texts. "
+    "Let it broadcast from the right: (…, H, L, S).",
+)
+def grouped_takes_three_axes_for_texts(q, k, v, mask=None):
+    times = _check_groups(q, k)
+    if mask is not None and mask.ndim == 3:
+        mask = mask[:, None]
+    output, weights = _grouped(q, _repeat(k, times), _repeat(v, times), mask)
+    return output, weights
+
+
+@bank.variant("grouped_query_attention")
+def grouped_in_float32(q, k, v, mask=None):
+    """The idiom of transformers: softmax in float32, then back."""
+    times = _check_groups(q, k)
+    k, v = _repeat(k, times), _repeat(v, times)
+    scores = q @ k.mT / q.shape[-1] ** 0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    weights = F.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype)
+    return weights @ v, weights
+
+
+@bank.variant("grouped_query_attention")
+def grouped_with_the_lowest_number(q, k, v, mask=None):
+    times = _check_groups(q, k)
+    scores = q @ _repeat(k, times).mT / q.shape[-1] ** 0.5
+    if mask is not None:
+        scores = scores.masked_fill(mask.logical_not(), torch.finfo(q.dtype).min)
+    weights = scores.softmax(-1)
+    return weights @ _repeat(v, times), weights
 
 
 @bank.variant("grouped_query_attention")
@@ -979,10 +1137,8 @@ def grouped_by_loop(q, k, v, mask=None):
     outputs, weights = [], []
     for h in range(q.shape[1]):
         head_mask = mask
-        if mask is not None and mask.ndim == 4 and mask.shape[1] > 1:
-            head_mask = mask[:, h]
-        elif mask is not None and mask.ndim == 4:
-            head_mask = mask[:, 0]
+        if mask is not None:
+            head_mask = mask.expand(*q.shape[:3], k.shape[2])[:, h]
         output, weight = _grouped(q[:, h], k[:, h // times], v[:, h // times], head_mask)
         outputs.append(output)
         weights.append(weight)
@@ -1001,6 +1157,8 @@ def grouped_by_framework(q, k, v, mask=None):
 # attention_layer
 
 _STEPS = torch.ones(3, 3, dtype=torch.bool).tril()
+_HOLES = torch.tensor([[0, 1, 1], [1, 0, 1], [0, 1, 0]]).bool()
+_BY_HEAD = torch.stack([_HOLES, _HOLES[[1, 0, 2]]])
 
 
 def _layer_call(seed: int, heads: int, kv_heads: int, size: int, width: int, mask=None) -> dict:
@@ -1017,8 +1175,12 @@ bank.calls(
         _layer_call(60, heads=2, kv_heads=2, size=3, width=6),
         _layer_call(70, heads=2, kv_heads=2, size=4, width=8, mask=_STEPS),
         hard(_layer_call(80, heads=4, kv_heads=2, size=2, width=6, mask=_STEPS)),
+        hard(_layer_call(85, heads=2, kv_heads=1, size=2, width=3, mask=_HOLES)),
+        hard(_layer_call(90, heads=2, kv_heads=2, size=2, width=3, mask=_HOLES[[0, 2, 1], :])),
+        hard(_layer_call(95, heads=2, kv_heads=1, size=2, width=3, mask=_BY_HEAD)),
     ],
 )
+bank.terms("attention_layer", output="text token number")
 
 
 def _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None, attend=_grouped, order=None):
@@ -1066,6 +1228,23 @@ def layer_scaled_by_width(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None)
 )
 def layer_ignores_mask(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
     return _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads)
+
+
+@bank.mistake(
+    "attention_layer",
+    "You draw a causal mask of your own whenever a mask is given. The caller's mask may be any: "
+    "use it as it comes.",
+)
+def layer_is_causal_whenever_masked(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    steps = None if mask is None else torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril()
+    return _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, steps)
+
+
+@bank.variant("attention_layer")
+def layer_with_softmax_in_float32(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    q = split_by_unflatten(F.linear(x, w_q), n_heads)
+    k, v = (split_by_unflatten(F.linear(x, w), n_kv_heads) for w in (w_k, w_v))
+    return F.linear(merge_by_flatten(grouped_in_float32(q, k, v, mask)[0]), w_o)
 
 
 @bank.mistake(

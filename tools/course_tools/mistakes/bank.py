@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from llm_memory.check.scenario import Given, call, get, hard, method
+from llm_memory.check.scenario import Given, call, get, hard, method, typed
 
-__all__ = ["Bank", "Given", "call", "get", "hard", "method"]
+__all__ = ["Bank", "Given", "call", "get", "hard", "method", "typed"]
 
 
 @dataclass
@@ -30,6 +30,7 @@ class Exercise:
     """What the bank knows of one exercise."""
 
     steps: list[dict] = field(default_factory=list)
+    terms: dict[str, list] = field(default_factory=dict)
     mistakes: list[Mistake] = field(default_factory=list)
     variants: list[Callable] = field(default_factory=list)
 
@@ -48,6 +49,14 @@ class Bank:
     def calls(self, exercise: str, steps: list[dict]) -> None:
         """Set the inputs on which a visible check runs the learner's work."""
         self._of(exercise).steps = steps
+
+    def terms(self, exercise: str, of: str = "call", **parts: str) -> None:
+        """Say what a learner calls the parts of a result, and their last axes ("query key").
+
+        `of` is the method that gives it, or "call"; a result that is one array has one part.
+        """
+        words = [[name.replace("_", " "), axes.split()] for name, axes in parts.items()]
+        self._of(exercise).terms[of] = words
 
     def mistake(self, exercise: str, sentence: str, visible: bool = True) -> Callable:
         """Add a mistake; `sentence` is what a learner who makes it is told.

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import torch
-from course_tools.mistakes.bank import Bank, call
+from course_tools.mistakes.bank import Bank, call, hard, typed
 
 from llm_memory.shapes import GIB, MODELS
 
@@ -23,14 +23,16 @@ bank.calls(
         call(_TOKENS, 6),
         call(_TOKENS, 6, reserve=2),
         call(_TOKENS, 6, reserve=1, keep_first=2),
-        call(_TOKENS, 4, keep_first=4),
         call(_TOKENS, 10, keep_first=3),
         call(_TOKENS[:4], 9, keep_first=3),
         call(_TOKENS[:3], 8, reserve=2),
-        call([], 4),
-        call(_TOKENS, 0),
-        call(_TOKENS[:2], 5, reserve=5),
-        call(_TOKENS[:2], 5, reserve=2, keep_first=4),
+        hard(call([], 4)),
+        hard(call(_TOKENS, 4, keep_first=4)),
+        hard(call(_TOKENS, 0)),
+        hard(call(_TOKENS, 5, keep_first=6)),
+        hard(call(_TOKENS[:2], 5, reserve=5)),
+        hard(call(_TOKENS[:2], 5, reserve=2, keep_first=4)),
+        hard(call([], 3, reserve=4)),
     ],
 )
 
@@ -215,10 +217,14 @@ bank.calls(
         call(_numbers(2, 2, 4, 8), torch.tensor([5, 0, 9, 30])),
         call(_numbers(3, 3, 6), torch.tensor([1, 2, 7]), base=50.0),
         call(_numbers(4, 3, 6), torch.tensor([1, 4, 6]), scale=4.0),
-        call(_numbers(5, 3, 5), torch.tensor([0, 1, 2])),
-        call(_numbers(6, 2, 4).float(), torch.tensor([3, 1])),
+        call(_numbers(7, 1, 3, 2, 4), torch.tensor([6, 2])),
+        hard(typed(call(_numbers(6, 2, 4).float(), torch.tensor([3, 1])))),
+        hard(typed(call(_numbers(8, 2, 4).half(), torch.tensor([3, 3001])))),
+        hard(typed(call(_numbers(9, 2, 4).bfloat16(), torch.tensor([2, 1003])))),
+        hard(call(_numbers(5, 3, 5), torch.tensor([0, 1, 2]))),
     ],
 )
+bank.terms("apply_rope", turned="text head token number")
 
 
 def _rope(x, positions, base=10000.0, scale=1.0, sign=1.0, exponent=2.0, half=None):
@@ -392,9 +398,35 @@ def rope_changes_its_input(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
+    "The angles are brought to x's dtype before the cosine. In 16 bits a position of 1,000 is "
+    "known to a radian or so: make the angles in float32 or more, and round cosine and sine.",
+)
+def rope_rounds_the_angles(x, positions, base=10000.0, scale=1.0):
+    size = x.shape[-1]
+    if size % 2:
+        raise ValueError("odd")
+    speeds = base ** (-torch.arange(0, size, 2).double() / size)
+    angles = (positions[:, None].double() / scale * speeds).to(x.dtype)
+    cos, sin = angles.cos(), angles.sin()
+    a, b = x[..., : size // 2], x[..., size // 2 :]
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+
+
+@bank.mistake(
+    "apply_rope",
+    "The turns run along the heads: positions belong to the tokens, the axis before the last.",
+)
+def rope_turns_by_heads(x, positions, base=10000.0, scale=1.0):
+    if x.ndim < 4:
+        return _rope(x, positions, base, scale)
+    places = torch.arange(x.shape[1])
+    return _rope(x.transpose(1, 2), places, base, scale).transpose(1, 2)
+
+
+@bank.mistake(
+    "apply_rope",
     "The result has another dtype than x. A model multiplies it with its weights right away, and "
     "that fails: bring the angles, or the result, to x.dtype.",
-    visible=False,
 )
 def rope_changes_the_dtype(x, positions, base=10000.0, scale=1.0):
     return _rope(x.double(), positions, base, scale)
@@ -452,10 +484,12 @@ bank.calls(
         call(4, 4, 1),
         call(4, 4, 2, n_sinks=3),
         call(3, 3, 8),
-        call(2, 4, 0),
-        call(5, 3, 2),
+        hard(call(3, 3, 1, n_sinks=5)),
+        hard(call(2, 4, 0)),
+        hard(call(5, 3, 2)),
     ],
 )
+bank.terms("sliding_window_mask", mask="query key")
 
 
 def _slide(n_queries, n_keys, window, n_sinks=0):
@@ -647,12 +681,13 @@ bank.calls(
         call(dict(_LLAMA3), 1000),
         call(dict(_QWEN3), 512, batch=3),
         call(dict(_SMOL), 100, bits=4),
-        call(dict(_GEMMA2), 4000),
-        call(dict(_GEMMA2), 6000),
-        call(dict(_MISTRAL), 20000),
-        call(dict(_LLAMA3), 0),
-        call(_without_head_size(_QWEN3), 10),
-        call(dict(_LLAMA3), -1),
+        hard(call(dict(_GEMMA2), 4000)),
+        hard(call(dict(_GEMMA2), 6000)),
+        hard(call(dict(_MISTRAL), 20000)),
+        hard(call(dict(_LLAMA3), 0)),
+        hard(call(_without_head_size(_QWEN3), 10)),
+        hard(call({**_QWEN3, "head_dim": None}, 10)),
+        hard(call(dict(_LLAMA3), -1)),
     ],
 )
 
@@ -782,6 +817,7 @@ def bytes_in_gib(shape, n_tokens, batch=1, bits=16):
     "if each had keys of its own.",
 )
 def bytes_of_the_width(shape, n_tokens, batch=1, bits=16):
+    _bytes(shape, n_tokens)
     return _bytes(shape, n_tokens, batch, bits, n_kv_heads=1, head_dim=shape["width"])
 
 
@@ -854,12 +890,13 @@ bank.calls(
         call(dict(_LLAMA3), 12 * GIB),
         call(dict(_LLAMA2), 15 * GIB, batch=2),
         call(dict(_LLAMA3), 16 * GIB, bits=8),
-        call(dict(_GEMMA2), 18 * GIB),
-        call(dict(_GEMMA2), 19 * GIB),
-        call(dict(_MISTRAL), 24 * GIB),
-        call(dict(_LLAMA3), _LLAMA3["weight_bytes"] + 5 * 131072),
-        call(dict(_LLAMA3), _LLAMA3["weight_bytes"] + 5 * 131072 - 1),
-        call(_without_head_size(_QWEN3), 16 * GIB),
+        hard(call(dict(_GEMMA2), 18 * GIB)),
+        hard(call(dict(_GEMMA2), 19 * GIB)),
+        hard(call(dict(_MISTRAL), 24 * GIB)),
+        hard(call(dict(_LLAMA3), _LLAMA3["weight_bytes"] + 5 * 131072)),
+        hard(call(dict(_LLAMA3), _LLAMA3["weight_bytes"] + 5 * 131072 - 1)),
+        hard(call(_without_head_size(_QWEN3), 16 * GIB)),
+        hard(call(_without_head_size(_QWEN3), 0)),
     ],
 )
 
@@ -1004,6 +1041,16 @@ def longest_by_division_up_to_the_window(shape, memory_bytes, batch=1, bits=16):
     if found > (shape["sliding_window"] or found):
         found = _longest(shape, memory_bytes, batch, bits)
     return found
+
+
+@bank.mistake(
+    "max_context",
+    "The head size is asked for only when there is room. A shape that lacks it is wrong whatever "
+    "the memory: raise the ValueError first.",
+)
+def longest_asks_late_for_head_size(shape, memory_bytes, batch=1, bits=16):
+    room = memory_bytes - shape["weight_bytes"]
+    return _longest(shape, memory_bytes, batch, bits) if room > 0 else 0
 
 
 @bank.variant("max_context")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from course_tools.mistakes.bank import Bank, Given, call, get, method
+from course_tools.mistakes.bank import Bank, Given, call, get, hard, method
 
 from llm_memory.model import rotate
 from llm_memory.shapes import cache_bytes, model_shape
@@ -33,8 +33,10 @@ bank.calls(
     "generate_without_cache",
     [
         call(Given("small_model"), [3, 17, 8, 1, 25], 4),
-        call(Given("small_model"), [6, 2], 0),
-        call(Given("small_model"), [], 0),
+        call(Given("small_model"), [11, 4], 2),
+        hard(call(Given("small_model"), [6, 2], 0)),
+        hard(call(Given("small_model"), [], 0)),
+        hard(call(Given("small_model"), [], 2)),
     ],
 )
 
@@ -207,6 +209,23 @@ def _part(first: int, last: int) -> list[dict]:
     ]
 
 
+_ZEROS = torch.zeros(1, 1, 2, 2)
+
+
+def _in_part(part: str, *steps: dict) -> list[dict]:
+    """Mark steps as a part of the hard cases."""
+    return [hard(step, part) for step in steps]
+
+
+for _name in ("KVCache", "StaticKVCache", "RollingKVCache", "PagedKVCache"):
+    bank.terms(
+        _name,
+        "append",
+        keys="text head token number",
+        values="text head token number",
+        mask="query key",
+    )
+
 bank.calls(
     "KVCache",
     [
@@ -215,13 +234,44 @@ bank.calls(
         *_part(0, 2),
         get("n_seen"),
         *_part(2, 3),
-        *_part(3, 5),
+        *_part(3, 4),
         get("n_seen"),
-        method("append", 0, _numbers(15, 1, 2, 1, 3), _numbers(16, 1, 2, 1, 3)),
-        method("append", 0, _numbers(15, 1, 1, 1, 2), _numbers(16, 1, 1, 1, 2)),
-        method("reset"),
-        get("n_seen"),
-        method("append", 0, _K[:, :, :1], _V[:, :, :1]),
+        *_in_part(
+            "chunks",
+            call(2),
+            *_part(0, 1),
+            *_part(1, 4),
+            *_part(4, 5),
+            get("n_seen"),
+            call(1),
+            *_part(0, 2)[:1],
+            get("n_seen"),
+            *_part(2, 5)[:1],
+            get("n_seen"),
+        ),
+        *_in_part(
+            "hard",
+            call(2),
+            *_part(0, 2),
+            method("reset"),
+            get("n_seen"),
+            *_part(2, 4),
+            get("n_seen"),
+            call(1),
+            method("append", 0, _ZEROS, _ZEROS),
+            get("n_seen"),
+            call(1),
+            *_part(0, 2)[:1],
+            method("append", 0, _numbers(15, 1, 2, 1, 3), _numbers(16, 1, 2, 1, 3)),
+            get("n_seen"),
+            call(1),
+            *_part(0, 2)[:1],
+            method("append", 0, _numbers(15, 1, 1, 1, 2), _numbers(16, 1, 1, 1, 2)),
+            get("n_seen"),
+            call(1),
+            method("append", 0, _K[:, :, :2], _V[:, :, :1]),
+            get("n_seen"),
+        ),
     ],
 )
 
@@ -299,6 +349,7 @@ class CacheForgetsPrefill(_Cache):
         return 0 if self.first[-1] else sum(k.shape[2] for k in [self.k[-1]] if k is not None)
 
     def append(self, layer, k, v):
+        self.fits(layer, k, v)
         if self.first[layer]:
             self.first[layer] = False
             return k, v, _mask(k.shape[2], k.shape[2])
@@ -370,6 +421,35 @@ class CacheCountsEveryLayer(_Cache):
     @property
     def n_seen(self):
         return sum(k.shape[2] for k in self.k if k is not None)
+
+
+@bank.mistake(
+    "KVCache",
+    "The tokens are counted before the shapes are looked at, so an append that fails counts, too. "
+    "Check first, then count.",
+)
+class CacheCountsBeforeItChecks(_Cache):
+    def reset(self):
+        super().reset()
+        self.counts = [0] * self.n_layers
+
+    @property
+    def n_seen(self):
+        return self.counts[-1]
+
+    def append(self, layer, k, v):
+        self.counts[layer] += k.shape[2]
+        return super().append(layer, k, v)
+
+
+@bank.mistake(
+    "KVCache",
+    "The first append is not checked: keys and values of different shapes go into an empty cache.",
+)
+class CacheDoesNotCheckTheFirst(_Cache):
+    def fits(self, layer, k, v):
+        if self.k[layer] is not None:
+            super().fits(layer, k, v)
 
 
 @bank.mistake(
@@ -482,7 +562,6 @@ class CacheLeavesErrorToTorch(_Cache):
     "KVCache",
     "The keys were stored before the values turned out not to fit, so the cache is spoilt by an "
     "append that failed. Check first, then store.",
-    visible=False,
 )
 class CacheStoresBeforeChecking(_Cache):
     def append(self, layer, k, v):
@@ -610,10 +689,15 @@ bank.calls(
         call(_X[:, :2], Given("layer"), Given("cache"), 0, 0),
         call(_X[:, 2:3], Given("layer"), Given("cache"), 0, 2),
         call(_X[:, 3:], Given("layer"), Given("cache"), 0, 3),
-        call(0.5 * _X[:, :1], Given("layer"), Given("cache"), 1, 0),
-        call(0.5 * _X[:, 1:3], Given("layer"), Given("cache"), 1, 1),
+        hard(call(0.5 * _X[:, :1], Given("layer"), Given("cache"), 1, 0)),
+        hard(call(0.5 * _X[:, 1:3], Given("layer"), Given("cache"), 1, 1)),
+        *(
+            hard(call(_X[:, i : i + 1], Given("layer"), Given("forgetful_cache"), 0, i))
+            for i in range(5)
+        ),
     ],
 )
+bank.terms("cached_attention_layer", output="text token number")
 
 
 def _heads(x, w, size):
@@ -881,15 +965,28 @@ def layer_by_einsum(x, weights, cache, layer, start):
     return torch.einsum("bhld,ehd->ble", heads, weights.w_o.unflatten(1, (H, D)))
 
 
-@bank.variant("cached_attention_layer")
+@bank.mistake(
+    "cached_attention_layer",
+    "The keys go into the cache unturned, and are turned on reading as if the first held one stood "
+    "at position 0. A cache may have forgotten the first ones: turn a key when it is new.",
+)
 def layer_stores_keys_unturned(x, weights, cache, layer, start):
-    """Keys are stored as they are and rotated on reading."""
     size, base = weights.head_dim, weights.rope_theta
     q, k, v = (_heads(x, w, size) for w in (weights.w_q, weights.w_k, weights.w_v))
     keys, values, mask = cache.append(layer, k, v)
     keys = rotate(keys, torch.arange(keys.shape[2]), base=base)
     q = rotate(q, torch.arange(start, start + x.shape[1]), base=base)
     return F.linear(_merge(_attend(q, keys, values, mask)), weights.w_o)
+
+
+@bank.variant("cached_attention_layer")
+def layer_with_softmax_in_float32(x, weights, cache, layer, start):
+    def attend(q, k, v, mask):
+        k, v = (heads.repeat_interleave(q.shape[1] // k.shape[1], 1) for heads in (k, v))
+        scores = (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(~mask, -torch.inf)
+        return F.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype) @ v
+
+    return _layer(x, weights, cache, layer, start, attend=attend)
 
 
 # generate
@@ -899,8 +996,9 @@ bank.calls(
     [
         call(Given("small_model"), [3, 17, 8, 1, 25], 4, Given("cache")),
         call(Given("small_model"), [11, 4, 19], 3, Given("cache")),
-        call(Given("small_model"), [6, 2], 0, Given("cache")),
-        call(Given("small_model"), [], 0, Given("cache")),
+        hard(call(Given("small_model"), [6, 2], 0, Given("cache"))),
+        hard(call(Given("small_model"), [], 0, Given("cache"))),
+        hard(call(Given("small_model"), [], 2, Given("cache"))),
     ],
 )
 
@@ -990,6 +1088,31 @@ def generate_empties_cache(model, prompt, n_new, cache):
     from llm_memory.streaming import ModelCache
 
     return _generate(model, prompt, n_new, ModelCache())
+
+
+@bank.mistake(
+    "generate",
+    "An earlier turn is forgotten: either your cache is emptied at the start, or it is not used, "
+    "and the whole text passes through the model at each step.",
+)
+def generate_resets_cache(model, prompt, n_new, cache):
+    _need(prompt)
+    if n_new and hasattr(cache, "reset"):
+        cache.reset()
+    return _generate(model, prompt, n_new, cache)
+
+
+@bank.mistake(
+    "generate",
+    "The tokens are still tensors. `int(...)` makes a number of each.",
+)
+def generate_returns_tensors(model, prompt, n_new, cache):
+    _need(prompt)
+    text, unread = list(prompt), list(prompt)
+    for _ in range(n_new):
+        new = model(unread, cache=cache)[0, -1].argmax()
+        text, unread = [*text, new], [int(new)]
+    return text
 
 
 @bank.mistake(
@@ -1144,14 +1267,35 @@ bank.calls(
         get("n_bytes"),
         *_single(0, 2),
         get("n_seen"),
-        method("append", 0, _K[:, :, 2:].float(), _V[:, :, 2:].float()),
-        method("append", 0, _K[:, :1, 2:3].float(), _V[:, :1, 2:3].float()),
+        get("n_bytes"),
         *_single(2, 4),
         get("n_seen"),
         get("n_bytes"),
-        method("reset"),
-        get("n_seen"),
-        *_single(1, 2),
+        *_in_part(
+            "hard",
+            call(2, 1, 2, 4, 2),
+            *_single(0, 3),
+            method("reset"),
+            get("n_seen"),
+            *_single(1, 2),
+            get("n_seen"),
+            call(1, 1, 1, 4, 2),
+            method("append", 0, _ZEROS, _ZEROS),
+            method("append", 0, _K[:, :1, :2].float(), _V[:, :1, :2].float()),
+            get("n_seen"),
+            call(1, 1, 2, 4, 2),
+            *_single(0, 2)[:1],
+            method("append", 0, _K[:, :, 2:].float(), _V[:, :, 2:].float()),
+            get("n_seen"),
+            *_single(2, 4)[:1],
+            call(1, 1, 2, 4, 2),
+            *_single(0, 2)[:1],
+            method("append", 0, _K[:, :1, 2:3].float(), _V[:, :1, 2:3].float()),
+            get("n_seen"),
+            call(1, 1, 2, 4, 2),
+            method("append", 0, _K[:, :, :2].float(), _V[:, :, :1].float()),
+            get("n_seen"),
+        ),
     ],
 )
 
@@ -1373,7 +1517,31 @@ class StaticIgnoresDtype(_Static):
 
 @bank.mistake(
     "StaticKVCache",
-    "The memory grows with every token. Allocate it once, in __init__.",
+    "n_bytes grows with the text: either the memory itself grows, or only its filled part is "
+    "counted. Allocate all of it in __init__, and count all of it.",
+)
+class StaticCountsFilledBytes(_Static):
+    @property
+    def n_bytes(self):
+        share = self.used[-1] / self.max_tokens
+        return int(share * sum(room.nbytes for room in [*self.keys, *self.values]))
+
+
+@bank.mistake(
+    "StaticKVCache",
+    "n_seen counts the rows that are not zero. A token's numbers may be 0: count "
+    "what was appended.",
+)
+class StaticCountsRowsThatAreNotZero(_Static):
+    @property
+    def n_seen(self):
+        return int((self.keys[-1] != 0).any(-1).any(1).any(0)[: self.used[-1]].sum())
+
+
+@bank.mistake(
+    "StaticKVCache",
+    "n_bytes grows with the text: either the memory itself grows, or only its filled part is "
+    "counted. Allocate all of it in __init__, and count all of it.",
 )
 class StaticGrows(_Static):
     def __init__(self, n_layers, batch, n_kv_heads, max_tokens, head_dim, dtype=torch.float32):
@@ -1456,17 +1624,42 @@ bank.calls(
     "RollingKVCache",
     [
         call(2, 3, 1),
-        *_roll(0, 5),
-        get("n_seen"),
+        *_roll(0, 2),
+        *_roll(2, 3),
+        *_roll(3, 4),
+        *_roll(4, 5),
         *_roll(5, 6),
-        *_roll(6, 8),
-        *_roll(8, 9),
+        *_roll(6, 7),
         get("n_seen"),
-        method("append", 0, _numbers(35, 1, 2, 1, 2), _numbers(36, 1, 2, 1, 2)),
-        method("reset"),
-        get("n_seen"),
-        method("append", 0, _LONG[0][:, :, :2], _LONG[1][:, :, :2]),
-        call(2, 0),
+        *_in_part(
+            "hard",
+            call(2, 3, 1),
+            *_roll(0, 5),
+            get("n_seen"),
+            *_roll(5, 6),
+            *_roll(6, 8),
+            *_roll(8, 9),
+            get("n_seen"),
+            method("reset"),
+            get("n_seen"),
+            *_roll(0, 2)[:1],
+            call(1, 3, 2),
+            *(_roll(i, i + 1)[0] for i in range(8)),
+            call(1, 1),
+            *(_roll(i, i + 1)[0] for i in range(3)),
+            call(1, 4),
+            *_roll(0, 2)[:1],
+            get("n_seen"),
+            call(2, 0),
+            call(2, 3, -1),
+            call(1, 3, 1),
+            *_roll(0, 2)[:1],
+            method("append", 0, _numbers(35, 1, 2, 1, 2), _numbers(36, 1, 2, 1, 2)),
+            get("n_seen"),
+            call(1, 3, 1),
+            method("append", 0, _LONG[0][:, :, :2], _LONG[1][:, :, :1]),
+            get("n_seen"),
+        ),
     ],
 )
 
@@ -1643,6 +1836,26 @@ class RollingCountsSinksIn(_Rolling):
 
 @bank.mistake(
     "RollingKVCache",
+    "One token less than the window is held. The query's own token comes with the append; the last "
+    "`window` tokens stay after it.",
+)
+class RollingKeepsTwoLess(_Rolling):
+    def keep(self, places, end):
+        return (places < self.n_sinks) | (places >= end - self.window + 2)
+
+
+@bank.mistake(
+    "RollingKVCache",
+    "The first append is not checked: keys and values of different shapes go into an empty cache.",
+)
+class RollingDoesNotCheckTheFirst(_Rolling):
+    def fits(self, layer, k, v):
+        if self.k[layer] is not None:
+            super().fits(layer, k, v)
+
+
+@bank.mistake(
+    "RollingKVCache",
     "Keys are forgotten, values are not: afterwards each key has another token's value.",
 )
 class RollingTrimsKeysOnly(_Rolling):
@@ -1753,8 +1966,13 @@ bank.calls(
         call(_Q, 0, 4),
         call(_Q, 1, 4),
         call(_numbers(42, 2, 3, 4), -2),
-        call(torch.tensor([[0.0, 0.0], [0.4, -1.0]]), 1, 2),
-        call(_Q, 1, 1),
+        call(_Q, 0, 6),
+        hard(call(torch.tensor([[0.0, 0.0], [0.4, -1.0]]), 1, 2)),
+        *(hard(call(_numbers(43, 2, 3), 1, bits)) for bits in (3, 5, 7)),
+        hard(call(torch.tensor([[1e-7, -4e-8]], dtype=torch.float64), 1)),
+        hard(call(torch.tensor([[0.5, -0.3]], dtype=torch.float16), 1)),
+        hard(call(_Q, 1, 1)),
+        hard(call(_Q, 1, 9)),
     ],
 )
 
@@ -1853,6 +2071,28 @@ def quantize_divides_by_zero(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
+    "The scale never falls below a small number of your own, so smaller values are lost. Only a "
+    "slice of zeros needs another scale: 1.",
+)
+def quantize_with_a_least_scale(x, axis, bits=8):
+    _q, scale = _quantize(x, axis, bits)
+    top = 2 ** (bits - 1) - 1
+    least = scale.clamp_min(1e-8)
+    return torch.round(x / least).clamp(-top, top).to(torch.int8), least
+
+
+@bank.mistake(
+    "quantize",
+    "Only 2, 3, 4 and 8 bits are taken. Every number from 2 to 8 is asked for.",
+)
+def quantize_takes_powers_only(x, axis, bits=8):
+    if bits not in (2, 3, 4, 8):
+        raise ValueError("bits must be 2, 3, 4 or 8")
+    return _quantize(x, axis, bits)
+
+
+@bank.mistake(
+    "quantize",
     "`bits` is not used: there are always 127 steps on each side.",
 )
 def quantize_always_to_8_bits(x, axis, bits=8):
@@ -1882,7 +2122,6 @@ def quantize_accepts_any_bits(x, axis, bits=8):
 @bank.mistake(
     "quantize",
     "q is still made of floats, so no memory is saved: `.to(torch.int8)`.",
-    visible=False,
 )
 def quantize_keeps_floats(x, axis, bits=8):
     q, scale = _quantize(x, axis, bits)
@@ -1906,7 +2145,7 @@ def quantize_by_max(x, axis, bits=8):
     top = (1 << (bits - 1)) - 1
     most = torch.maximum(x.amax(axis, keepdim=True), -x.amin(axis, keepdim=True))
     scale = torch.where(most == 0, 1.0, most / top)
-    return (x / scale).round().char(), scale
+    return (x / scale).round().clamp(-top, top).char(), scale
 
 
 @bank.variant("quantize")

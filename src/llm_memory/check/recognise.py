@@ -1,0 +1,198 @@
+"""Which known mistakes explain what came: step by step, the smallest set that does.
+
+A missing guard (a `ValueError` that is asked for and does not come) is a mistake of its own, so
+that a first draft, which has none, is still recognised by what else it does.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from llm_memory.check.values import describe, difference
+
+#: Sets of more than so many mistakes explain anything.
+MOST = 3
+
+
+@dataclass
+class Explanation:
+    """What is known of the wrong steps: mistakes, unguarded steps, and steps still unexplained."""
+
+    mistakes: list[dict]
+    guards: list[dict]
+    unguarded: list[int]
+    rest: list[int]
+
+
+def outcome_difference(want: dict, came: dict, step: dict | None = None) -> str | None:
+    """Return a sentence on how one outcome differs from the one that is wanted, or None."""
+    step = step or {}
+    if "raises" in want:
+        if came.get("raises") == want["raises"]:
+            return None
+        got = raised(came) if "raises" in came else describe(came["value"])
+        return f"expected a {want['raises']}, came {got}"
+    if "raises" in came:
+        return f"expected {describe(want['value'])}, came {raised(came)}"
+    found = difference(
+        want["value"], came["value"], terms=step.get("terms"), dtype=step.get("dtype", False)
+    )
+    if found is None and want.get("changed") != came.get("changed"):
+        changed = ", ".join(str(index + 1) for index in came.get("changed", []))
+        return f"the call changed its argument {changed}; work on a copy"
+    return found
+
+
+def raised(came: dict) -> str:
+    """Return an exception that came, with its message and the line of the learner's code."""
+    where = f" (your code, {came['where']})" if came.get("where") else ""
+    return f"{came['raises']}: {came['says']}{where}"
+
+
+def wrong_steps(stored: dict, outcomes: list[dict]) -> list[int]:
+    """Return the steps whose outcome is not the right one."""
+    steps = zip(stored["right"], outcomes, stored["steps"], strict=True)
+    return [i for i, (want, came, step) in enumerate(steps) if outcome_difference(want, came, step)]
+
+
+def explain(stored: dict, outcomes: list[dict]) -> Explanation:
+    """Return what explains the wrong steps of `outcomes`."""
+    right, steps = stored["right"], stored["steps"]
+    wrong = set(wrong_steps(stored, outcomes))
+    asked = {i for i in wrong if "raises" in right[i]}
+    core, guards = [], []
+    for mistake in stored["mistakes"]:
+        shown = {
+            i
+            for i, outcome in enumerate(mistake["outcomes"])
+            if outcome_difference(right[i], outcome, steps[i])
+        }
+        if not shown:
+            continue  # the steps that are run do not tell it
+        elsewhere = {i for i in shown if "raises" not in right[i]}
+        if not shown <= wrong:
+            continue  # it would show where the work is right
+        if elsewhere:
+            core.append((mistake, elsewhere))
+        else:
+            guards.append((mistake, shown))
+    found = _smallest(core, wrong - asked, outcomes, steps)
+    covered = set().union(*(_explained(*c, outcomes, steps) for c in found)) if found else set()
+    asked -= {i for i in asked for m, _ in found if _same(m["outcomes"][i], outcomes[i], steps[i])}
+    told = _guards(guards, asked, outcomes, steps)
+    return Explanation(
+        [mistake for mistake, _ in found],
+        [mistake for mistake, _ in told],
+        sorted(asked - set().union(*(shown for _, shown in told))),
+        sorted(i for i in wrong - covered if "raises" not in right[i]),
+    )
+
+
+def _explained(mistake: dict, shown: set[int], outcomes: list[dict], steps: list[dict]) -> set[int]:
+    """Return the steps at which the mistake gives what came."""
+    exact = {i for i in shown if _same(mistake["outcomes"][i], outcomes[i], steps[i])}
+    if not any("value" in outcomes[i] or _has_message(mistake["outcomes"][i]) for i in exact):
+        return set()
+    # Where a number proves the mistake, the wording of an exception that follows from it is free.
+    proved = any("value" in outcomes[i] for i in exact)
+    also = {i for i in shown - exact if proved and _same_class(mistake["outcomes"][i], outcomes[i])}
+    return exact | also
+
+
+def _same(known: dict, came: dict, step: dict) -> bool:
+    if "raises" in known or "raises" in came:
+        return _same_class(known, came) and _cause(known) == _cause(came)
+    return outcome_difference(known, came, step) is None
+
+
+def _same_class(known: dict, came: dict) -> bool:
+    return "raises" in known and known["raises"] == came.get("raises")
+
+
+def _has_message(outcome: dict) -> bool:
+    return bool(_cause(outcome))
+
+
+def _cause(outcome: dict) -> str:
+    """Return the message of an exception without its numbers, which differ from input to input."""
+    text = re.sub(r"\d+", "#", outcome.get("says", ""))
+    return text.split("\n")[0][:120]
+
+
+def _weight(mistake: dict, explained: set[int], shown: set[int], outcomes: list[dict]) -> tuple:
+    values = sum(_telling(outcomes[i].get("value")) for i in explained)
+    return (len(explained) == len(shown), values, len(explained))
+
+
+def _telling(value: Any) -> bool:
+    """Tell whether a value is one that hardly comes by chance."""
+    if isinstance(value, dict) and "tuple" in value:
+        return any(map(_telling, value["tuple"]))
+    if isinstance(value, dict):
+        numbers = value.get("numpy", value.get("torch"))
+        return bool(numbers) and len(set(map(str, numbers))) > 1 and "nan" not in numbers
+    if isinstance(value, dict) and "float" in value:
+        return value["float"] not in ("nan", "inf", "-inf", 0.0, 1.0)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value not in (0, 1)
+    return isinstance(value, list) and len(value) > 1
+
+
+def _smallest(core: list, wrong: set[int], outcomes: list[dict], steps: list[dict]) -> list:
+    """Return the mistakes of the smallest set that accounts for every step in `wrong`.
+
+    Where none does, those that account for most of them and are contradicted by none.
+    """
+    if not wrong:
+        return []
+    explains = [(m, shown, _explained(m, shown, outcomes, steps)) for m, shown in core]
+    explains = [item for item in explains if item[2]]
+    explains.sort(key=lambda item: _weight(item[0], item[2], item[1], outcomes), reverse=True)
+    for size in range(1, MOST + 1):
+        for chosen in combinations(explains[:12], size):
+            if len({m["sentence"] for m, *_ in chosen}) < size:
+                continue
+            covered = set().union(*(hit for *_, hit in chosen))
+            if covered == wrong and (size == 1 or all(_needed(item, chosen) for item in chosen)):
+                return [(m, shown) for m, shown, _ in chosen]
+    sure, covered = [], set()
+    for item in explains:
+        mistake, shown, hit = item
+        if len(sure) < MOST and hit - covered and _stands_alone(item, outcomes):
+            sure.append((mistake, shown))
+            covered |= hit | shown
+    return sure
+
+
+def _needed(item: tuple, chosen: tuple) -> bool:
+    others = set().union(*(hit for other in chosen if other is not item for hit in [other[2]]))
+    return bool(item[2] - others)
+
+
+def _stands_alone(item: tuple, outcomes: list[dict]) -> bool:
+    """Tell whether one mistake is sure although other steps are wrong, too."""
+    _, shown, explained = item
+    telling = sum(_telling(outcomes[i].get("value")) for i in explained)
+    return bool(telling) and 2 * len(explained) >= len(shown)
+
+
+def _guards(guards: list, asked: set[int], outcomes: list[dict], steps: list[dict]) -> list:
+    """Return the missing guards that account for the steps where an error was asked for."""
+
+    def score(item: tuple) -> tuple:
+        mistake, shown = item
+        exact = sum(_same(mistake["outcomes"][i], outcomes[i], steps[i]) for i in shown)
+        return (exact == len(shown), len(shown & open_), exact)
+
+    open_, told = set(asked), []
+    while open_:
+        useful = [item for item in guards if item[1] & open_ and item not in told]
+        if not useful:
+            break
+        best = max(useful, key=score)
+        told.append(best)
+        open_ -= best[1]
+    return told
