@@ -20,7 +20,7 @@ TEST_PROCESSES ?= 4
 FIRST_LESSON := work/attention/attention.ipynb
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test peers build nbval bench-grading bench-generate format
+.PHONY: help lab test peers build nbval mutants mistakes bench-grading bench-generate format
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */  make \1\t/p' Makefile
@@ -45,6 +45,12 @@ nbval: .venv/.test  ## run the solved lessons against their stored outputs
 
 build: .venv/.test  ## notebooks/ to source/ and release/
 	$(BIN)/python -m course_tools.build
+
+mutants: .venv/.test  ## small faults in every solution against the hidden tests; writes docs/mutants.md
+	$(BIN)/python -W ignore -m course_tools.mutants
+
+mistakes: .venv/.test  ## what tests and checks make of the bank of mistakes; writes docs/mistakes.md
+	$(BIN)/python -m course_tools.mistakes.table
 
 bench-grading: .venv/.test  ## stock nbgrader, Otter and ours on one class; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/grading.py
