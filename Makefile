@@ -5,7 +5,7 @@ include environment.mk
 TEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help test peers build nbval bench-grading bench-generate format
+.PHONY: help test peers build nbval site bench-grading bench-generate format
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */  make \1\t/p' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ nbval: .venv/.test  ## run the solved lessons against their stored outputs
 
 build: .venv/.test  ## notebooks/ to source/ and release/
 	$(BIN)/python -m course_tools.build
+
+site: .venv/.test  ## the lessons and these pages as a static site in build/site/
+	$(BIN)/python -m course_tools.site
 
 bench-grading: .venv/.test  ## stock nbgrader, Otter and ours on one class; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/grading.py
