@@ -152,7 +152,7 @@ def test_its_package_imports_on_its_own(clone, tmp_path):
 
 def test_a_leak_is_refused_and_nothing_is_left(clone, tmp_path):
     line = max(secrets(clone), key=len)
-    with open(clone / "src/llm_memory/progress.py", "a") as file:
+    with open(clone / "src/llm_memory/progress.py", "a", encoding="utf-8") as file:
         file.write(f"\n{line}\n")
     target = tmp_path / "students"
     with pytest.raises(PublishError, match=r"progress\.py: a line of a"):
