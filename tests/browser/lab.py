@@ -168,6 +168,12 @@ class NotebookPage:
         self.page.locator(".jp-Dialog .jp-mod-accept").click()
         self._wait_until_all_ran()
 
+    def restart(self) -> None:
+        """Kernel > Restart Kernel…, and no cell is run."""
+        self.menu("Kernel", re.compile("^Restart Kernel…"))
+        self.page.locator(".jp-Dialog .jp-mod-accept").click()
+        self.wait_until_idle()
+
     def run_cell(self, cell: Locator) -> None:
         """Click into a cell and press Shift+Enter."""
         cell.locator(".cm-content").click()
