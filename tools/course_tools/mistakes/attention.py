@@ -189,6 +189,18 @@ def softmax_in_its_own_buffer(x, axis=-1):
     return weights
 
 
+@bank.variant("softmax")
+def softmax_row_by_row(x, axis=-1):
+    return np.apply_along_axis(_softmax, axis, np.asarray(x, float)) if np.size(x) else np.array(x)
+
+
+@bank.variant("softmax")
+def softmax_axis_last_and_back(x, axis=-1):
+    rows = np.moveaxis(x, axis, -1)
+    weights = np.exp(rows - rows.max(-1)[..., None])
+    return np.moveaxis(weights / weights.sum(-1)[..., None], -1, axis)
+
+
 # scaled_dot_product_attention
 
 _MASK = np.array([[1, 1, 0, 0, 1], [0, 1, 1, 0, 0], [1, 0, 0, 0, 0]], dtype=bool)
@@ -509,6 +521,27 @@ def attention_by_torch(q, k, v, mask=None):
     return output.numpy(), weights.numpy()
 
 
+@bank.variant("scaled_dot_product_attention")
+def attention_on_both_sides(q, k, v, mask=None):
+    root = q.shape[-1] ** 0.25
+    return _attend(q / root, k / root, v, mask, scale=1.0)
+
+
+@bank.variant("scaled_dot_product_attention")
+def attention_with_scores_copied(q, k, v, mask=None):
+    scores = np.matmul(q, k.swapaxes(-1, -2)) / np.sqrt(k.shape[-1])
+    if mask is not None:
+        scores = scores.copy()
+        scores[~np.broadcast_to(mask, scores.shape)] = -np.inf
+    weights = _softmax(scores)
+    return weights @ v, weights
+
+
+@bank.variant("scaled_dot_product_attention")
+def attention_with_the_lowest_number(q, k, v, mask=None):
+    return _attend(q, k, v, mask, fill=np.finfo(np.float64).min)
+
+
 # causal_mask
 
 bank.calls(
@@ -653,6 +686,28 @@ def mask_by_loop(n_queries, n_keys):
     return np.array(rows, dtype=bool)
 
 
+@bank.variant("causal_mask")
+def mask_by_tril(n_queries, n_keys):
+    _check_sizes(n_queries, n_keys)
+    return np.tril(np.ones((n_queries, n_keys), dtype=bool), k=n_keys - n_queries)
+
+
+@bank.variant("causal_mask")
+def mask_by_indices(n_queries, n_keys):
+    _check_sizes(n_queries, n_keys)
+    query, key = np.indices((n_queries, n_keys))
+    return key - query <= n_keys - n_queries
+
+
+@bank.variant("causal_mask")
+def mask_filled_row_by_row(n_queries, n_keys):
+    _check_sizes(n_queries, n_keys)
+    mask = np.zeros((n_queries, n_keys), dtype=bool)
+    for back in range(n_queries):
+        mask[-1 - back, : n_keys - back] = True
+    return mask
+
+
 # split_heads
 
 bank.calls(
@@ -777,6 +832,18 @@ def split_into_a_copy(x, n_heads):
     return heads
 
 
+@bank.variant("split_heads")
+def split_by_a_view(x, n_heads):
+    _check_heads(x.shape[-1], n_heads)
+    return x.view(*x.shape[:2], n_heads, -1).permute(0, 2, 1, 3)
+
+
+@bank.variant("split_heads")
+def split_by_einsum(x, n_heads):
+    _check_heads(x.shape[-1], n_heads)
+    return torch.einsum("blhd->bhld", x.unflatten(2, (n_heads, x.shape[2] // n_heads)))
+
+
 # merge_heads
 
 bank.calls("merge_heads", [call(_tensor(41, 2, 4, 3, 2)), hard(call(_tensor(42, 1, 2, 4, 3)))])
@@ -866,6 +933,21 @@ def merge_by_flatten(x):
 @bank.variant("merge_heads")
 def merge_by_cat(x):
     return torch.cat(x.unbind(dim=1), dim=-1)
+
+
+@bank.variant("merge_heads")
+def merge_by_permute(x):
+    batch, heads, length, size = x.shape
+    return x.permute(0, 2, 1, 3).reshape(batch, length, heads * size)
+
+
+@bank.variant("merge_heads")
+def merge_into_room_of_its_own(x):
+    batch, heads, length, size = x.shape
+    out = x.new_empty(batch, length, heads * size)
+    for h in range(heads):
+        out[..., h * size : (h + 1) * size] = x[:, h]
+    return out
 
 
 # grouped_query_attention
@@ -1154,6 +1236,24 @@ def grouped_by_framework(q, k, v, mask=None):
     return output, F.scaled_dot_product_attention(q, k, identity, attn_mask=mask)
 
 
+@bank.variant("grouped_query_attention")
+def grouped_by_expand(q, k, v, mask=None):
+    times = _check_groups(q, k)
+    k, v = (x[:, :, None].expand(-1, -1, times, -1, -1).flatten(1, 2) for x in (k, v))
+    scores = q @ k.transpose(2, 3) * q.shape[-1] ** -0.5
+    if mask is not None:
+        scores = scores + torch.zeros_like(scores).masked_fill(~mask, -torch.inf)
+    weights = torch.softmax(scores, dim=-1)
+    return weights.matmul(v), weights
+
+
+@bank.variant("grouped_query_attention")
+def grouped_by_an_index(q, k, v, mask=None):
+    times = _check_groups(q, k)
+    shared = torch.arange(q.shape[1]) // times
+    return _grouped(q, k[:, shared], v[:, shared], mask)
+
+
 # attention_layer
 
 _STEPS = torch.ones(3, 3, dtype=torch.bool).tril()
@@ -1359,3 +1459,40 @@ def layer_by_einsum(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
     k, v = (torch.einsum("ble,hde->bhld", x, w.unflatten(0, (n_kv_heads, -1))) for w in (w_k, w_v))
     output, _ = grouped_by_loop(q, k, v, mask)
     return torch.einsum("bhld,ehd->ble", output, w_o.unflatten(1, (n_heads, -1)))
+
+
+@bank.variant("attention_layer")
+def layer_head_by_head(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    size, out = w_q.shape[0] // n_heads, torch.zeros_like(x)
+    every = None if mask is None else mask.expand(x.shape[0], n_heads, x.shape[1], x.shape[1])
+    for h in range(n_heads):
+        mine = slice(h * size, (h + 1) * size)
+        shared = h // (n_heads // n_kv_heads) * size
+        q, k, v = (
+            x @ w_q[mine].T,
+            x @ w_k[shared : shared + size].T,
+            x @ w_v[shared : shared + size].T,
+        )
+        head, _ = _grouped(q, k, v, None if every is None else every[:, h])
+        out = out + head @ w_o[:, mine].T
+    return out
+
+
+@bank.variant("attention_layer")
+def layer_that_shares_inside_the_framework(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    q, k, v = (
+        (x @ w.T).unflatten(-1, (heads, -1)).transpose(1, 2)
+        for w, heads in ((w_q, n_heads), (w_k, n_kv_heads), (w_v, n_kv_heads))
+    )
+    heads = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
+    return heads.transpose(1, 2).flatten(2) @ w_o.T
+
+
+@bank.variant("attention_layer")
+def layer_with_repeated_weights(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    times = n_heads // n_kv_heads
+    w_k, w_v = (
+        w.unflatten(0, (n_kv_heads, -1)).repeat_interleave(times, dim=0).flatten(0, 1)
+        for w in (w_k, w_v)
+    )
+    return _layer(x, w_q, w_k, w_v, w_o, n_heads, n_heads, mask)

@@ -194,6 +194,25 @@ def plain_by_while(model, prompt, n_new):
     return ids
 
 
+@bank.variant("generate_without_cache")
+def plain_with_topk(model, prompt, n_new):
+    _need(prompt)
+    ids = list(prompt)
+    for _ in range(n_new):
+        ids.append(model(ids)[0, -1].topk(1).indices.item())
+    return ids
+
+
+@bank.variant("generate_without_cache")
+def plain_by_probabilities(model, prompt, n_new):
+    _need(prompt)
+    new = []
+    while len(new) < n_new:
+        shares = model([*prompt, *new]).softmax(-1)
+        new.append(int(torch.max(shares[0, -1], dim=-1).indices))
+    return [*prompt, *new]
+
+
 # KVCache
 
 _K, _V = _numbers(11, 1, 2, 5, 2), _numbers(12, 1, 2, 5, 2)
@@ -270,6 +289,9 @@ bank.calls(
             get("n_seen"),
             call(1),
             method("append", 0, _K[:, :, :2], _V[:, :, :1]),
+            get("n_seen"),
+            call(1),
+            method("append", 0, _K[:, :, :1], _V[:, :, :2]),
             get("n_seen"),
         ),
     ],
@@ -679,6 +701,55 @@ class CacheOfTokens:
         return keys, values, torch.tensor(rows)
 
 
+@bank.variant("KVCache")
+class CacheInOneTensor(_Cache):
+    """Keys and values of a layer stacked, so that one `cat` joins both."""
+
+    def reset(self):
+        self.pairs = [None] * self.n_layers
+
+    @property
+    def n_seen(self):
+        return 0 if self.pairs[-1] is None else self.pairs[-1].shape[-2]
+
+    def append(self, layer, k, v):
+        held = self.pairs[layer]
+        _fits(k, v, None if held is None else held[0])
+        new = torch.stack((k, v))
+        self.pairs[layer] = new if held is None else torch.cat((held, new), dim=-2)
+        keys, values = self.pairs[layer]
+        return keys, values, self.mask(k.shape[2], keys.shape[2])
+
+
+@bank.variant("KVCache")
+class CacheThatCounts(_Cache):
+    """Counts tokens by itself, at the last layer; the mask by comparison of positions."""
+
+    def reset(self):
+        super().reset()
+        self.count = 0
+
+    n_seen = property(lambda self: self.count)
+
+    def append(self, layer, k, v):
+        keys, values, _ = super().append(layer, k, v)
+        if layer == self.n_layers - 1:
+            self.count += k.shape[2]
+        places = torch.arange(keys.shape[2])
+        return keys, values, places[None] <= places[-k.shape[2] :, None]
+
+
+@bank.variant("KVCache")
+class CacheThatStartsEmpty(_Cache):
+    """Begins with tensors of no tokens instead of None."""
+
+    def join(self, held, new):
+        return torch.cat((new[:, :, :0] if held is None else held, new), dim=2)
+
+    def mask(self, n_new, n_keys):
+        return ~torch.ones(n_new, n_keys, dtype=torch.bool).triu(n_keys - n_new + 1)
+
+
 # cached_attention_layer
 
 _X = _numbers(21, 1, 5, 24)
@@ -989,6 +1060,37 @@ def layer_with_softmax_in_float32(x, weights, cache, layer, start):
     return _layer(x, weights, cache, layer, start, attend=attend)
 
 
+@bank.variant("cached_attention_layer")
+def layer_with_every_head_written_out(x, weights, cache, layer, start):
+    def attend(q, k, v, mask):
+        times = q.shape[1] // k.shape[1]
+        k, v = k.repeat_interleave(times, dim=1), v.repeat_interleave(times, dim=1)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+    return _layer(x, weights, cache, layer, start, attend=attend)
+
+
+@bank.variant("cached_attention_layer")
+def layer_projected_at_once(x, weights, cache, layer, start):
+    w = torch.cat((weights.w_q, weights.w_k, weights.w_v))
+    heads = F.linear(x, w).unflatten(-1, (-1, weights.head_dim)).transpose(1, 2)
+    q, k, v = heads.split([weights.n_heads, weights.n_kv_heads, weights.n_kv_heads], dim=1)
+    places = torch.arange(x.shape[1]) + start
+    k = rotate(k, places, base=weights.rope_theta)
+    keys, values, mask = cache.append(layer, k, v)
+    q = rotate(q, places, base=weights.rope_theta)
+    return F.linear(_merge(_attend(q, keys, values, mask)), weights.w_o)
+
+
+@bank.variant("cached_attention_layer")
+def layer_with_an_added_mask(x, weights, cache, layer, start):
+    def attend(q, k, v, mask):
+        added = torch.zeros(mask.shape, dtype=q.dtype).masked_fill(~mask, -torch.inf)
+        return _attend(q, k, v, added)
+
+    return _layer(x, weights, cache, layer, start, attend=attend)
+
+
 # generate
 
 bank.calls(
@@ -1248,6 +1350,25 @@ def generate_by_generator(model, prompt, n_new, cache):
     return [*prompt, *tokens()]
 
 
+@bank.variant("generate")
+def generate_that_appends(model, prompt, n_new, cache):
+    _need(prompt)
+    ids, read = list(prompt), 0
+    for _ in range(n_new):
+        unread, read = ids[read:], len(ids)
+        ids.append(_best(model(unread, cache=cache)))
+    return ids
+
+
+@bank.variant("generate")
+def generate_by_recursion(model, prompt, n_new, cache):
+    _need(prompt)
+    if n_new == 0:
+        return list(prompt)
+    new = _best(model(prompt, cache=cache))
+    return [*prompt, *generate_by_recursion(model, [new], n_new - 1, cache)]
+
+
 # StaticKVCache
 
 
@@ -1294,6 +1415,12 @@ bank.calls(
             get("n_seen"),
             call(1, 1, 2, 4, 2),
             method("append", 0, _K[:, :, :2].float(), _V[:, :, :1].float()),
+            get("n_seen"),
+            call(1, 1, 2, 4, 2),
+            method("append", 0, _K[:, :, :1].float(), _V[:, :, :2].float()),
+            get("n_seen"),
+            call(1, 1, 1, 4, 2),
+            method("append", 0, _K[:, :, :1].float(), _V[:, :, :1].float()),
             get("n_seen"),
         ),
     ],
@@ -1607,6 +1734,24 @@ class StaticTokensFirst(_Static):
         return room[:n_held].permute(1, 2, 0, 3)
 
 
+@bank.variant("StaticKVCache")
+class StaticFilledWithOnes(_Static):
+    """What lies in memory before a token is written is nobody's business."""
+
+    def allocate(self, n_layers, shape, dtype):
+        rooms = torch.full((2, n_layers, *shape), 7, dtype=dtype)
+        return list(rooms[0]), list(rooms[1])
+
+
+@bank.variant("StaticKVCache")
+class StaticByCopy(_Static):
+    def write(self, room, old, new):
+        room.narrow(2, old, new.shape[2]).copy_(new)
+
+    def read(self, room, n_held):
+        return room[..., :n_held, :]
+
+
 # RollingKVCache
 
 _LONG = [_numbers(31 + i, 1, 1, 9, 2) for i in range(4)]
@@ -1658,6 +1803,9 @@ bank.calls(
             get("n_seen"),
             call(1, 3, 1),
             method("append", 0, _LONG[0][:, :, :2], _LONG[1][:, :, :1]),
+            get("n_seen"),
+            call(1, 3, 1),
+            method("append", 0, _LONG[0][:, :, :1], _LONG[1][:, :, :2]),
             get("n_seen"),
         ),
     ],
@@ -1956,6 +2104,33 @@ class RollingInTwoParts(_Rolling):
         return keys, values, self.mask(places, torch.arange(start, end))
 
 
+@bank.variant("RollingKVCache")
+class RollingOfChunks(_Rolling):
+    """Forgets before it appends again: between two calls a layer holds more."""
+
+    def append(self, layer, k, v):
+        self.fits(layer, k, v)
+        asking = torch.arange(self.seen[layer], self.seen[layer] + k.shape[2])
+        if self.k[layer] is not None:
+            kept = self.keep(self.places[layer], self.seen[layer])
+            k = torch.cat((self.k[layer][:, :, kept], k), 2)
+            v = torch.cat((self.v[layer][:, :, kept], v), 2)
+            places = torch.cat((self.places[layer][kept], asking))
+        else:
+            places = asking
+        self.k[layer], self.v[layer], self.places[layer] = k, v, places
+        self.seen[layer] += len(asking)
+        return k, v, self.mask(places, asking)
+
+
+@bank.variant("RollingKVCache")
+class RollingThatKeepsOneLess(_Rolling):
+    """Only W − 1 past tokens are needed beside a new one; the contract lets W be kept."""
+
+    def keep(self, places, end):
+        return (places < self.n_sinks) | (places > end - self.window - 1)
+
+
 # quantize
 
 _Q = _numbers(41, 3, 4)
@@ -2159,6 +2334,22 @@ def quantize_with_wide_numbers(x, axis, bits=8):
     return q, scale
 
 
+@bank.variant("quantize")
+def quantize_by_division_only(x, axis, bits=8):
+    if bits not in range(2, 9):
+        raise ValueError("2 to 8 bits")
+    top = 2 ** (bits - 1) - 1
+    most = x.abs().max(dim=axis, keepdim=True).values
+    scale = torch.where(most == 0, torch.ones_like(most), most / top)
+    return x.div(scale).round_().clamp_(-top, top).to(dtype=torch.int8), scale
+
+
+@bank.variant("quantize")
+def quantize_by_the_norm(x, axis, bits=8):
+    largest = torch.linalg.vector_norm(x, ord=torch.inf, dim=axis, keepdim=True)
+    return _quantize(x, axis, bits, most=lambda _: largest)
+
+
 # dequantize
 
 _STEPS = torch.tensor([[7, -3, 0], [-7, 5, 1]], dtype=torch.int8)
@@ -2245,6 +2436,11 @@ def dequantize_by_einsum(q, scale):
 @bank.variant("dequantize")
 def dequantize_by_wide_numbers(q, scale):
     return (q.double() * scale.double()).to(scale.dtype)
+
+
+@bank.variant("dequantize")
+def dequantize_by_where(q, scale):
+    return torch.where(q == 0, 0, q.to(scale.dtype) * scale)
 
 
 # PagedKVCache (optional: a visible check only)
@@ -2454,6 +2650,20 @@ class PagedWithTwoPools(_Paged):
     """The parts that the mistakes replace, as they should be."""
 
 
+@bank.variant("PagedKVCache")
+class PagedThatSortsItsFree(_Paged):
+    """Keeps the free blocks themselves, sorted."""
+
+    @property
+    def n_free(self):
+        return len([block for block, users in enumerate(self.users) if users < 1])
+
+    def take(self):
+        block = min(block for block, users in enumerate(self.users) if users == 0)
+        self.users[block] += 1
+        return block
+
+
 # decode_step_seconds (optional: a visible check only)
 
 _LLAMA = dict(model_shape("Llama-3.1-8B"))
@@ -2545,3 +2755,25 @@ def step_with_two_bytes(shape, n_tokens, batch, bandwidth, peak):
 @bank.variant("decode_step_seconds")
 def step_by_ratio(shape, n_tokens, batch, bandwidth, peak):
     return _step(shape, n_tokens, batch, bandwidth, peak)
+
+
+@bank.variant("decode_step_seconds")
+def step_in_plain_steps(shape, n_tokens, batch, bandwidth, peak):
+    size = shape["weight_bytes"] / shape["parameters"]
+    numbers = 2 * shape["n_layers"] * shape["n_kv_heads"] * shape["head_dim"] * n_tokens
+    loading = (shape["weight_bytes"] + batch * numbers * size) / bandwidth
+    attending = 4 * shape["n_layers"] * shape["n_heads"] * shape["head_dim"] * n_tokens
+    computing = batch * (2 * shape["parameters"] + attending) / peak
+    return loading if loading > computing else computing
+
+
+@bank.variant("decode_step_seconds")
+def step_by_torch(shape, n_tokens, batch, bandwidth, peak):
+    times = torch.tensor(
+        [
+            _step(shape, n_tokens, batch, bandwidth, peak, join=lambda a, _: a),
+            _step(shape, n_tokens, batch, bandwidth, peak, join=lambda _, b: b),
+        ],
+        dtype=torch.float64,
+    )
+    return times.max().item()
