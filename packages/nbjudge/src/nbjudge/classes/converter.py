@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from fnmatch import fnmatch
 from glob import glob
 from pathlib import Path
@@ -26,7 +27,14 @@ from nbgrader.utils import find_all_files, rmtree
 from traitlets import Dict, Instance, List
 
 from nbjudge import settings
-from nbjudge.classes import calibration, engines, gradebook_file
+from nbjudge.classes import (
+    calibration,
+    engines,
+    gradebook_file,
+    one_at_a_time,
+    past_releases,
+    release,
+)
 from nbjudge.classes.temporary import folder_for_submissions
 from nbjudge.codes import KEY, Flag, all_flags, shown
 from nbjudge.intake import folder as intake
@@ -96,6 +104,8 @@ class ClassAutograde(Autograde):
     lessons = Dict(help="The lesson as graded, by the notebook's name.")
     staged_flags = Dict(help="The flags of each staged notebook, by path.")
 
+    _others: dict[str, set[str]] | None = None
+
     @property
     def sanitizing(self) -> bool:
         """Whether this is the first of nbgrader's two passes over a notebook."""
@@ -116,6 +126,7 @@ class ClassAutograde(Autograde):
         except ImportError as error:
             self._fail(str(error))
         with (
+            one_at_a_time.grading(self.coursedir, self.coursedir.assignment_id, self.log),
             folder_for_submissions() as self.staging,
             folder_for_submissions() as self.course_files,
         ):
@@ -180,16 +191,21 @@ class ClassAutograde(Autograde):
         if problem := gradebook_file.problem(course.db_url):
             self._fail(problem)
         with Gradebook(course.db_url, course.course_id) as gradebook:
-            try:
-                names = sorted(nb.name for nb in gradebook.find_assignment(assignment).notebooks)
-            except MissingEntry:
-                names = []
+            names = _notebooks_of(gradebook, assignment)
         folder = Path(course.format_path(course.source_directory, ".", assignment))
+        if not names and folder.is_dir() and any(folder.glob("*.ipynb")):
+            try:
+                release.fill_gradebook(course, assignment, self.config, self.log)
+            except rebuild.CourseError as error:
+                self._fail(str(error))
+            with Gradebook(course.db_url, course.course_id) as gradebook:
+                names = _notebooks_of(gradebook, assignment)
+        past_releases.keep(course, assignment, self.log)
         if not names:
             self._fail(self._not_ready(assignment, folder))
         for name in names:
             try:
-                self.lessons[name] = rebuild.load_lesson(
+                lesson = rebuild.load_lesson(
                     folder / f"{name}.ipynb",
                     name,
                     assignment,
@@ -197,6 +213,8 @@ class ClassAutograde(Autograde):
                     self.config,
                     course.root,
                 )
+                given = past_releases.of(course, assignment, name)
+                self.lessons[name] = replace(lesson, releases=given)
                 kernel_for(self.lessons[name].notebook.metadata)
             except rebuild.CourseError as error:
                 self._fail(str(error))
@@ -209,11 +227,6 @@ class ClassAutograde(Autograde):
         return [name for name in names if fnmatch(name, course.notebook_id)]
 
     def _not_ready(self, assignment: str, folder: Path) -> str:
-        if folder.is_dir() and any(folder.glob("*.ipynb")):
-            return (
-                f"{assignment} was never released. Run `nbgrader generate_assignment "
-                f"{assignment}`, then autograde again."
-            )
         lesson = Path(self.coursedir.root) / "notebooks" / f"{assignment}.md"
         if lesson.is_file():
             return (
@@ -235,7 +248,8 @@ class ClassAutograde(Autograde):
         staged = Path(self._format_source(assignment_id, student_id))
         course = self.coursedir
         ours = self._own_files(assignment_id)
-        found = intake.take_in(submitted, staged, self.expected, ours, course.ignore)
+        known = {name: rebuild.content_of(lesson) for name, lesson in self.lessons.items()}
+        found = intake.take_in(submitted, staged, self.expected, ours, course.ignore, known)
         self.staged_flags.update(
             {str(staged / f"{name}.ipynb"): those for name, those in found.items()}
         )
@@ -244,6 +258,20 @@ class ClassAutograde(Autograde):
         if not to_do:
             shutil.rmtree(staged)
         return to_do
+
+    def other_lessons(self) -> dict[str, set[str]]:
+        """Return the names of the graded cells of the course's other assignments, by assignment."""
+        if self._others is None:
+            course, marker = self.coursedir, "\1"
+            before, after = course.format_path(course.source_directory, ".", marker).split(marker)
+            folder = Path(before)
+            names = sorted(os.listdir(folder)) if folder.is_dir() else []
+            self._others = {
+                name: set().union(*map(_grade_ids, Path(before, name + after).glob("*.ipynb")))
+                for name in names
+                if name != course.assignment_id
+            }
+        return self._others
 
     def _own_files(self, assignment_id: str) -> set[str]:
         """Return the relative paths of the course's files, which stand in every submission."""
@@ -339,11 +367,27 @@ class ClassAutograde(Autograde):
         return course.format_path(course.autograded_directory, student, course.assignment_id)
 
 
+def _notebooks_of(gradebook: Gradebook, assignment: str) -> list[str]:
+    try:
+        return sorted(notebook.name for notebook in gradebook.find_assignment(assignment).notebooks)
+    except MissingEntry:
+        return []
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+
+
+def _grade_ids(path: Path) -> set[str]:
+    cells = _read(path).get("cells", [])
+    return {
+        cell["metadata"]["nbgrader"]["grade_id"]
+        for cell in cells
+        if "grade_id" in cell.get("metadata", {}).get("nbgrader", {})
+    }
 
 
 def _finished(path: Path) -> bool:
