@@ -69,7 +69,7 @@ def half_written(converter, output, resources):
     """Leave half of the graded notebook on the disk, and end."""
     where = resources["nbgrader"]
     folder = converter._format_dest(where["assignment"], where["student"])
-    with open(os.path.join(folder, f"{where['notebook']}.ipynb"), "w") as file:
+    with open(os.path.join(folder, f"{where['notebook']}.ipynb"), "w", encoding="utf-8") as file:
         file.write(output[: len(output) // 2])
     die()
 
