@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from llm_memory.checkpoint import LlamaConfig, fill, read_checkpoint
+from llm_memory.checkpoint import LlamaConfig, Unfilled, fill
 from llm_memory.guards import as_ids, expect, expect_pair, expect_together, warn_past_window
 from llm_memory.rope import rotate as rotate  # the lessons import it from here
 from llm_memory.rope import turn_by, turns
-from llm_memory.tokenizer import load_tokenizer
+from llm_memory.store import read_model
 
 SHIPPED = Path(__file__).parent / "data"
 
@@ -179,14 +179,16 @@ def attention_weights(model: Llama, ids, attention=attend, hide=()) -> Tensor:
 
 
 def load_model(path: str | Path | None = None):
-    """Return (model, tokenizer): the model of this course, or one from a folder.
+    """Return (model, tokenizer): the model of this course, or one by its name, file or folder.
 
-    The folder holds `config.json`, safetensors weights of a Llama- or Qwen2-family model (whole or
-    in shards, of any float type) and its `tokenizer.json`. Scaled rotary positions are those of
-    `rope.KINDS`. Raises FileNotFoundError or ValueError naming the file and what is wrong.
+    `"smollm2"` is SmolLM2-135M-Instruct, which `python -m llm_memory.download smollm2` gets. A
+    `.gguf` file holds a Llama- or Qwen2-family model, quantised or not. A folder holds
+    `config.json`, safetensors weights of such a model (whole or in shards, of any float type) and
+    its `tokenizer.json`. Scaled rotary positions are those of `rope.KINDS`. Raises
+    FileNotFoundError or ValueError naming the file and what is wrong.
     """
-    folder = SHIPPED if path is None else Path(path)
-    config, tensors = read_checkpoint(folder)
-    model = Llama(config)
-    fill(model, tensors, folder)
-    return model.requires_grad_(False).eval(), load_tokenizer(folder)
+    config, tensors, tokenizer, place = read_model(SHIPPED if path is None else path)
+    with Unfilled():
+        model = Llama(config)
+    fill(model, tensors, place)
+    return model.requires_grad_(False).eval(), tokenizer
