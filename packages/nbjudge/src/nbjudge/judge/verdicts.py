@@ -26,7 +26,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import zmq
 from jupyter_client import BlockingKernelClient
@@ -111,7 +111,7 @@ class Judge:
         self._context.setsockopt(zmq.RCVHWM, 8)
         self._context.setsockopt(zmq.LINGER, 0)
         client = BlockingKernelClient(context=self._context)
-        client.load_connection_info(connection)
+        client.load_connection_info(cast(Any, connection))
         self._session, identity = client.session, secrets.token_hex(16).encode()
         self._shell = client.connect_shell(identity)
         stdin = client.connect_stdin(identity)

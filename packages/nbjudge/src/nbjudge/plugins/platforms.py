@@ -71,7 +71,7 @@ class PlatformCollector(FileNameCollectorPlugin):
         app = self.parent
         root = Path(app._format_collect_path(app.extracted_directory))
         steps = app.coursedir
-        lessons = set()
+        lessons: set[str] = set()
         for step in (steps.release_directory, steps.source_directory):
             folder = steps.format_path(step, ".", steps.assignment_id)
             lessons.update(Path(name).stem for name in find_all_notebooks(folder))
@@ -244,7 +244,7 @@ def install() -> None:
             before(self)
             _finish(self)
 
-        start.replaced = before
+        start.replaced = before  # type: ignore[attr-defined]
         ZipCollectApp.start = start
 
 
