@@ -1,8 +1,6 @@
 """`python -m nbjudge`: the same as `nbjudge`, in the environment of that Python."""
 
-import sys
-
 from nbjudge.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
