@@ -19,7 +19,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from llm_memory.checkpoint import LlamaConfig, fill, read_checkpoint
-from llm_memory.guards import as_ids, expect, expect_pair, expect_together, warn_past_window
+from llm_memory.guards import (
+    as_ids,
+    expect,
+    expect_batch,
+    expect_pair,
+    expect_together,
+    warn_past_window,
+)
 from llm_memory.rope import rotate as rotate  # the lessons import it from here
 from llm_memory.rope import turn_by, turns
 from llm_memory.tokenizer import load_tokenizer
@@ -58,7 +65,10 @@ class Attention(nn.Module):
     w_o, b_o = property(lambda self: self.o_proj.weight), property(lambda self: self.o_proj.bias)
 
     def forward(self, x: Tensor, layer: int, mask, cache, attention, rope) -> Tensor:
-        """Project x (B, L, E), rotate, remember, attend, project back: (B, L, E)."""
+        """Project x (B, L, E), rotate, remember, attend, project back: (B, L, E).
+
+        Without a mask, that of the cache counts, or none but the causal one.
+        """
         heads = (-1, self.head_dim)
         q = self.q_proj(x).unflatten(-1, heads).movedim(1, 2)  # (B, H, L, D)
         k = self.k_proj(x).unflatten(-1, heads).movedim(1, 2)  # (B, H_kv, L, D)
@@ -66,7 +76,8 @@ class Attention(nn.Module):
         q = expect(q.shape, rope(q), f"layer {layer}: rope's queries")
         k = expect(k.shape, rope(k), f"layer {layer}: rope's keys")
         if cache is not None:
-            k, v, mask = cache.append(layer, k, v)
+            k, v, own = cache.append(layer, k, v)
+            mask = own if mask is None else mask
         if attention is None:
             how = {"attn_mask": mask, "is_causal": mask is None, "enable_gqa": True}
             y = F.scaled_dot_product_attention(q, k, v, **how)
@@ -119,7 +130,17 @@ class Llama(nn.Module):
         """The layers: `layers[i].self_attn` has layer i's w_q, w_k, w_v and w_o."""
         return self.model["layers"]
 
-    def forward(self, ids, cache=None, attention=None, rope=None, attention_layer=None, hide=()):
+    def forward(
+        self,
+        ids,
+        cache=None,
+        attention=None,
+        rope=None,
+        attention_layer=None,
+        hide=(),
+        positions=None,
+        mask=None,
+    ):
         """Scores (B, L, V) for the token after each of `ids`: a list, (L,) or (B, L).
 
         cache: object with `n_seen` (tokens seen so far; read once, before layer 0) and
@@ -129,21 +150,29 @@ class Llama(nn.Module):
         attention_layer: `attention_layer(x, weights, cache, layer, start) -> (B, L, E)` in place
             of a layer's whole attention; x (B, L, E) is normalised, weights is an `Attention`.
         hide: positions that no other token may attend to (without a cache).
+        positions: (L,) or (B, L), where each token stands in its own text; counted on from
+            `cache.n_seen` if not given.
+        mask: bool, (L, S) or (B, 1, L, S), True = may attend, S = tokens held and new; it counts
+            in place of the one that the cache returns.
         """
         expect_together(self.config, cache, attention, rope, attention_layer, hide)
         ids = as_ids(ids, self.config.vocab_size)
         start = 0 if cache is None else cache.n_seen
-        warn_past_window(start + ids.shape[1], self.config.window)
-        positions = torch.arange(start, start + ids.shape[1], device=ids.device)
-        mask = None
-        if attention is not None or len(hide):
-            mask = positions <= positions[:, None]
+        expect_batch(ids, positions, mask, start, attention_layer, hide)
+        if positions is None:
+            positions = torch.arange(start, start + ids.shape[1], device=ids.device)
+        longest = int(positions.max()) + 1
+        warn_past_window(longest, self.config.window)
+        if mask is None and cache is None and (attention is not None or len(hide)):
+            order = torch.arange(ids.shape[1], device=ids.device)
+            mask = order <= order[:, None]
             mask[:, list(hide)] = False
-            mask |= positions == positions[:, None]
+            mask |= order == order[:, None]
+        positions = positions if positions.dim() == 1 else positions[:, None]  # for every head
 
         if rope is None:
             scaling, half = self.config.rope_scaling, self.config.head_dim // 2
-            speeds = scaling.speeds(half, self.config.rope_theta, start + ids.shape[1])
+            speeds = scaling.speeds(half, self.config.rope_theta, longest)
             numbers = turns(positions, speeds, length=scaling.length)
 
         def turn(z: Tensor) -> Tensor:
