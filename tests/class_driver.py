@@ -15,6 +15,7 @@ from nbgrader.preprocessors import SaveAutoGrades
 from nbjudge.classes import class_run
 from nbjudge.classes.class_run import ClassRun
 from nbjudge.classes.converter import ClassAutograde
+from nbjudge.classes.record import Record
 from nbjudge.intake import folder as intake
 from nbjudge.steps.flags import SaveFlags
 
@@ -60,6 +61,7 @@ STEPS = {
     "notebook written": lambda: around(
         BaseConverter, "write_single_notebook", after=die, when=second_pass
     ),
+    "recorded": lambda: around(Record, "finish", after=die),
 }
 
 
@@ -67,7 +69,7 @@ def half_written(converter, output, resources):
     """Leave half of the graded notebook on the disk, and end."""
     where = resources["nbgrader"]
     folder = converter._format_dest(where["assignment"], where["student"])
-    with open(os.path.join(folder, f"{where['notebook']}.ipynb"), "w") as file:
+    with open(os.path.join(folder, f"{where['notebook']}.ipynb"), "w", encoding="utf-8") as file:
         file.write(output[: len(output) // 2])
     die()
 

@@ -9,8 +9,12 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from logging import getLogger
 
 import pytest
+from nbgrader.coursedir import CourseDirectory
+from nbjudge.classes.record import Record
+from traitlets.config import Config
 
 from tests import class_driver
 from tests.commands import run
@@ -46,19 +50,16 @@ def grade(classroom, *arguments, trouble="nothing", code=0):
 
 
 def finished(classroom):
-    """Return when each graded notebook was written, by student."""
-    return {
-        path.parts[-3]: path.stat().st_mtime_ns
-        for path in (classroom.folder / "autograded").glob(f"*/{LESSON}/{LESSON}.ipynb")
-        if _is_whole(path)
-    }
-
-
-def _is_whole(path):
-    try:
-        return json.loads(path.read_text())["metadata"]["nbjudge"]["graded"]
-    except (ValueError, KeyError):
-        return False
+    """Return when each notebook that was graded to the end was written, by student."""
+    config = Config(CourseDirectory={"root": str(classroom.folder)})
+    record = Record(CourseDirectory(config=config), LESSON, getLogger())
+    found = {}
+    for path in (classroom.folder / "autograded").glob(f"*/{LESSON}/{LESSON}.ipynb"):
+        student = path.parts[-3]
+        if record.of(student, LESSON):
+            assert json.loads(path.read_text())["metadata"]["nbjudge"]["graded"]
+            found[student] = path.stat().st_mtime_ns
+    return found
 
 
 def results(classroom, students):

@@ -46,6 +46,8 @@ GOOD = {
                     "assert f.__code__.co_argcount == 2 and inspect.isfunction(f)"],
     "globals": ["answer = 42", "#T\nassert 'answer' in globals() and 'answer' in dir()\n"
                 "assert 'other' not in globals()"],
+    "all globals": ["answer = 42\nexit = print", "#T\nall = {**globals()}\n"
+                    "assert all['answer'] == 42 and 'exit' not in all"],
     # 5: operators
     "a vector": ["class V:\n def __init__(s, x): s.x = x\n def __add__(s, o): return V(s.x + o.x)\n"
                  " def __rmul__(s, k): return V(k * s.x)\n def __str__(s): return f'<{s.x}>'\n"

@@ -1551,3 +1551,347 @@ def layer_with_repeated_weights(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask
         for w in (w_k, w_v)
     )
     return _layer(x, w_q, w_k, w_v, w_o, n_heads, n_heads, mask)
+
+
+# attend_in_blocks
+
+_HALVES = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 1]], dtype=torch.bool)
+
+bank.calls(
+    "attend_in_blocks",
+    [
+        call(
+            torch.tensor([[2.0, 1.0, 0.0, 0.0]]),
+            torch.tensor([[0.0, 0, 0, 2], [1, 0, 2, 0], [1, 2, 0, 0]]),
+            torch.tensor([[0.0, 0, 0, 0], [0, 10, 0, 0], [10, 0, 0, 0]]),
+            2,
+        ),
+        call(_tensor(81, 3, 4), _tensor(82, 5, 4), _tensor(83, 5, 4), 2),
+        call(_tensor(84, 2, 3, 4), _tensor(85, 2, 5, 4), _tensor(86, 2, 5, 4), 3),
+        call(_tensor(87, 3, 4), _tensor(88, 5, 4), _tensor(89, 5, 4), 3, _HALVES[1:2]),
+        call(_tensor(87, 3, 4), _tensor(88, 5, 4), _tensor(89, 5, 4), 9),
+        hard(call(_tensor(90, 3, 4), _tensor(91, 5, 4), _tensor(92, 5, 4), 2, _HALVES)),
+        hard(call(1e4 * _tensor(93, 3, 4), _tensor(94, 5, 4), _tensor(95, 5, 4), 2)),
+        hard(call(-1e4 * _tensor(93, 3, 4).abs(), _tensor(94, 5, 4).abs(), _tensor(95, 5, 4), 2)),
+        hard(call(_tensor(90, 3, 4), _tensor(91, 5, 4), _tensor(92, 5, 4), 0)),
+    ],
+)
+bank.terms("attend_in_blocks", output="query number")
+
+
+class _Blocks:
+    """Online softmax, in parts that a mistake can replace."""
+
+    def __init__(self, size):
+        if size < 1:
+            raise ValueError("a block needs at least one key")
+        self.size = size
+
+    def scale(self, q, k):
+        return q.shape[-1] ** 0.5
+
+    def first_top(self, q):
+        return torch.full_like(q[..., :1], -torch.inf)
+
+    def shut(self, scores, mask, start):
+        return scores.masked_fill(~mask[..., start : start + self.size], -torch.inf)
+
+    def higher(self, top, scores):
+        return torch.maximum(top, scores.amax(-1, keepdim=True))
+
+    def base(self, top):
+        return torch.where(torch.isinf(top), torch.zeros_like(top), top)
+
+    def fade(self, old, new):
+        return torch.exp(old - self.base(new))
+
+    def faded(self, total, mixed, fade):
+        return total * fade, mixed * fade
+
+    def starts(self, n_keys):
+        return range(0, n_keys, self.size)
+
+    def finish(self, mixed, total, top):
+        return mixed / total
+
+    def __call__(self, q, k, v, mask):
+        if mask is not None:
+            mask = torch.broadcast_to(mask, (*mask.shape[:-1], k.shape[-2]))
+        top, total, mixed = self.first_top(q), torch.zeros_like(q[..., :1]), torch.zeros_like(q)
+        for start in self.starts(k.shape[-2]):
+            part = slice(start, start + self.size)
+            scores = torch.einsum("...ld,...sd->...ls", q, k[..., part, :]) / self.scale(q, k)
+            if mask is not None:
+                scores = self.shut(scores, mask, start)
+            higher = self.higher(top, scores)
+            shares = torch.exp(scores - self.base(higher))
+            total, mixed = self.faded(total, mixed, self.fade(top, higher))
+            total, mixed = total + shares.sum(-1, keepdim=True), mixed + shares @ v[..., part, :]
+            top = higher
+        return self.finish(mixed, total, top)
+
+
+def _blocks(parts, q, k, v, size, mask):
+    return parts(size)(q, k, v, mask)
+
+
+@bank.mistake("attend_in_blocks", "The scores are not divided by √D.")
+def blocks_without_scale(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def scale(self, q, k):
+            return 1.0
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake("attend_in_blocks", "The scores are divided by D, not by √D.")
+def blocks_divided_by_d(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def scale(self, q, k):
+            return q.shape[-1]
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "When a block brings a larger score, the sum and the mix so far are not scaled down. Both hold "
+    "e^(score − old maximum), and must be multiplied by e^(old − new).",
+)
+def blocks_without_fade(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def faded(self, total, mixed, fade):
+            return total, mixed
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "The sum is scaled down, the mix of values is not. They belong together.",
+)
+def blocks_fade_only_the_sum(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def faded(self, total, mixed, fade):
+            return total * fade, mixed
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "The mix of values is scaled down, the sum is not. They belong together.",
+)
+def blocks_fade_only_the_mix(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def faded(self, total, mixed, fade):
+            return total, mixed * fade
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "What was summed is scaled the wrong way: multiply by e^(old − new), which is at most 1.",
+)
+def blocks_fade_upside_down(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def fade(self, old, new):
+            return torch.where(torch.isinf(old), 0.0, torch.exp(self.base(new) - self.base(old)))
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "Each block has a softmax of its own, and their outputs are averaged. A block with larger "
+    "scores must weigh more: keep sums, and divide once at the end.",
+)
+def blocks_averaged(q, k, v, size, mask=None):
+    _Blocks(size)
+    mask = None if mask is None else mask.expand(*mask.shape[:-1], k.shape[-2])
+    parts = []
+    for start in range(0, k.shape[-2], size):
+        part = slice(start, start + size)
+        open_keys = None if mask is None else mask[..., part]
+        one = F.scaled_dot_product_attention(q, k[..., part, :], v[..., part, :], open_keys)
+        parts.append(torch.nan_to_num(one))
+    return torch.stack(parts).mean(0)
+
+
+@bank.mistake("attend_in_blocks", "The mix is never divided by the sum of the weights.")
+def blocks_without_division(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def finish(self, mixed, total, top):
+            return mixed
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "The last keys are left out where S does not divide by `size`. The last block may be smaller.",
+)
+def blocks_without_the_rest(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def starts(self, n_keys):
+            return range(0, max(n_keys // self.size, 1) * self.size, self.size)
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake("attend_in_blocks", "The mask is not used.")
+def blocks_without_mask(q, k, v, size, mask=None):
+    return _blocks(_Blocks, q, k, v, size, None)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "Every block uses the first columns of the mask. A block has its own part of it.",
+)
+def blocks_always_the_first_mask(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def shut(self, scores, mask, start):
+            return super().shut(scores, mask[..., : scores.shape[-1]], 0)
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "A row whose first block is shut becomes nan: its maximum is −∞, and −∞ − (−∞) is not a "
+    "number. Take 0 in place of a maximum that is still −∞.",
+)
+def blocks_nan_where_shut(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def base(self, top):
+            return top
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "There is no maximum, so large scores overflow: e^10000 is inf.",
+)
+def blocks_without_maximum(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def higher(self, top, scores):
+            return torch.zeros_like(top)
+
+        def fade(self, old, new):
+            return torch.ones_like(old)
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "The maximum starts at 0. Where all scores are far below, every e^(score − 0) is 0, and 0 / 0 "
+    "is nan: start at −∞.",
+)
+def blocks_start_at_zero(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def first_top(self, q):
+            return torch.zeros_like(q[..., :1])
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake("attend_in_blocks", "A size below 1 cannot work: raise a ValueError.")
+def blocks_of_any_size(q, k, v, size, mask=None):
+    return _blocks(_Blocks, q, k, v, max(size, 1), mask)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "The output is right, but all scores are in memory at once. Compute them block by block.",
+    visible=False,
+)
+def blocks_after_all_scores(q, k, v, size, mask=None):
+    _Blocks(size)
+    return F.softmax(_masked(q, k, mask), dim=-1) @ v
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "The output is right, but PyTorch's own attention made it. Write it yourself.",
+    visible=False,
+)
+def blocks_by_the_framework(q, k, v, size, mask=None):
+    _Blocks(size)
+    return F.scaled_dot_product_attention(q, k, v, mask)
+
+
+def _masked(q, k, mask):
+    scores = q @ k.mT / q.shape[-1] ** 0.5
+    return scores if mask is None else scores.masked_fill(~mask, -torch.inf)
+
+
+@bank.variant("attend_in_blocks")
+def blocks_by_parts(q, k, v, size, mask=None):
+    return _blocks(_Blocks, q, k, v, size, mask)
+
+
+@bank.variant("attend_in_blocks")
+def blocks_with_a_lowest_number(q, k, v, size, mask=None):
+    """A maximum that starts at the lowest finite number is never −∞."""
+
+    class Parts(_Blocks):
+        def first_top(self, q):
+            return torch.full_like(q[..., :1], torch.finfo(q.dtype).min / 4)
+
+        def base(self, top):
+            return top
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.variant("attend_in_blocks")
+def blocks_by_logsumexp(q, k, v, size, mask=None):
+    """Softmax of each block, joined by the logarithms of their sums."""
+    if size < 1:
+        raise ValueError("size must be 1 or more")
+    mask = None if mask is None else mask.expand(*mask.shape[:-1], k.shape[-2])
+    mixed, logarithm = torch.zeros_like(q), torch.full_like(q[..., :1], -torch.inf)
+    for start in range(0, k.shape[-2], size):
+        part = slice(start, start + size)
+        scores = _masked(q, k[..., part, :], None if mask is None else mask[..., part])
+        own = scores.logsumexp(-1, keepdim=True)
+        output = torch.nan_to_num(scores.softmax(-1)) @ v[..., part, :]
+        both = torch.logaddexp(logarithm, own)
+        share = [torch.nan_to_num(torch.exp(x - both)) for x in (logarithm, own)]
+        mixed, logarithm = mixed * share[0] + output * share[1], both
+    return mixed
+
+
+@bank.variant("attend_in_blocks")
+def blocks_dividing_each_time(q, k, v, size, mask=None):
+    """FlashAttention's first version: the output is a true mean after every block."""
+
+    class Parts(_Blocks):
+        def faded(self, total, mixed, fade):
+            mean = mixed / total.clamp_min(1e-300)
+            return total * fade, mean * total * fade
+
+    return _blocks(Parts, q.double(), k.double(), v.double(), size, mask).to(q.dtype)
+
+
+@bank.variant("attend_in_blocks")
+def blocks_by_split(q, k, v, size, mask=None):
+    if size < 1:
+        raise ValueError("size must be at least 1")
+    m = torch.full(q.shape[:-1], -torch.inf, dtype=q.dtype)
+    total, o = torch.zeros_like(m), torch.zeros_like(q)
+    masks = [None] * -(-k.shape[-2] // size)
+    if mask is not None:
+        masks = mask.expand(*mask.shape[:-1], k.shape[-2]).split(size, dim=-1)
+    for keys, values, open_keys in zip(
+        k.split(size, dim=-2), v.split(size, dim=-2), masks, strict=True
+    ):
+        s = _masked(q, keys, open_keys)
+        new = torch.maximum(m, s.max(dim=-1).values)
+        safe = new.clamp_min(torch.finfo(q.dtype).min)
+        p, old = torch.exp(s - safe[..., None]), torch.exp(m - safe)
+        total, o, m = total * old + p.sum(-1), o * old[..., None] + p @ values, new
+    return o / total[..., None]

@@ -544,6 +544,170 @@ def rope_with_angles_in_float32(x, positions, base=10000.0, scale=1.0):
     return out
 
 
+# scaled_speeds
+
+bank.calls(
+    "scaled_speeds",
+    [
+        call(4, 100.0, 2.0, 63, low=1, high=2),
+        call(16, 10000.0, 8.0, 2048, low=1, high=4),
+        call(12, 500000.0, 4.0, 8192),
+        hard(call(2, 77.0, 5.0, 8 * math.pi, low=2, high=6)),
+        hard(call(6, 500.0, 1.0, 4096)),
+        hard(call(8, 10.0, 3.0, 100000)),
+        hard(call(8, 10000.0, 3.0, 6, low=1, high=9)),
+    ],
+)
+bank.terms("scaled_speeds", speeds="pair")
+
+
+def _scaled(head_dim, base, factor, trained, low=1, high=32, around=2 * math.pi, size=None):
+    speeds = base ** (-torch.arange(0, head_dim, 2).double() / (size or head_dim))
+    stays = ((trained * speeds / around - low) / (high - low)).clamp(0, 1)
+    return speeds, stays
+
+
+@bank.mistake(
+    "scaled_speeds",
+    "Every pair is divided by `factor`: that is position interpolation. Fast pairs must stay.",
+)
+def speeds_all_divided(head_dim, base, factor, trained, low=1, high=32):
+    return _scaled(head_dim, base, factor, trained, low, high)[0] / factor
+
+
+@bank.mistake("scaled_speeds", "These are the old speeds: nothing is slowed.")
+def speeds_unchanged(head_dim, base, factor, trained, low=1, high=32):
+    return _scaled(head_dim, base, factor, trained, low, high)[0]
+
+
+@bank.mistake(
+    "scaled_speeds",
+    "The wrong end is slowed. Pairs that turn often stay; those that turn seldom are divided.",
+)
+def speeds_fast_ones_divided(head_dim, base, factor, trained, low=1, high=32):
+    speeds, stays = _scaled(head_dim, base, factor, trained, low, high)
+    return (1 - stays) * speeds + stays * speeds / factor
+
+
+@bank.mistake(
+    "scaled_speeds",
+    "A turn is 2π radians, but you count radians as turns.",
+)
+def speeds_turns_in_radians(head_dim, base, factor, trained, low=1, high=32):
+    speeds, stays = _scaled(head_dim, base, factor, trained, low, high, around=1)
+    return stays * speeds + (1 - stays) * speeds / factor
+
+
+@bank.mistake("scaled_speeds", "Half a circle counts as a turn in your code: a turn is 2π, not π.")
+def speeds_half_turns(head_dim, base, factor, trained, low=1, high=32):
+    speeds, stays = _scaled(head_dim, base, factor, trained, low, high, around=math.pi)
+    return stays * speeds + (1 - stays) * speeds / factor
+
+
+@bank.mistake(
+    "scaled_speeds",
+    "There is a step where a ramp should be: between `low` and `high` the speed goes over in a "
+    "straight line.",
+)
+def speeds_with_a_step(head_dim, base, factor, trained, low=1, high=32):
+    speeds, stays = _scaled(head_dim, base, factor, trained, low, high)
+    return torch.where(stays > 0.5, speeds, speeds / factor)
+
+
+@bank.mistake(
+    "scaled_speeds",
+    "The ramp goes on past its ends: a share above 1 makes fast pairs faster, one below 0 makes "
+    "slow pairs slower still. Cut it off at 0 and 1.",
+)
+def speeds_without_ends(head_dim, base, factor, trained, low=1, high=32):
+    speeds, _ = _scaled(head_dim, base, factor, trained, low, high)
+    stays = (trained * speeds / (2 * math.pi) - low) / (high - low)
+    return stays * speeds + (1 - stays) * speeds / factor
+
+
+@bank.mistake(
+    "scaled_speeds",
+    "You mix the *divisors*, 1 and `factor`, in these shares. It is the speeds that go over in a "
+    "straight line.",
+)
+def speeds_mixed_divisors(head_dim, base, factor, trained, low=1, high=32):
+    speeds, stays = _scaled(head_dim, base, factor, trained, low, high)
+    return speeds / (stays + (1 - stays) * factor)
+
+
+@bank.mistake(
+    "scaled_speeds",
+    "`low` and `high` are not used: you always take 1 and 32.",
+)
+def speeds_with_fixed_ends(head_dim, base, factor, trained, low=1, high=32):
+    speeds, stays = _scaled(head_dim, base, factor, trained)
+    return stays * speeds + (1 - stays) * speeds / factor
+
+
+@bank.mistake(
+    "scaled_speeds",
+    "The exponent runs only half as far: pair i has the speed base^(−2i/D). Did the 2 get lost?",
+)
+def speeds_with_half_the_exponent(head_dim, base, factor, trained, low=1, high=32):
+    speeds, stays = _scaled(head_dim, base, factor, trained, low, high, size=2 * head_dim)
+    return stays * speeds + (1 - stays) * speeds / factor
+
+
+@bank.mistake("scaled_speeds", "Each speed stands there twice: return D/2 of them, one a pair.")
+def speeds_twice(head_dim, base, factor, trained, low=1, high=32):
+    speeds, stays = _scaled(head_dim, base, factor, trained, low, high)
+    return (stays * speeds + (1 - stays) * speeds / factor).repeat(2)
+
+
+@bank.mistake(
+    "scaled_speeds",
+    "The turns are counted in the stretched window. What a pair has learned is in the trained one.",
+)
+def speeds_turns_in_the_long_window(head_dim, base, factor, trained, low=1, high=32):
+    speeds, stays = _scaled(head_dim, base, factor, trained * factor, low, high)
+    return stays * speeds + (1 - stays) * speeds / factor
+
+
+@bank.variant("scaled_speeds")
+def speeds_pair_by_pair(head_dim, base, factor, trained, low=1, high=32):
+    found = []
+    for i in range(head_dim // 2):
+        speed = base ** (-2 * i / head_dim)
+        rounds = trained * speed / (2 * math.pi)
+        if rounds >= high:
+            found.append(speed)
+        elif rounds <= low:
+            found.append(speed / factor)
+        else:
+            share = (rounds - low) / (high - low)
+            found.append(speed * (share + (1 - share) / factor))
+    return torch.tensor(found)
+
+
+@bank.variant("scaled_speeds")
+def speeds_by_wavelength(head_dim, base, factor, trained, low=1, high=32):
+    """Llama 3's own words: wavelengths beside the window's parts."""
+    speeds = 1.0 / base ** (torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+    waves = 2 * math.pi / speeds
+    smooth = (trained / waves - low) / (high - low)
+    mixed = (1 - smooth) * speeds / factor + smooth * speeds
+    slowed = torch.where(waves > trained / low, speeds / factor, mixed)
+    return torch.where(waves < trained / high, speeds, slowed)
+
+
+@bank.variant("scaled_speeds")
+def speeds_by_lerp(head_dim, base, factor, trained, low=1, high=32):
+    speeds, stays = _scaled(head_dim, base, factor, trained, low, high)
+    return torch.lerp(speeds / factor, speeds, stays)
+
+
+@bank.variant("scaled_speeds")
+def speeds_in_float32(head_dim, base, factor, trained, low=1, high=32):
+    speeds = torch.exp(-math.log(base) * torch.arange(0, head_dim, 2).float() / head_dim)
+    stays = torch.clip((trained * speeds / (2 * math.pi) - low) / (high - low), 0, 1)
+    return speeds / factor + stays * (speeds - speeds / factor)
+
+
 # sliding_window_mask
 
 bank.calls(
@@ -776,6 +940,8 @@ def slide_without_what_is_too_old(n_queries, n_keys, window, n_sinks=0):
 _LLAMA2, _LLAMA3 = MODELS["Llama-2-7B"], MODELS["Llama-3.1-8B"]
 _QWEN3, _GEMMA2 = MODELS["Qwen3-0.6B"], MODELS["Gemma-2-9B"]
 _MISTRAL, _SMOL = MODELS["Mistral-7B-v0.1"], MODELS["SmolLM2-135M"]
+_GLM, _QWEN35 = MODELS["GLM-4.7-Flash"], MODELS["Qwen3.5-9B"]
+_KIMI = MODELS["Kimi-Linear-48B-A3B"]
 
 
 def _without_head_size(shape):
@@ -789,13 +955,17 @@ bank.calls(
         call(dict(_LLAMA3), 1000),
         call(dict(_QWEN3), 512, batch=3),
         call(dict(_SMOL), 100, bits=4),
-        hard(call(dict(_GEMMA2), 4000)),
-        hard(call(dict(_GEMMA2), 6000)),
-        hard(call(dict(_MISTRAL), 20000)),
-        hard(call(dict(_LLAMA3), 0)),
-        hard(call(_without_head_size(_QWEN3), 10)),
-        hard(call({**_QWEN3, "head_dim": None}, 10)),
-        hard(call(dict(_LLAMA3), -1)),
+        hard(call(dict(_GEMMA2), 4000), "hard"),
+        hard(call(dict(_GEMMA2), 6000), "hard"),
+        hard(call(dict(_MISTRAL), 20000), "hard"),
+        hard(call(dict(_LLAMA3), 0), "hard"),
+        hard(call(_without_head_size(_QWEN3), 10), "hard"),
+        hard(call({**_QWEN3, "head_dim": None}, 10), "hard"),
+        hard(call(dict(_LLAMA3), -1), "hard"),
+        hard(call(dict(_GLM), 1000), "kinds"),
+        hard(call(dict(_QWEN35), 1000, batch=2), "kinds"),
+        hard(call(dict(_KIMI), 0), "kinds"),
+        hard(call(dict(_KIMI), 4096, bits=8), "kinds"),
     ],
 )
 
@@ -807,10 +977,14 @@ def _bytes(shape, n_tokens, batch=1, bits=16, **other):
     if n_tokens < 0:
         raise ValueError("below 0")
     sliding = shape["n_sliding_layers"]
-    held = n_tokens * (shape["n_layers"] - sliding)
+    latent, state = shape.get("n_latent_layers", 0), shape.get("n_state_layers", 0)
+    held = n_tokens * (shape["n_layers"] - sliding - latent - state)
     if sliding:
         held += min(n_tokens, shape["sliding_window"]) * sliding
-    return 2 * held * shape["n_kv_heads"] * shape["head_dim"] * batch * bits // 8
+    numbers = 2 * held * shape["n_kv_heads"] * shape["head_dim"]
+    numbers += latent * n_tokens * shape.get("latent_dim", 0)
+    numbers += state * shape.get("state_numbers", 0)
+    return numbers * batch * bits // 8
 
 
 @bank.mistake(
@@ -905,10 +1079,9 @@ def bytes_window_everywhere(shape, n_tokens, batch=1, bits=16):
     "min(n_tokens, sliding_window) tokens.",
 )
 def bytes_window_always_full(shape, n_tokens, batch=1, bits=16):
-    _bytes(shape, n_tokens)
-    sliding = shape["n_sliding_layers"]
-    held = n_tokens * (shape["n_layers"] - sliding) + sliding * (shape["sliding_window"] or 0)
-    return 2 * held * shape["n_kv_heads"] * shape["head_dim"] * batch * bits // 8
+    right = _bytes(shape, n_tokens, batch, bits)
+    missing = max((shape["sliding_window"] or 0) - n_tokens, 0) * shape["n_sliding_layers"]
+    return right + 2 * missing * shape["n_kv_heads"] * shape["head_dim"] * batch * bits // 8
 
 
 @bank.mistake(
@@ -957,6 +1130,70 @@ def bytes_below_zero(shape, n_tokens, batch=1, bits=16):
     return int(math.copysign(_bytes(shape, abs(n_tokens), batch, bits), n_tokens))
 
 
+@bank.mistake(
+    "kv_cache_bytes",
+    "Layers of other kinds count like full ones. A latent layer keeps `latent_dim` numbers a "
+    "token, a state layer keeps `state_numbers`, and neither keeps keys and values.",
+)
+def bytes_without_kinds(shape, n_tokens, batch=1, bits=16):
+    return _bytes(shape, n_tokens, batch, bits, n_latent_layers=0, n_state_layers=0)
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "You count the latent vector twice. One vector stands for key *and* value.",
+)
+def bytes_of_two_latents(shape, n_tokens, batch=1, bits=16):
+    twice = 2 * shape.get("latent_dim", 0)
+    return _bytes(shape, n_tokens, batch, bits, latent_dim=twice)
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "You keep a latent vector for every key/value head. All heads share one.",
+)
+def bytes_of_latents_per_head(shape, n_tokens, batch=1, bits=16):
+    each = shape["n_kv_heads"] * shape.get("latent_dim", 0)
+    return _bytes(shape, n_tokens, batch, bits, latent_dim=each)
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "The state grows with the text. It has `state_numbers` numbers, however long the text is.",
+)
+def bytes_of_growing_states(shape, n_tokens, batch=1, bits=16):
+    grown = n_tokens * shape.get("state_numbers", 0)
+    return _bytes(shape, n_tokens, batch, bits, state_numbers=grown)
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "One state is counted for the whole batch. Each text has a state of its own.",
+)
+def bytes_of_one_state(shape, n_tokens, batch=1, bits=16):
+    states = shape.get("n_state_layers", 0) * shape.get("state_numbers", 0) * bits // 8
+    return _bytes(shape, n_tokens, batch, bits) - (batch - 1) * states
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "An empty text costs nothing in your count, but a state is there before the first token.",
+)
+def bytes_without_an_empty_state(shape, n_tokens, batch=1, bits=16):
+    right = _bytes(shape, n_tokens, batch, bits)
+    return right if n_tokens else 0
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "Latent layers are counted right, but also among the full ones: take them off there.",
+)
+def bytes_of_latent_layers_twice(shape, n_tokens, batch=1, bits=16):
+    latent = shape.get("n_latent_layers", 0)
+    also = 2 * latent * n_tokens * shape["n_kv_heads"] * shape["head_dim"] * batch * bits // 8
+    return _bytes(shape, n_tokens, batch, bits) + also
+
+
 @bank.variant("kv_cache_bytes")
 def bytes_layer_by_layer(shape, n_tokens, batch=1, bits=16):
     if shape.get("head_dim") is None:
@@ -968,8 +1205,15 @@ def bytes_layer_by_layer(shape, n_tokens, batch=1, bits=16):
         held = n_tokens
         if layer < shape["n_sliding_layers"]:
             held = min(held, shape["sliding_window"])
-        for _ in ("keys", "values"):
-            total += batch * held * shape["n_kv_heads"] * shape["head_dim"]
+        latent = shape["n_sliding_layers"] + shape.get("n_latent_layers", 0)
+        state = latent + shape.get("n_state_layers", 0)
+        if shape["n_sliding_layers"] <= layer < latent:
+            total += batch * held * shape["latent_dim"]
+        elif latent <= layer < state:
+            total += batch * shape["state_numbers"]
+        else:
+            for _ in ("keys", "values"):
+                total += batch * held * shape["n_kv_heads"] * shape["head_dim"]
     return total * bits // 8
 
 
@@ -978,9 +1222,14 @@ def bytes_with_fractions(shape, n_tokens, batch=1, bits=16):
     if "head_dim" not in shape or shape["head_dim"] is None or n_tokens < 0:
         raise ValueError("the shape lacks its head size, or there are fewer than 0 tokens")
     window = shape["sliding_window"] or n_tokens
-    layers = [n_tokens] * (shape["n_layers"] - shape["n_sliding_layers"])
+    get = {"n_latent_layers": 0, "n_state_layers": 0, "latent_dim": 0, "state_numbers": 0, **shape}
+    less = get["n_sliding_layers"] + get["n_latent_layers"] + get["n_state_layers"]
+    layers = [n_tokens] * (shape["n_layers"] - less)
     layers += [min(window, n_tokens)] * shape["n_sliding_layers"]
-    return int(2 * batch * shape["n_kv_heads"] * shape["head_dim"] * (bits / 8) * sum(layers))
+    sizes = [2 * shape["n_kv_heads"] * shape["head_dim"] * n for n in layers]
+    sizes += [get["latent_dim"] * n_tokens] * get["n_latent_layers"]
+    sizes += [get["state_numbers"]] * get["n_state_layers"]
+    return int(batch * (bits / 8) * sum(sizes))
 
 
 @bank.variant("kv_cache_bytes")
@@ -994,11 +1243,14 @@ def bytes_of_a_token_first(shape, n_tokens, batch=1, bits=16):
         raise ValueError("the head size is missing")
     if n_tokens < 0:
         raise ValueError("below 0")
-    bits_of_one = 2 * shape["n_kv_heads"] * shape["head_dim"] * bits
+    n_latent, n_state = shape.get("n_latent_layers", 0), shape.get("n_state_layers", 0)
     n_sliding, window = shape["n_sliding_layers"], shape["sliding_window"]
-    full = (shape["n_layers"] - n_sliding) * n_tokens * bits_of_one
-    sliding = n_sliding * (min(n_tokens, window) if window else 0) * bits_of_one
-    return batch * (full + sliding) // 8
+    pair = 2 * shape["n_kv_heads"] * shape["head_dim"]
+    each = pair * (shape["n_layers"] - n_sliding - n_latent - n_state)
+    each += n_latent * shape["latent_dim"] if n_latent else 0
+    fixed = pair * n_sliding * (min(n_tokens, window) if window else 0)
+    fixed += n_state * shape["state_numbers"] if n_state else 0
+    return batch * bits * (n_tokens * each + fixed) // 8
 
 
 @bank.variant("kv_cache_bytes")
@@ -1009,13 +1261,15 @@ def bytes_by_the_shape_of_an_array(shape, n_tokens, batch=1, bits=16):
         raise ValueError("the head size is missing") from None
     if n_tokens < 0:
         raise ValueError("below 0")
-    total = 0
-    for layer in range(shape["n_layers"]):
-        held = n_tokens
-        if layer < shape["n_sliding_layers"]:
-            held = min(held, shape["sliding_window"])
-        total += math.prod((2, batch, shape["n_kv_heads"], held, size)) * bits
-    return total // 8
+    shapes = [(2, shape["n_kv_heads"], n_tokens, size)] * shape["n_layers"]
+    for layer in range(shape["n_sliding_layers"]):
+        shapes[layer] = (2, shape["n_kv_heads"], min(n_tokens, shape["sliding_window"]), size)
+    first = shape["n_sliding_layers"]
+    for layer in range(first, first + shape.get("n_latent_layers", 0)):
+        shapes[layer] = (n_tokens, shape["latent_dim"])
+    for layer in range(1, 1 + shape.get("n_state_layers", 0)):
+        shapes[-layer] = (shape["state_numbers"],)
+    return batch * sum(map(math.prod, shapes)) * bits // 8
 
 
 # max_context

@@ -97,10 +97,12 @@ class Trial:
         status = 0
         try:
             signal.alarm(SECONDS)
-            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            pages = Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]
+            used = int(pages) * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (used + BYTES, used + BYTES))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - closed by `with`
+            with nowhere, contextlib.redirect_stdout(nowhere):
                 os.dup2(nowhere.fileno(), 2)
                 warnings.simplefilter("ignore")
                 status = HIDDEN * self.passes(mutant.source) + CHECK * self.accepted(mutant.source)

@@ -91,7 +91,7 @@ class ClassRun(ClassAutograde):
         self._course_bytes = _bytes_in(self.course_files) if self.course_files else {}
         self._stopping = False
         todo = sorted(self.assignments)
-        self._total, self._done = len(todo), 0
+        self._total, self._done = len(self.students), len(self.students) - len(todo)
         in_flight: list[Submission] = []
         with self._workers() as executor, self._finish_on_interrupt():
             try:
@@ -120,13 +120,11 @@ class ClassRun(ClassAutograde):
 
     # Taking in, and saving: in this process, which owns the gradebook and the files.
 
-    def _begin(self, staged: str) -> Submission | None:
-        """Take a submission in and rebuild it; None if it is graded already."""
+    def _begin(self, staged: str) -> Submission:
+        """Take a submission in and rebuild it."""
         student, assignment = self._names(staged)
         self.notebooks = sorted(self.assignments[staged])
-        if not self.init_destination(assignment, student):
-            self._finished(student, staged)
-            return None
+        self.init_destination(assignment, student)
         self.run_pre_convert_hook()
         self.init_assignment(assignment, student)
         sanitized = []

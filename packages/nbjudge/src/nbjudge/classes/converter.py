@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from fnmatch import fnmatch
 from glob import glob
 from pathlib import Path
@@ -19,14 +20,23 @@ import nbgrader.apps.api
 import nbgrader.apps.autogradeapp
 from nbconvert.exporters import NotebookExporter
 from nbformat.v4 import new_notebook
-from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.api import Assignment, Gradebook, MissingEntry, SubmittedAssignment
 from nbgrader.converters import Autograde
 from nbgrader.converters.base import NbGraderException
-from nbgrader.utils import find_all_files, rmtree
+from nbgrader.utils import find_all_files, remove, rmtree
 from traitlets import Dict, Instance, List
 
 from nbjudge import settings
-from nbjudge.classes import calibration, engines, gradebook_file
+from nbjudge.classes import (
+    calibration,
+    engines,
+    gradebook_file,
+    one_at_a_time,
+    past_releases,
+    release,
+)
+from nbjudge.classes.freshness import Freshness, Why
+from nbjudge.classes.record import Graded
 from nbjudge.classes.temporary import folder_for_submissions
 from nbjudge.codes import KEY, Flag, all_flags, shown
 from nbjudge.intake import folder as intake
@@ -82,9 +92,10 @@ class SubmissionExporter(NotebookExporter):
 class ClassAutograde(Autograde):
     """Autograde that takes every submission in first, and always reaches the last student.
 
-    It reads each submission from a safe copy (`nbjudge.intake.folder`), grades what is there
-    of a broken one, goes on where a run was cut off, says what to do where nothing can be graded,
-    and ends with a summary of scores and flags.
+    It grades what is new or has changed (`nbjudge.classes.freshness`), reads each submission from
+    a safe copy (`nbjudge.intake.folder`), grades what is there of a broken one, goes on where a run
+    was cut off, says what to do where nothing can be graded, and ends with a summary of scores and
+    flags.
     """
 
     staging = Instance(Path, allow_none=True)
@@ -95,6 +106,11 @@ class ClassAutograde(Autograde):
     expected: Any = List(help="The lesson's notebooks, without suffix.")
     lessons = Dict(help="The lesson as graded, by the notebook's name.")
     staged_flags = Dict(help="The flags of each staged notebook, by path.")
+    _graded_now: Any = Dict(help="What was graded and is not recorded yet, by student, notebook.")
+    freshness = Instance(Freshness, allow_none=True)
+    students: Any = List(help="Who handed in and is asked for, whether graded now or before.")
+
+    _others: dict[str, set[str]] | None = None
 
     @property
     def sanitizing(self) -> bool:
@@ -116,41 +132,81 @@ class ClassAutograde(Autograde):
         except ImportError as error:
             self._fail(str(error))
         with (
+            one_at_a_time.grading(self.coursedir, self.coursedir.assignment_id, self.log),
             folder_for_submissions() as self.staging,
             folder_for_submissions() as self.course_files,
         ):
             super().start()
 
     def init_notebooks(self) -> None:
-        """List every submission there is, whatever is in it."""
+        """List the submissions that have to be graded, and get ready where there are any."""
         assignment = self.coursedir.assignment_id
-        self.expected = self._expected(assignment)
+        every = self._notebook_names(assignment)
+        self.expected = [name for name in every if fnmatch(name, self.coursedir.notebook_id)]
         if not self.expected:
             self._fail(f"No notebook of {assignment} matches {self.coursedir.notebook_id!r}.")
-        pattern = self._submitted(self.coursedir.student_id, assignment)
+        self.students = self._students(assignment)
+        reasons = self._reasons(assignment, anew=True)
+        if reasons:
+            self._load_lessons(assignment, every)
+            # Calibration may have found another way to check a test.
+            reasons = self._reasons(assignment, anew=False)
         self.assignments = {}
+        for student, why in reasons.items():
+            if why is not Why.NEW:
+                self.log.warning("Grading %s again: %s.", student, why.value)
+            staged = Path(self._format_source(assignment, student))
+            self.assignments[str(staged)] = [
+                str(staged / f"{name}.ipynb") for name in self.expected
+            ]
+        if standing := len(self.students) - len(reasons):
+            self.log.info("%d of %d are graded already.", standing, len(self.students))
+        if reasons:
+            self._copy_course_files(assignment)
+            self.warm_up()
+
+    def _students(self, assignment: str) -> list[str]:
+        """Return who handed in and is asked for, in order; `NbGraderException` if nobody did."""
+        pattern = self._submitted(self.coursedir.student_id, assignment)
+        found = []
         # A student's name may hold what glob takes for a pattern.
         for path in [pattern] if os.path.lexists(pattern) else sorted(glob(pattern)):
             student = self._student_of(path)
             if "\n" in student:
                 self.log.error("The name of the folder %r cannot be a student's; rename it.", path)
                 continue
-            staged = Path(self._format_source(assignment, student))
-            self.assignments[str(staged)] = [
-                str(staged / f"{name}.ipynb") for name in self.expected
-            ]
-        if not self.assignments:
+            found.append(student)
+        if not found:
             self._fail(
                 f"There is nothing to grade: no folder matches {pattern}. Run `nbgrader collect "
                 f"{assignment}`, or put each learner's notebook there yourself."
             )
+        excluded = self.coursedir.student_id_exclude.split(",")
+        return [student for student in found if student not in excluded]
+
+    def _reasons(self, assignment: str, *, anew: bool) -> dict[str, Why]:
+        """Return why each student whose grade does not stand is graded.
+
+        anew: whether to look at the hand-ins, too, or at nothing but the lesson once more.
+        """
+        course = self.coursedir
+        with Gradebook(course.db_url, course.course_id) as gradebook:
+            if anew or self.freshness is None:
+                self.freshness = Freshness(course, assignment, self.expected, gradebook, self.log)
+            else:
+                self.freshness.look_at_lesson(gradebook)
+        reasons = {student: self.freshness.why(student) for student in self.students}
+        if self.force:
+            return {student: why or Why.FORCED for student, why in reasons.items()}
+        return {student: why for student, why in reasons.items() if why is not None}
+
+    def _copy_course_files(self, assignment: str) -> None:
         source = Path(self.coursedir.format_path(self.coursedir.source_directory, ".", assignment))
         assert self.course_files is not None
         for name in sorted(self._own_files(assignment)):
             copied = self.course_files / name
             copied.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, copied)
-        self.warm_up()
 
     def init_single_notebook_resources(self, notebook_filename: str) -> dict[str, Any]:
         """As nbgrader's, with the folder of the course's own files."""
@@ -174,22 +230,34 @@ class ClassAutograde(Autograde):
         self.log.error(message)
         raise NbGraderException(message)
 
-    def _expected(self, assignment: str) -> list[str]:
-        """Return the names of the lesson's notebooks that this run is for."""
+    def _notebook_names(self, assignment: str) -> list[str]:
+        """Return the names of an assignment's notebooks, as the gradebook has them."""
         course = self.coursedir
         if problem := gradebook_file.problem(course.db_url):
             self._fail(problem)
         with Gradebook(course.db_url, course.course_id) as gradebook:
-            try:
-                names = sorted(nb.name for nb in gradebook.find_assignment(assignment).notebooks)
-            except MissingEntry:
-                names = []
+            names = _notebooks_of(gradebook, assignment)
         folder = Path(course.format_path(course.source_directory, ".", assignment))
+        if not names and folder.is_dir() and any(folder.glob("*.ipynb")):
+            try:
+                release.fill_gradebook(course, assignment, self.config, self.log)
+            except rebuild.CourseError as error:
+                self._fail(str(error))
+            with Gradebook(course.db_url, course.course_id) as gradebook:
+                names = _notebooks_of(gradebook, assignment)
+        past_releases.keep(course, assignment, self.log)
         if not names:
+            folder = Path(course.format_path(course.source_directory, ".", assignment))
             self._fail(self._not_ready(assignment, folder))
+        return names
+
+    def _load_lessons(self, assignment: str, names: list[str]) -> None:
+        """Load the lesson as graded; `NbGraderException` where the course is not ready."""
+        course = self.coursedir
+        folder = Path(course.format_path(course.source_directory, ".", assignment))
         for name in names:
             try:
-                self.lessons[name] = rebuild.load_lesson(
+                lesson = rebuild.load_lesson(
                     folder / f"{name}.ipynb",
                     name,
                     assignment,
@@ -197,6 +265,8 @@ class ClassAutograde(Autograde):
                     self.config,
                     course.root,
                 )
+                given = past_releases.of(course, assignment, name)
+                self.lessons[name] = replace(lesson, releases=given)
                 kernel_for(self.lessons[name].notebook.metadata)
             except rebuild.CourseError as error:
                 self._fail(str(error))
@@ -206,14 +276,8 @@ class ClassAutograde(Autograde):
             calibration.apply(course, assignment, self.lessons, self.config, self.log)
         except (rebuild.CourseError, RuntimeError) as error:
             self._fail(f"{assignment} could not be calibrated, so nothing was graded: {error}")
-        return [name for name in names if fnmatch(name, course.notebook_id)]
 
     def _not_ready(self, assignment: str, folder: Path) -> str:
-        if folder.is_dir() and any(folder.glob("*.ipynb")):
-            return (
-                f"{assignment} was never released. Run `nbgrader generate_assignment "
-                f"{assignment}`, then autograde again."
-            )
         lesson = Path(self.coursedir.root) / "notebooks" / f"{assignment}.md"
         if lesson.is_file():
             return (
@@ -230,20 +294,42 @@ class ClassAutograde(Autograde):
         return f"There is no assignment {assignment!r}. There are: {', '.join(there) or 'none'}."
 
     def init_destination(self, assignment_id: str, student_id: str) -> bool:
-        """Take the submission in; grade it unless it has been graded to the end."""
+        """Take the submission in, and remove what was graded before."""
+        assert self.freshness is not None
         submitted = Path(self._submitted(student_id, assignment_id))
         staged = Path(self._format_source(assignment_id, student_id))
         course = self.coursedir
+        self.freshness.hand_in(student_id)  # before it is read: what changes later is seen later
         ours = self._own_files(assignment_id)
-        found = intake.take_in(submitted, staged, self.expected, ours, course.ignore)
+        known = {name: rebuild.content_of(lesson) for name, lesson in self.lessons.items()}
+        found = intake.take_in(submitted, staged, self.expected, ours, course.ignore, known)
         self.staged_flags.update(
             {str(staged / f"{name}.ipynb"): those for name, those in found.items()}
         )
-        self._remove_unfinished(Path(self._format_dest(assignment_id, student_id)), student_id)
-        to_do = super().init_destination(assignment_id, student_id)
-        if not to_do:
-            shutil.rmtree(staged)
-        return to_do
+        self.freshness.record.begin(student_id, self.expected)
+        graded = Path(self._format_dest(assignment_id, student_id))
+        if course.notebook_id == "*":
+            if graded.exists():
+                rmtree(graded)
+        else:
+            for name in self.expected:  # the other notebooks are not this run's
+                if (path := graded / f"{name}.ipynb").exists():
+                    remove(path)
+        return True
+
+    def other_lessons(self) -> dict[str, set[str]]:
+        """Return the names of the graded cells of the course's other assignments, by assignment."""
+        if self._others is None:
+            course, marker = self.coursedir, "\1"
+            before, after = course.format_path(course.source_directory, ".", marker).split(marker)
+            folder = Path(before)
+            names = sorted(os.listdir(folder)) if folder.is_dir() else []
+            self._others = {
+                name: set().union(*map(_grade_ids, Path(before, name + after).glob("*.ipynb")))
+                for name in names
+                if name != course.assignment_id
+            }
+        return self._others
 
     def _own_files(self, assignment_id: str) -> set[str]:
         """Return the relative paths of the course's files, which stand in every submission."""
@@ -253,18 +339,6 @@ class ClassAutograde(Autograde):
         own = {os.path.relpath(path, source) for path in found}
         learners = self.exclude_overwriting.get(assignment_id, [])
         return own - {os.path.normpath(path) for path in learners}
-
-    def _remove_unfinished(self, graded: Path, student_id: str) -> None:
-        """Remove what a run that was cut off has left, so that it is graded again."""
-        left = [path for n in self.expected if not _finished(path := graded / f"{n}.ipynb")]
-        if not left or not graded.exists():
-            return
-        self.log.warning("Grading %s again: the last run was cut off.", student_id)
-        if self.coursedir.notebook_id == "*":
-            rmtree(graded)
-            return
-        for path in left:  # the other notebooks are not this run's
-            path.unlink(missing_ok=True)
 
     def init_assignment(self, assignment_id: str, student_id: str) -> None:
         """As nbgrader's, with every notebook of the lesson to be graded."""
@@ -276,9 +350,11 @@ class ClassAutograde(Autograde):
         """As nbgrader's; then the files that the notebook's code wrote, as far as they may be."""
         files = resources.pop(WRITTEN, {})
         super().write_single_notebook(output, resources)
+        names = resources["nbgrader"]
+        if not self.sanitizing:
+            self._graded_now[names["student"], names["notebook"]] = json.loads(output)
         if not files:
             return
-        names = resources["nbgrader"]
         left_out = intake.lay_out(
             files,
             Path(self._format_dest(names["assignment"], names["student"])),
@@ -292,9 +368,18 @@ class ClassAutograde(Autograde):
             )
 
     def set_permissions(self, assignment_id: str, student_id: str) -> None:
-        """As nbgrader's; then the staged copy has served."""
+        """As nbgrader's; then the staged copy has served, and the grade is recorded."""
         super().set_permissions(assignment_id, student_id)
         shutil.rmtree(self._format_source(assignment_id, student_id), ignore_errors=True)
+        assert self.freshness is not None
+        hand_in, lessons = self.freshness.hand_in(student_id), self.freshness.lessons
+        self.freshness.record.finish(
+            student_id,
+            {
+                name: _graded(self._graded_now.pop((student_id, name)), hand_in, lessons[name])
+                for name in self.expected
+            },
+        )
 
     def flags_of(self, filename: str) -> list[Flag]:
         """Return what stood out when a staged notebook was taken in."""
@@ -314,42 +399,59 @@ class ClassAutograde(Autograde):
     def _summarize(self) -> None:
         course = self.coursedir
         lines = []
+        if self.freshness is None:
+            return
         with Gradebook(course.db_url, course.course_id) as gradebook:
-            for staged in sorted(self.assignments):
-                student = os.path.relpath(staged, self.staging).split(os.sep)[0]
-                try:
-                    graded = gradebook.find_submission(course.assignment_id, student)
-                except MissingEntry:
-                    lines.append(f"{student}: not graded, see the error above")
-                    continue
-                found = []
-                for name in self.expected:
-                    notebook = Path(self._graded(student), f"{name}.ipynb")
-                    found += [
-                        f"{flag['code']} {flag['cell']}".strip() for flag in _flags_in(notebook)
-                    ]
-                score = f"{graded.score:g} of {graded.max_score:g}"
-                lines.append(f"{student}: {score}" + (f"; {', '.join(found)}" if found else ""))
+            scores = _scores(gradebook, course.assignment_id)
+        for student in self.students:
+            if student not in scores:
+                lines.append(f"{student}: not graded, see the error above")
+                continue
+            found = []
+            for name in self.expected:
+                last = self.freshness.record.of(student, name)
+                found += [f"{f['code']} {f['cell']}".strip() for f in (last.flags if last else [])]
+            score, most = scores[student]
+            line = f"{student}: {score:g} of {most:g}"
+            lines.append(line + (f"; {', '.join(found)}" if found else ""))
         self.log.info(
             "Summary of %s:\n  %s", course.assignment_id, "\n  ".join(lines) or "nothing graded"
         )
 
-    def _graded(self, student: str) -> str:
-        course = self.coursedir
-        return course.format_path(course.autograded_directory, student, course.assignment_id)
+
+def _scores(gradebook: Gradebook, assignment: str) -> dict[str, tuple[float, float]]:
+    """Return each student's score of an assignment, and how much it could be."""
+    rows = gradebook.db.query(
+        SubmittedAssignment.student_id, SubmittedAssignment.score, SubmittedAssignment.max_score
+    )
+    found = rows.join(Assignment).filter(Assignment.name == assignment).all()
+    return {student: (score, most) for student, score, most in found}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _graded(notebook: dict[str, Any], hand_in: str, lesson: str) -> Graded:
+    """Return what the record keeps of a graded notebook."""
+    ours = notebook.get("metadata", {}).get(KEY, {})
+    mistakes = [cell["metadata"].get(KEY, {}).get("mistake") for cell in notebook["cells"]]
+    return Graded(
+        hand_in,
+        lesson,
+        flags=all_flags(notebook),
+        answers=ours.get("answers", {}),
+        mistakes=[mistake for mistake in mistakes if mistake],
+    )
+
+
+def _notebooks_of(gradebook: Gradebook, assignment: str) -> list[str]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+        return sorted(notebook.name for notebook in gradebook.find_assignment(assignment).notebooks)
+    except MissingEntry:
+        return []
 
 
-def _finished(path: Path) -> bool:
-    return bool(_read(path).get("metadata", {}).get(KEY, {}).get("graded"))
-
-
-def _flags_in(path: Path) -> list[dict[str, str]]:
-    notebook = _read(path)
-    return all_flags(notebook) if notebook else []
+def _grade_ids(path: Path) -> set[str]:
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        about = [cell["metadata"].get("nbgrader", {}) for cell in cells]
+        return {each["grade_id"] for each in about if "grade_id" in each}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()

@@ -135,7 +135,7 @@ class Namespace(dict):
         return self._find(name)
 
     def _find(self, name: str) -> Any:
-        if name in self._gone or (name in _PYTHON_NAMES and name not in self.special):
+        if name in self._gone or self._is_pythons(name):
             raise KeyError(name)
         if name in self.special:
             return self.special[name]()
@@ -162,6 +162,9 @@ class Namespace(dict):
                 raise Unchecked(f"{name} is not the module {own.FIXED[name]} in this notebook")
         self._asked[name] = self.peer.calls, value
         return value
+
+    def _is_pythons(self, name: str) -> bool:
+        return name in _PYTHON_NAMES and name not in self.special
 
     def _import(self, name: str) -> Any:
         space: dict[str, Any] = {"__name__": TEST_MODULE, "__builtins__": builtins}
@@ -215,7 +218,8 @@ class Namespace(dict):
 
     def keys(self) -> Any:
         """Return all names, the learner's too: `dir()` shows them."""
-        there = self.peer.call("names", None)
+        # Not what the learner has under names of Python's own: there the judge's are meant.
+        there = [n for n in self.peer.call("names", None) if not self._is_pythons(n)]
         mine = [name for name in dict.keys(self) if name not in self._hidden]
         return dict.fromkeys([*mine, *(n for n in there if n not in self._gone)]).keys()
 

@@ -26,14 +26,14 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import zmq
 from jupyter_client import BlockingKernelClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
-from nbjudge.codes import REASONS
+from nbjudge.codes import sentence
 from nbjudge.judge.namespace import Namespace, execute, watched_libraries
 from nbjudge.judge.peer import JudgePeer, Unanswered
 from nbjudge.names import free_names, import_statements, names_read, shared_names
@@ -66,8 +66,8 @@ class Outcome:
 
 def unfinished(reason: str, *, stuck: bool = True, **fields: Any) -> Outcome:
     """Return the outcome of a test that was not finished."""
-    sentence = REASONS[reason].sentence.format(**fields)
-    return Outcome([_error_output("TestNotFinished", sentence)], reason, fields, stuck=stuck)
+    said = sentence(reason, **fields)
+    return Outcome([_error_output("TestNotFinished", said)], reason, fields, stuck=stuck)
 
 
 class Judge:
@@ -111,7 +111,7 @@ class Judge:
         self._context.setsockopt(zmq.RCVHWM, 8)
         self._context.setsockopt(zmq.LINGER, 0)
         client = BlockingKernelClient(context=self._context)
-        client.load_connection_info(connection)
+        client.load_connection_info(cast(Any, connection))
         self._session, identity = client.session, secrets.token_hex(16).encode()
         self._shell = client.connect_shell(identity)
         stdin = client.connect_stdin(identity)
