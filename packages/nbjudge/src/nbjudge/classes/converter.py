@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from fnmatch import fnmatch
-from glob import glob
+from glob import escape, glob
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,15 @@ class ClassAutograde(Autograde):
         # format_path joins it to the root, which an absolute path replaces.
         return str(self.staging) if self._sanitizing else self.coursedir.autograded_directory
 
+    def _format_source(self, assignment_id: str, student_id: str, escape: bool = False) -> str:
+        if not self._sanitizing:
+            return super()._format_source(assignment_id, student_id, escape=escape)
+        # However the course is laid out: this folder is the grader's own.
+        staging = str(self.staging)
+        if escape:
+            return re.escape(os.path.sep).join([re.escape(staging), student_id, assignment_id])
+        return os.path.join(staging, student_id, assignment_id)
+
     def start(self) -> None:
         """Grade the class; `NbGraderException` where that cannot be or somebody was left out."""
         if not self.config.Execute.get("enabled", True):
@@ -170,7 +180,7 @@ class ClassAutograde(Autograde):
         pattern = self._submitted(self.coursedir.student_id, assignment)
         found = []
         # A student's name may hold what glob takes for a pattern.
-        for path in [pattern] if os.path.lexists(pattern) else sorted(glob(pattern)):
+        for path in [pattern] if os.path.lexists(pattern) else self._matching(assignment):
             student = self._student_of(path)
             if "\n" in student:
                 self.log.error("The name of the folder %r cannot be a student's; rename it.", path)
@@ -183,6 +193,12 @@ class ClassAutograde(Autograde):
             )
         excluded = self.coursedir.student_id_exclude.split(",")
         return [student for student in found if student not in excluded]
+
+    def _matching(self, assignment: str) -> list[str]:
+        """Return the hand-ins of an assignment whose learner matches what is asked for."""
+        # The course's own path may hold what glob takes for a pattern, too.
+        before, after = self._submitted("\0", assignment).split("\0")
+        return sorted(glob(escape(before) + self.coursedir.student_id + escape(after)))
 
     def _reasons(self, assignment: str, *, anew: bool) -> dict[str, Why]:
         """Return why each student whose grade does not stand is graded.
