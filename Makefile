@@ -5,7 +5,11 @@ include environment.mk
 TEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
+.PHONY: help lab model test peers build nbval bench-grading bench-generate format
+=======
 .PHONY: help test peers build nbval site bench-grading bench-generate format
+>>>>>>> main
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */  make \1\t/p' $(MAKEFILE_LIST)
@@ -19,6 +23,9 @@ test: .venv/.test  ## everything that CI runs: lint, types, nbval, tests, browse
 
 peers: .venv/.test  ## nbgrader's own tests of its autograder, with the engine switched on
 	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) -m 'peers or not peers' packages/nbjudge/tests/peers
+
+model: .venv/.lab  ## get the real language model of the optional sections (93 MB)
+	$(BIN)/python -m llm_memory.download smollm2
 
 nbval: .venv/.test  ## run the solved lessons against their stored outputs
 	$(BIN)/python -m pytest -q --nbval source
@@ -45,4 +52,5 @@ format: .venv/.test  ## lay the code out
 	@$(UV) $(ENGINE) -e '.[dev]' || { echo "Trying with pip …"; $(PIP) $(ENGINE) -e '.[dev]'; } || \
 	  { echo "The test dependencies could not be installed: is the network up? Run the same command again to go on."; exit 1; }
 	@sh tests/browser/install_chromium.sh
+	@$(BIN)/python -m llm_memory.download smollm2 || echo "The tests that need this model will be skipped."
 	@touch .venv/.lab $@

@@ -1,6 +1,7 @@
 """A class's life: a release that is mended, hand-ins of the old one, a fresh clone."""
 
 import copy
+import getpass
 import json
 import logging
 import os
@@ -13,10 +14,13 @@ import nbformat
 import pytest
 from nbgrader.api import Gradebook
 from nbgrader.coursedir import CourseDirectory
+from nbgrader.utils import notebook_hash
+from nbjudge import cli
 from nbjudge.classes.one_at_a_time import grading
 from nbjudge.outcomes.gradescope import build
 
 from packages.nbjudge.tests.semester import Semester, exercise, lesson
+from tests.commands import run
 
 FULL = {"test_double": 2, "test_square": 2}
 
@@ -258,3 +262,59 @@ def test_an_autograder_for_gradescope_grades_as_here(semester, tmp_path):
     shutil.rmtree(root / "source/course/source")
     done, found = grade(json.dumps(work))
     assert done.returncode == 1 and found is None, "what was not graded has no score"
+
+
+def test_the_semester_command_by_command(semester):
+    """As docs/instructors.md has it, in its order."""
+    folder, me = semester.folder, getpass.getuser()
+
+    def own(*arguments, code=0):
+        return run(cli.main, folder, *arguments, code=code)
+
+    (folder / "gradebook.db").unlink()
+    semester.run("generate_assignment", "small")
+    semester.run("release_assignment", "small")
+    assert "nbgrader collect small --update" in own("status", "small")
+    inbound = folder / "exchange/small/inbound"
+
+    def submit(time, notebook):
+        place = inbound / f"{me}+small+2026-01-{time} 10:00:00 UTC"
+        place.mkdir()
+        (place / "small (1).ipynb").write_text(json.dumps(notebook))
+        (place / "timestamp.txt").write_text(f"2026-01-{time} 10:00:00 UTC")
+        (place / "submission_secret.txt").write_text("secret")
+
+    submit("05", semester.solved(double="x + x"))
+    semester.run("collect", "small", "--update")
+    archive = folder / "downloaded/small/archive/canvas.zip"
+    archive.parent.mkdir(parents=True)
+    with zipfile.ZipFile(archive, "w") as file:
+        work = json.dumps(semester.solved(double="2 * x", square="x * x"))
+        file.writestr("lovelaceada_LATE_12_456_small-2.ipynb", work)
+        file.writestr("__MACOSX/._lovelaceada_LATE_12_456_small-2.ipynb", "?")
+        file.writestr("readme.txt", "?")
+    assert "Marked as late by the platform: lovelaceada" in semester.run("zip_collect", "small")
+
+    own("grade", "small", "--workers", "1")
+    assert semester.scores() == {"lovelaceada": FULL, me: {"test_double": 2, "test_square": 0}}
+    submit("06", semester.solved(double="x + x", square="x * x"))
+    semester.run("collect", "small", "--update")
+    assert "waiting because other files were handed in: 1" in own("status", "small")
+    printed = own("grade", "small", "--workers", "1")
+    assert semester.scores()[me] == FULL and "lovelaceada again" not in printed
+    assert "lovelaceada" in (folder / "reports/small.html").read_text()
+
+    assert "Next: nbgrader generate_feedback small" in own("status", "small")
+    semester.run("generate_feedback", "small")
+    printed = semester.run("release_feedback", "small")
+    assert "lovelaceada cannot fetch" in printed
+    found = notebook_hash(secret="secret", notebook_id="small (1)")
+    assert (folder / f"exchange/small/feedback/{found}.html").is_file()
+    assert "Nothing is left to do" in own("status", "small")
+    semester.run("export")
+    assert "lovelaceada" in (folder / "grades.csv").read_text()
+    own("export", "small", "--to", "canvas", "--exercises")
+    assert "lovelaceada" in (folder / "small-canvas.csv").read_text("utf-8-sig")
+    own("export", "small", "--to", "canvas", "--feedback")
+    with zipfile.ZipFile(folder / "small-canvas-feedback.zip") as file:
+        assert file.namelist() == ["lovelaceada_LATE_12_456_small-2.html"]

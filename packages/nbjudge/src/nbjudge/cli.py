@@ -195,7 +195,9 @@ def _export(options: argparse.Namespace) -> int:
     if course is None:
         return 1
     suffix = "-feedback.zip" if options.feedback else ".csv"
-    target = here / (options.output or f"{options.assignment}-{options.to}{suffix}")
+    # A path that is given is meant from where the command was given.
+    default = Path.cwd() / f"{options.assignment}-{options.to}{suffix}"
+    target = here / options.output if options.output else default
     try:
         if options.feedback:
             done = platform_grades.write_feedback(course.coursedir, options.assignment, target)

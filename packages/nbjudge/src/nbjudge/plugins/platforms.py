@@ -78,7 +78,7 @@ class PlatformCollector(FileNameCollectorPlugin):
         app = self.parent
         root = Path(app._format_collect_path(app.extracted_directory))
         steps = app.coursedir
-        lessons = set()
+        lessons: set[str] = set()
         for step in (steps.release_directory, steps.source_directory):
             folder = steps.format_path(step, ".", steps.assignment_id)
             lessons.update(Path(name).stem for name in find_all_notebooks(folder))
@@ -179,7 +179,8 @@ class _People:
         enrolled = [name for name in folders if name in self.known]
         if len(enrolled) == 1:
             return Found(path, enrolled[0], file=path.name)
-        folder, passed = self.root, []
+        folder = self.root
+        passed: list[str] = []
         for name in folders:
             below = folder / name
             if not self._of_a_class(below):
@@ -284,7 +285,7 @@ def install() -> None:
             before(self)
             _finish(self)
 
-        start.replaced = before
+        start.replaced = before  # type: ignore[attr-defined]
         ZipCollectApp.start = start
 
 
