@@ -21,6 +21,7 @@ from nbjudge.outcomes.platform_grades import (
     write_feedback,
     write_grades,
 )
+from nbjudge.outcomes.similarity import Pair, pairs, shape
 from nbjudge.outcomes.status import Status
 from traitlets.config import Config
 
@@ -198,6 +199,54 @@ def test_the_status_names_what_to_run_next(about, command):
 
 def test_nothing_is_left_to_do():
     assert Status("small", released=True, handed_in=["a"]).next() == ""
+
+
+FIRST = """
+def f(x, y):
+    # what a loop does
+    total = 0
+    for value in x:
+        if value > y:
+            total += value * 2
+        else:
+            total -= np.sum(value)
+    return total / len(x)
+"""
+RENAMED = """def f(a, b):
+    "Another explanation."
+
+    s = 0
+    for v in a:
+        if v > b: s += v * 2
+        else:
+            s -= np.sum(v)  # a comment
+    return s / len(a)"""
+
+
+@pytest.mark.parametrize(
+    "other, same",
+    [
+        (RENAMED, True),
+        (RENAMED.replace("* 2", "* 3"), False),
+        (RENAMED.replace("len(a)", "len(b)"), False),
+        (RENAMED.replace("np.sum", "np.mean"), False),
+        (RENAMED.replace("> b", "< b"), False),
+    ],
+)
+def test_a_shape_is_what_names_and_layout_do_not_change(other, same):
+    assert (shape(FIRST) == shape(other)) is same
+    assert shape(FIRST)
+
+
+def test_what_says_nothing_has_no_shape():
+    assert shape("def f(x):\n    return x") == shape("def f(:") == shape("") == ""
+
+
+def test_only_what_few_share_makes_a_pair():
+    shapes = {f"s{n}": {"easy": "usual", "hard": f"own {n}"} for n in range(30)}
+    shapes["s1"]["hard"] = shapes["s7"]["hard"] = "copied"
+    shapes["s3"]["easy"] = shapes["s3"]["hard"] = ""
+    assert pairs(shapes) == [Pair("s1", "s7", ("hard",))]
 
 
 def test_points_are_by_learner_and_exercise(course):

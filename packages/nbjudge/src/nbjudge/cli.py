@@ -63,6 +63,14 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     export.add_argument("--feedback", action="store_true", help="the feedback, not the grades")
     export.add_argument("--output", type=Path, help="default: ASSIGNMENT-PLATFORM.csv, or .zip")
     export.set_defaults(run=_export)
+    similar = commands.add_parser(
+        "similar",
+        help="pairs of hand-ins that are the same but for names and layout",
+        description="Name pairs of graded hand-ins that share a shape of code that few have: a "
+        "hint to read both, never points.",
+    )
+    similar.add_argument("assignment")
+    similar.set_defaults(run=_similar)
     extend = commands.add_parser(
         "extend",
         help="give a learner more time for an assignment",
@@ -226,6 +234,22 @@ def _export(options: argparse.Namespace) -> int:
         if who:
             print(f"{what}: {', '.join(map(printable, who))}", file=sys.stderr)
     return 1 if done.not_in_roster or done.twice else 0
+
+
+def _similar(options: argparse.Namespace) -> int:
+    """Print the pairs, most exercises first."""
+    from nbjudge.outcomes import similarity
+
+    course = _course(options.assignment)
+    if course is None:
+        return 1
+    found = similarity.look(course.coursedir, options.assignment, course.log)
+    for pair in found:
+        names = f"{printable(pair.one)} and {printable(pair.other)}"
+        print(f"{names}: {', '.join(map(printable, pair.exercises))}")
+    if not found:
+        print("No two graded hand-ins are the same in what few have.")
+    return 0
 
 
 def _extend(options: argparse.Namespace) -> int:
