@@ -42,6 +42,7 @@ from nbjudge.classes.temporary import folder_for_submissions
 from nbjudge.codes import KEY, Flag, all_flags, shown
 from nbjudge.intake import folder as intake
 from nbjudge.intake import rebuild
+from nbjudge.intake.choice import Content
 from nbjudge.intake.notebook import Submission, Unreadable, language_of, read_notebook
 from nbjudge.run.execution import WRITTEN
 from nbjudge.run.judged import COURSE_FOLDER
@@ -112,6 +113,7 @@ class ClassAutograde(Autograde):
     students: Any = List(help="Who handed in and is asked for, whether graded now or before.")
 
     _others: dict[str, set[str]] | None = None
+    _contents: dict[str, Content] | None = None
 
     @property
     def sanitizing(self) -> bool:
@@ -317,8 +319,11 @@ class ClassAutograde(Autograde):
         course = self.coursedir
         self.freshness.hand_in(student_id)  # before it is read: what changes later is seen later
         ours = self._own_files(assignment_id)
-        known = {name: rebuild.content_of(lesson) for name, lesson in self.lessons.items()}
-        found = intake.take_in(submitted, staged, self.expected, ours, course.ignore, known)
+        if self._contents is None:
+            self._contents = {n: rebuild.content_of(lesson) for n, lesson in self.lessons.items()}
+        found = intake.take_in(
+            submitted, staged, self.expected, ours, course.ignore, self._contents
+        )
         self.staged_flags.update(
             {str(staged / f"{name}.ipynb"): those for name, those in found.items()}
         )
