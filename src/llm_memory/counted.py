@@ -48,18 +48,24 @@ class Largest(TorchFunctionMode):
 class Counted:
     """A model that counts: `per_pass` holds the number of tokens of each call so far.
 
-    Called like the model itself. The counts start again with `restart()`.
+    `shapes` holds (B, L) of each call: what a batch costs is B times L. Called like the model
+    itself. The counts start again with `restart()`.
     """
 
     def __init__(self, model: Llama) -> None:
         """Wrap `model`; nothing in it changes."""
         self.model = model
-        self.per_pass: list[int] = []
+        self.restart()
 
     @property
     def tokens(self) -> int:
         """Tokens forwarded so far, over all calls (of one text: batches count once)."""
         return sum(self.per_pass)
+
+    @property
+    def places(self) -> int:
+        """Tokens forwarded so far, those of every text in a batch, pads too."""
+        return sum(batch * length for batch, length in self.shapes)
 
     @property
     def config(self) -> LlamaConfig:
@@ -68,12 +74,15 @@ class Counted:
 
     def restart(self) -> None:
         """Forget what was counted."""
-        self.per_pass = []
+        self.per_pass: list[int] = []
+        self.shapes: list[tuple[int, int]] = []
 
     def __call__(self, ids: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Count `ids` and hand them on."""
         logits = self.model(ids, *args, **kwargs)
-        self.per_pass.append(int(torch.as_tensor(ids).shape[-1]))
+        shape = torch.as_tensor(ids).shape
+        self.per_pass.append(int(shape[-1]))
+        self.shapes.append((int(shape[0]) if len(shape) == 2 else 1, int(shape[-1])))
         return logits
 
 

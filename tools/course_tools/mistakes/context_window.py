@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import torch
-from course_tools.mistakes.bank import Bank, call, hard, typed
 
+from course_tools.mistakes.bank import Bank, call, hard, typed
 from llm_memory.shapes import GIB, MODELS
 
 bank = Bank("context_window")
@@ -28,6 +28,7 @@ bank.calls(
         call(_TOKENS[:3], 8, reserve=2),
         hard(call([], 4)),
         hard(call(_TOKENS, 4, keep_first=4)),
+        hard(call(_TOKENS, 3, reserve=2)),
         hard(call(_TOKENS, 0)),
         hard(call(_TOKENS, 5, keep_first=6)),
         hard(call(_TOKENS[:2], 5, reserve=5)),
@@ -48,8 +49,9 @@ def _fit(tokens, window, reserve=0, keep_first=0):
 
 @bank.mistake(
     "fit_to_window",
-    "tokens[-0:] is the whole list, not an empty one: when the first tokens fill the window, no "
-    "recent token has room. Count from the front instead: tokens[len(tokens) - n:].",
+    "When the first tokens fill the window, no recent token has room, but yours bring the "
+    "whole list: tokens[-0:] is all of it. From which end can you count so that 0 tokens are "
+    "none?",
 )
 def fit_with_minus_zero(tokens, window, reserve=0, keep_first=0):
     budget = window - reserve
@@ -105,7 +107,8 @@ def fit_first_on_top(tokens, window, reserve=0, keep_first=0):
 
 @bank.mistake(
     "fit_to_window",
-    "A list that fits comes back with its first tokens doubled. Cut only what is too long.",
+    "A list that fits comes back with its first tokens doubled. Only a list that is too long "
+    "is cut: look at what your code does before the slices.",
 )
 def fit_doubles_the_first(tokens, window, reserve=0, keep_first=0):
     _fit([], window, reserve, keep_first)
@@ -200,6 +203,37 @@ def fit_from_the_end(tokens, window, reserve=0, keep_first=0):
         return tokens
     head, tail = tokens[:keep_first], tokens[keep_first:]
     return [*head, *tail[::-1][: budget - keep_first][::-1]]
+
+
+@bank.variant("fit_to_window")
+def fit_by_deleting(tokens, window, reserve=0, keep_first=0):
+    budget = window - reserve
+    if budget <= 0 or keep_first > budget:
+        raise ValueError("no room")
+    kept = tokens.copy()
+    del kept[keep_first : max(keep_first, keep_first + len(kept) - budget)]
+    return kept
+
+
+@bank.variant("fit_to_window")
+def fit_with_a_deque(tokens, window, reserve=0, keep_first=0):
+    from collections import deque
+
+    budget = window - reserve
+    if budget < 1:
+        raise ValueError("no room")
+    if keep_first > budget:
+        raise ValueError("no room for the first")
+    return [*tokens[:keep_first], *deque(tokens[keep_first:], maxlen=budget - keep_first)]
+
+
+@bank.variant("fit_to_window")
+def fit_by_the_end_of_the_gap(tokens, window, reserve=0, keep_first=0):
+    room = window - reserve
+    if room < max(1, keep_first):
+        raise ValueError("no room")
+    gap = max(0, len(tokens) - room)
+    return tokens[:keep_first] + tokens[keep_first + gap :] if gap else tokens[:]
 
 
 # apply_rope
@@ -313,7 +347,7 @@ def rope_positive_exponent(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "`base` is not used: you always take 10000.",
+    "`base` is not used: you always take 10000. Look at the line with the speeds.",
 )
 def rope_ignores_base(x, positions, base=10000.0, scale=1.0):
     return _rope(x, positions, 10000.0, scale)
@@ -321,7 +355,7 @@ def rope_ignores_base(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "`scale` is not used: positions are to be divided by it.",
+    "`scale` is not used. It stands in the formula beside the position: look at the angles.",
 )
 def rope_ignores_scale(x, positions, base=10000.0, scale=1.0):
     return _rope(x, positions, base, 1.0)
@@ -329,7 +363,8 @@ def rope_ignores_scale(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "You multiply positions by `scale`. It squeezes them closer together: divide.",
+    "You multiply positions by `scale`, so they move apart. It should squeeze them closer "
+    "together: look at the formula.",
 )
 def rope_multiplies_scale(x, positions, base=10000.0, scale=1.0):
     return _rope(x, positions, base, 1 / scale)
@@ -388,8 +423,8 @@ def rope_accepts_odd(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "Your function writes into the tensor that it was given: the caller still needs it. Make a new "
-    "one, with torch.cat or torch.empty_like.",
+    "Your function writes into the tensor that it was given: the caller still needs it. Look "
+    "for a slice of x on the left of an equals sign.",
 )
 def rope_changes_its_input(x, positions, base=10000.0, scale=1.0):
     x.copy_(_rope(x, positions, base, scale))
@@ -425,8 +460,8 @@ def rope_turns_by_heads(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "The result has another dtype than x. A model multiplies it with its weights right away, and "
-    "that fails: bring the angles, or the result, to x.dtype.",
+    "The result has another dtype than x, and a model that multiplies it with its weights "
+    "fails. Look at where numbers of another dtype come in: the angles.",
 )
 def rope_changes_the_dtype(x, positions, base=10000.0, scale=1.0):
     return _rope(x.double(), positions, base, scale)
@@ -469,6 +504,43 @@ def rope_by_matrices(x, positions, base=10000.0, scale=1.0):
             a, b = x[..., row, i], x[..., row, i + half]
             out[..., row, i] = a * math.cos(angle) - b * math.sin(angle)
             out[..., row, i + half] = b * math.cos(angle) + a * math.sin(angle)
+    return out
+
+
+@bank.variant("apply_rope")
+def rope_by_stacked_pairs(x, positions, base=10000.0, scale=1.0):
+    half, odd = divmod(x.shape[-1], 2)
+    if odd:
+        raise ValueError("odd")
+    speeds = torch.pow(torch.tensor(base).double(), -torch.arange(half).double() / half)
+    angles = torch.outer(positions.double(), speeds) / scale
+    pairs = torch.stack((x[..., :half], x[..., half:]), dim=-1).double()
+    turns = torch.stack((angles.cos(), -angles.sin(), angles.sin(), angles.cos()), dim=-1)
+    turned = (turns.unflatten(-1, (2, 2)) @ pairs[..., None])[..., 0]
+    return torch.cat((turned[..., 0], turned[..., 1]), dim=-1).to(x.dtype)
+
+
+@bank.variant("apply_rope")
+def rope_by_chunks(x, positions, base=10000.0, scale=1.0):
+    if x.shape[-1] % 2 == 1:
+        raise ValueError("odd")
+    low, high = x.double().chunk(2, dim=-1)
+    exponents = torch.linspace(0, 1, low.shape[-1] + 1, dtype=torch.float64)[:-1]
+    angles = positions.unsqueeze(1) / scale / base**exponents
+    cos, sin = torch.cos(angles), torch.sin(angles)
+    return torch.cat((low * cos - high * sin, low * sin + high * cos), -1).type_as(x)
+
+
+@bank.variant("apply_rope")
+def rope_with_angles_in_float32(x, positions, base=10000.0, scale=1.0):
+    half = x.shape[-1] // 2
+    if x.shape[-1] != 2 * half:
+        raise ValueError("odd")
+    angles = (positions.float() / scale)[:, None] * base ** -(torch.arange(half).float() / half)
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    out = torch.empty_like(x)
+    out[..., :half] = x[..., :half] * cos - x[..., half:] * sin
+    out[..., half:] = x[..., half:] * cos + x[..., :half] * sin
     return out
 
 
@@ -720,7 +792,8 @@ def slide_sinks_in_the_future(n_queries, n_keys, window, n_sinks=0):
 
 @bank.mistake(
     "sliding_window_mask",
-    "`n_sinks` is not used: the first keys stay visible to everyone after them.",
+    "`n_sinks` is not used. The first keys stay visible to everyone after them: which "
+    "comparison says that a key is a sink?",
 )
 def slide_without_sinks(n_queries, n_keys, window, n_sinks=0):
     return _slide(n_queries, n_keys, window)
@@ -728,7 +801,8 @@ def slide_without_sinks(n_queries, n_keys, window, n_sinks=0):
 
 @bank.mistake(
     "sliding_window_mask",
-    "This is the full causal mask: the window is not used.",
+    "This is the full causal mask: the window is not used. Which comparison says that a key is "
+    "near?",
 )
 def slide_without_window(n_queries, n_keys, window, n_sinks=0):
     _slide(n_queries, n_keys, window)
@@ -825,6 +899,40 @@ def slide_last_rows_of_the_square(n_queries, n_keys, window, n_sinks=0):
     square = distance.ge(0).logical_and(distance.lt(window))
     square[:, :n_sinks] = distance[:, :n_sinks].ge(0)
     return square[n_keys - n_queries :]
+
+
+@bank.variant("sliding_window_mask")
+def slide_by_distances(n_queries, n_keys, window, n_sinks=0):
+    if window < 1 or n_queries > n_keys:
+        raise ValueError("no such mask")
+    back = torch.arange(n_keys - n_queries, n_keys)[:, None] - torch.arange(n_keys)[None]
+    near = back.clamp(min=0) == back
+    return near & (back.lt(window) | torch.arange(n_keys).lt(n_sinks))
+
+
+@bank.variant("sliding_window_mask")
+def slide_by_filling(n_queries, n_keys, window, n_sinks=0):
+    if window <= 0 or n_keys < n_queries:
+        raise ValueError("no such mask")
+    mask = torch.zeros(n_queries, n_keys, dtype=torch.bool)
+    for row in range(n_queries):
+        end = n_keys - n_queries + row + 1
+        mask[row, : min(n_sinks, end)] = True
+        mask[row, max(0, end - window) : end] = True
+    return mask
+
+
+@bank.variant("sliding_window_mask")
+def slide_without_what_is_too_old(n_queries, n_keys, window, n_sinks=0):
+    if window < 1:
+        raise ValueError("no window")
+    if n_queries > n_keys:
+        raise ValueError("too many queries")
+    last = n_keys - n_queries
+    past = torch.ones(n_queries, n_keys).tril(last)
+    too_old = torch.ones(n_queries, n_keys).tril(last - window)
+    too_old[:, :n_sinks] = 0
+    return (past - too_old).bool()
 
 
 # kv_cache_bytes
@@ -1129,6 +1237,36 @@ def bytes_as_a_float(shape, n_tokens, batch=1, bits=16):
     return float(_bytes(shape, n_tokens, batch, bits))
 
 
+@bank.variant("kv_cache_bytes")
+def bytes_of_a_token_first(shape, n_tokens, batch=1, bits=16):
+    if shape.get("head_dim") is None:
+        raise ValueError("the head size is missing")
+    if n_tokens < 0:
+        raise ValueError("below 0")
+    bits_of_one = 2 * shape["n_kv_heads"] * shape["head_dim"] * bits
+    n_sliding, window = shape["n_sliding_layers"], shape["sliding_window"]
+    full = (shape["n_layers"] - n_sliding) * n_tokens * bits_of_one
+    sliding = n_sliding * (min(n_tokens, window) if window else 0) * bits_of_one
+    return batch * (full + sliding) // 8
+
+
+@bank.variant("kv_cache_bytes")
+def bytes_by_the_shape_of_an_array(shape, n_tokens, batch=1, bits=16):
+    try:
+        size = int(shape["head_dim"])
+    except (KeyError, TypeError):
+        raise ValueError("the head size is missing") from None
+    if n_tokens < 0:
+        raise ValueError("below 0")
+    total = 0
+    for layer in range(shape["n_layers"]):
+        held = n_tokens
+        if layer < shape["n_sliding_layers"]:
+            held = min(held, shape["sliding_window"])
+        total += math.prod((2, batch, shape["n_kv_heads"], held, size)) * bits
+    return total // 8
+
+
 # max_context
 
 bank.calls(
@@ -1328,3 +1466,34 @@ def longest_by_doubling_steps(shape, memory_bytes, batch=1, bits=16):
     if "head_dim" not in shape:
         raise ValueError("the head size is missing")
     return found
+
+
+@bank.variant("max_context")
+def longest_by_bisect(shape, memory_bytes, batch=1, bits=16):
+    from bisect import bisect_right
+
+    if shape.get("head_dim") is None:
+        raise ValueError("the head size is missing")
+    room = memory_bytes - shape["weight_bytes"]
+    lengths = range(shape["max_tokens"] + 1)
+    return max(0, bisect_right(lengths, room, key=lambda n: _bytes(shape, n, batch, bits)) - 1)
+
+
+@bank.variant("max_context")
+def longest_in_two_stretches(shape, memory_bytes, batch=1, bits=16):
+    if shape.get("head_dim") is None:
+        raise ValueError("the head size is missing")
+    room, longest = memory_bytes - shape["weight_bytes"], shape["max_tokens"]
+    bend = min(shape["sliding_window"] if shape["n_sliding_layers"] else longest, longest)
+    first = _bytes(shape, 1, batch, bits * 8)  # in bits, so that nothing is rounded
+    if room * 8 < _bytes(shape, bend, batch, bits * 8):
+        return max(0, room * 8 // first)
+    per_later = _bytes(shape, bend + 1, batch, bits * 8) - _bytes(shape, bend, batch, bits * 8)
+    if per_later == 0:
+        return longest
+    return min(longest, bend + (room * 8 - _bytes(shape, bend, batch, bits * 8)) // per_later)
+
+
+@bank.variant("max_context")
+def longest_as_a_float(shape, memory_bytes, batch=1, bits=16):
+    return float(longest_by_solving(shape, memory_bytes, batch, bits))

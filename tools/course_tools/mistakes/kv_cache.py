@@ -95,8 +95,7 @@ def plain_reads_prompt_only(model, prompt, n_new):
 
 @bank.mistake(
     "generate_without_cache",
-    "The list that was passed in has grown: whoever called still needs the prompt. Work on a copy, "
-    "list(prompt).",
+    "The list that was passed in has grown: whoever called still needs the prompt. Work on a copy.",
 )
 def plain_changes_prompt(model, prompt, n_new):
     _need(prompt)
@@ -119,7 +118,7 @@ def plain_accepts_empty_prompt(model, prompt, n_new):
 
 @bank.mistake(
     "generate_without_cache",
-    "The tokens are still tensors. `int(...)` makes a number of each.",
+    "The tokens are still tensors. A list of ints is asked for: look at what argmax returns.",
 )
 def plain_returns_tensors(model, prompt, n_new):
     _need(prompt)
@@ -193,6 +192,25 @@ def plain_by_while(model, prompt, n_new):
     while len(ids) < len(prompt) + n_new:
         ids += model(torch.tensor(ids)).argmax(-1)[0, -1:].tolist()
     return ids
+
+
+@bank.variant("generate_without_cache")
+def plain_with_topk(model, prompt, n_new):
+    _need(prompt)
+    ids = list(prompt)
+    for _ in range(n_new):
+        ids.append(model(ids)[0, -1].topk(1).indices.item())
+    return ids
+
+
+@bank.variant("generate_without_cache")
+def plain_by_probabilities(model, prompt, n_new):
+    _need(prompt)
+    new = []
+    while len(new) < n_new:
+        shares = model([*prompt, *new]).softmax(-1)
+        new.append(int(torch.max(shares[0, -1], dim=-1).indices))
+    return [*prompt, *new]
 
 
 # KVCache
@@ -271,6 +289,9 @@ bank.calls(
             get("n_seen"),
             call(1),
             method("append", 0, _K[:, :, :2], _V[:, :, :1]),
+            get("n_seen"),
+            call(1),
+            method("append", 0, _K[:, :, :1], _V[:, :, :2]),
             get("n_seen"),
         ),
     ],
@@ -359,7 +380,7 @@ class CacheForgetsPrefill(_Cache):
 
 @bank.mistake(
     "KVCache",
-    "The keys grow, the values do not: every key needs its value.",
+    "The keys grow, the values do not. Every key needs its value: look at what you store of v.",
 )
 class CacheDoesNotAppendValues(_Cache):
     def append(self, layer, k, v):
@@ -402,7 +423,8 @@ class CacheSharesLayers(_Cache):
 
 @bank.mistake(
     "KVCache",
-    "reset() leaves the old text in the cache, and the next text begins with it.",
+    "reset() leaves the old text in the cache, and the next text begins with it. Compare it "
+    "with what __init__ sets up.",
 )
 class CacheNeverResets(_Cache):
     def __init__(self, n_layers):
@@ -494,7 +516,7 @@ class CacheMaskTopLeft(_Cache):
 
 @bank.mistake(
     "KVCache",
-    "Your mask is the wrong way round: True means *may attend*.",
+    "Your mask is the wrong way round. True means *may attend*: which triangle is that?",
 )
 class CacheMaskInverted(_Cache):
     def mask(self, n_new, n_keys):
@@ -680,6 +702,55 @@ class CacheOfTokens:
         return keys, values, torch.tensor(rows)
 
 
+@bank.variant("KVCache")
+class CacheInOneTensor(_Cache):
+    """Keys and values of a layer stacked, so that one `cat` joins both."""
+
+    def reset(self):
+        self.pairs = [None] * self.n_layers
+
+    @property
+    def n_seen(self):
+        return 0 if self.pairs[-1] is None else self.pairs[-1].shape[-2]
+
+    def append(self, layer, k, v):
+        held = self.pairs[layer]
+        _fits(k, v, None if held is None else held[0])
+        new = torch.stack((k, v))
+        self.pairs[layer] = new if held is None else torch.cat((held, new), dim=-2)
+        keys, values = self.pairs[layer]
+        return keys, values, self.mask(k.shape[2], keys.shape[2])
+
+
+@bank.variant("KVCache")
+class CacheThatCounts(_Cache):
+    """Counts tokens by itself, at the last layer; the mask by comparison of positions."""
+
+    def reset(self):
+        super().reset()
+        self.count = 0
+
+    n_seen = property(lambda self: self.count)
+
+    def append(self, layer, k, v):
+        keys, values, _ = super().append(layer, k, v)
+        if layer == self.n_layers - 1:
+            self.count += k.shape[2]
+        places = torch.arange(keys.shape[2])
+        return keys, values, places[None] <= places[-k.shape[2] :, None]
+
+
+@bank.variant("KVCache")
+class CacheThatStartsEmpty(_Cache):
+    """Begins with tensors of no tokens instead of None."""
+
+    def join(self, held, new):
+        return torch.cat((new[:, :, :0] if held is None else held, new), dim=2)
+
+    def mask(self, n_new, n_keys):
+        return ~torch.ones(n_new, n_keys, dtype=torch.bool).triu(n_keys - n_new + 1)
+
+
 # cached_attention_layer
 
 _X = _numbers(21, 1, 5, 24)
@@ -768,7 +839,8 @@ def layer_gives_one_position_to_all(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "The keys are not rotated: only the queries know where they stand.",
+    "The keys are not rotated: only the queries know where they stand. Look at what you do "
+    "between the split and the append.",
 )
 def layer_does_not_turn_keys(x, weights, cache, layer, start):
     def turn(q, k, v, positions, base):
@@ -779,7 +851,8 @@ def layer_does_not_turn_keys(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "The queries are not rotated: only the keys know where they stand.",
+    "The queries are not rotated: only the keys know where they stand. Look at what you do "
+    "between the split and the attention.",
 )
 def layer_does_not_turn_queries(x, weights, cache, layer, start):
     def turn(q, k, v, positions, base):
@@ -790,7 +863,8 @@ def layer_does_not_turn_queries(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "Nothing is rotated: without positions, the order of the tokens is lost.",
+    "Nothing is rotated: without positions, the order of the tokens is lost. Look at the order "
+    "of the steps below the table.",
 )
 def layer_turns_nothing(x, weights, cache, layer, start):
     return _layer(x, weights, cache, layer, start, lambda q, k, v, positions, base: (q, k, v))
@@ -810,7 +884,8 @@ def layer_turns_values(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "This is what the usual base of 10,000 gives. Models differ: pass base=weights.rope_theta.",
+    "This is what the usual base of 10,000 gives. Models differ: the weights say which base "
+    "theirs was trained with.",
 )
 def layer_uses_default_base(x, weights, cache, layer, start):
     def turn(q, k, v, positions, base):
@@ -879,7 +954,8 @@ def layer_merges_by_reshape(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "The last projection, w_o, is missing, or not transposed as the others are.",
+    "The last projection, w_o, is missing, or not transposed as the others are. Look at the "
+    "last line: weights are stored as (out, in).",
 )
 def layer_without_output_projection(x, weights, cache, layer, start):
     size, base = weights.head_dim, weights.rope_theta
@@ -891,7 +967,8 @@ def layer_without_output_projection(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "The scores are not divided by √D before the softmax.",
+    "The scores are not divided by √D before the softmax. Look at what the first lesson does "
+    "between Q·Kᵀ and the softmax.",
 )
 def layer_without_scale(x, weights, cache, layer, start):
     def attend(q, k, v, mask):
@@ -930,7 +1007,7 @@ def layer_caches_expanded_heads(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "Tokens are put into the cache twice.",
+    "Tokens are put into the cache twice. Look at how often one call of your function appends.",
 )
 def layer_appends_twice(x, weights, cache, layer, start):
     def read(layer, k, v):
@@ -986,6 +1063,37 @@ def layer_with_softmax_in_float32(x, weights, cache, layer, start):
         k, v = (heads.repeat_interleave(q.shape[1] // k.shape[1], 1) for heads in (k, v))
         scores = (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(~mask, -torch.inf)
         return F.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype) @ v
+
+    return _layer(x, weights, cache, layer, start, attend=attend)
+
+
+@bank.variant("cached_attention_layer")
+def layer_with_every_head_written_out(x, weights, cache, layer, start):
+    def attend(q, k, v, mask):
+        times = q.shape[1] // k.shape[1]
+        k, v = k.repeat_interleave(times, dim=1), v.repeat_interleave(times, dim=1)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+    return _layer(x, weights, cache, layer, start, attend=attend)
+
+
+@bank.variant("cached_attention_layer")
+def layer_projected_at_once(x, weights, cache, layer, start):
+    w = torch.cat((weights.w_q, weights.w_k, weights.w_v))
+    heads = F.linear(x, w).unflatten(-1, (-1, weights.head_dim)).transpose(1, 2)
+    q, k, v = heads.split([weights.n_heads, weights.n_kv_heads, weights.n_kv_heads], dim=1)
+    places = torch.arange(x.shape[1]) + start
+    k = rotate(k, places, base=weights.rope_theta)
+    keys, values, mask = cache.append(layer, k, v)
+    q = rotate(q, places, base=weights.rope_theta)
+    return F.linear(_merge(_attend(q, keys, values, mask)), weights.w_o)
+
+
+@bank.variant("cached_attention_layer")
+def layer_with_an_added_mask(x, weights, cache, layer, start):
+    def attend(q, k, v, mask):
+        added = torch.zeros(mask.shape, dtype=q.dtype).masked_fill(~mask, -torch.inf)
+        return _attend(q, k, v, added)
 
     return _layer(x, weights, cache, layer, start, attend=attend)
 
@@ -1105,7 +1213,7 @@ def generate_resets_cache(model, prompt, n_new, cache):
 
 @bank.mistake(
     "generate",
-    "The tokens are still tensors. `int(...)` makes a number of each.",
+    "The tokens are still tensors. A list of ints is asked for: look at what argmax returns.",
 )
 def generate_returns_tensors(model, prompt, n_new, cache):
     _need(prompt)
@@ -1126,7 +1234,8 @@ def generate_returns_new_tokens_only(model, prompt, n_new, cache):
 
 @bank.mistake(
     "generate",
-    "The prediction is taken from the first row. What follows the text stands in the last row.",
+    "The prediction is taken from the first row. What follows the text stands in the last row: "
+    "look at the index.",
 )
 def generate_uses_first_row(model, prompt, n_new, cache):
     _need(prompt)
@@ -1163,7 +1272,7 @@ def generate_adds_one_more(model, prompt, n_new, cache):
 
 @bank.mistake(
     "generate",
-    "The list that was passed in has grown: work on a copy, list(prompt).",
+    "The list that was passed in has grown: whoever called still needs the prompt. Work on a copy.",
 )
 def generate_changes_prompt(model, prompt, n_new, cache):
     _need(prompt)
@@ -1249,6 +1358,25 @@ def generate_by_generator(model, prompt, n_new, cache):
     return [*prompt, *tokens()]
 
 
+@bank.variant("generate")
+def generate_that_appends(model, prompt, n_new, cache):
+    _need(prompt)
+    ids, read = list(prompt), 0
+    for _ in range(n_new):
+        unread, read = ids[read:], len(ids)
+        ids.append(_best(model(unread, cache=cache)))
+    return ids
+
+
+@bank.variant("generate")
+def generate_by_recursion(model, prompt, n_new, cache):
+    _need(prompt)
+    if n_new == 0:
+        return list(prompt)
+    new = _best(model(prompt, cache=cache))
+    return [*prompt, *generate_by_recursion(model, [new], n_new - 1, cache)]
+
+
 # StaticKVCache
 
 
@@ -1295,6 +1423,12 @@ bank.calls(
             get("n_seen"),
             call(1, 1, 2, 4, 2),
             method("append", 0, _K[:, :, :2].float(), _V[:, :, :1].float()),
+            get("n_seen"),
+            call(1, 1, 2, 4, 2),
+            method("append", 0, _K[:, :, :1].float(), _V[:, :, :2].float()),
+            get("n_seen"),
+            call(1, 1, 1, 4, 2),
+            method("append", 0, _K[:, :, :1].float(), _V[:, :, :1].float()),
             get("n_seen"),
         ),
     ],
@@ -1384,8 +1518,8 @@ class StaticAlwaysWritesAtZero(_Static):
 
 @bank.mistake(
     "StaticKVCache",
-    "One count for all layers: layer 0 moves it on, and layer 1 leaves a hole. Each layer needs a "
-    "count of its own.",
+    "There is one count for all layers: layer 0 moves it on, and layer 1 leaves a hole. Each "
+    "layer needs a count of its own.",
 )
 class StaticCountsForAllLayers(_Static):
     def advance(self, layer, n_new):
@@ -1485,7 +1619,8 @@ class StaticBroadcasts(_Static):
 
 @bank.mistake(
     "StaticKVCache",
-    "reset() leaves the count as it is, and the next text is written behind the old one.",
+    "reset() leaves the count as it is, and the next text is written behind the old one. "
+    "Compare it with what __init__ sets up.",
 )
 class StaticNeverResets(_Static):
     def __init__(self, *args, **kwargs):
@@ -1608,6 +1743,24 @@ class StaticTokensFirst(_Static):
         return room[:n_held].permute(1, 2, 0, 3)
 
 
+@bank.variant("StaticKVCache")
+class StaticFilledWithOnes(_Static):
+    """What lies in memory before a token is written is nobody's business."""
+
+    def allocate(self, n_layers, shape, dtype):
+        rooms = torch.full((2, n_layers, *shape), 7, dtype=dtype)
+        return list(rooms[0]), list(rooms[1])
+
+
+@bank.variant("StaticKVCache")
+class StaticByCopy(_Static):
+    def write(self, room, old, new):
+        room.narrow(2, old, new.shape[2]).copy_(new)
+
+    def read(self, room, n_held):
+        return room[..., :n_held, :]
+
+
 # RollingKVCache
 
 _LONG = [_numbers(31 + i, 1, 1, 9, 2) for i in range(4)]
@@ -1659,6 +1812,9 @@ bank.calls(
             get("n_seen"),
             call(1, 3, 1),
             method("append", 0, _LONG[0][:, :, :2], _LONG[1][:, :, :1]),
+            get("n_seen"),
+            call(1, 3, 1),
+            method("append", 0, _LONG[0][:, :, :1], _LONG[1][:, :, :2]),
             get("n_seen"),
         ),
     ],
@@ -1742,7 +1898,8 @@ class RollingForgetsSinks(_Rolling):
 
 @bank.mistake(
     "RollingKVCache",
-    "The sinks are held, but your mask hides them once they are outside the window.",
+    "The sinks are held, but your mask hides them once they are outside the window. A sink is "
+    "seen from any distance: look at the comparison of the mask.",
 )
 class RollingMasksSinks(_Rolling):
     def mask(self, places, asking):
@@ -1752,7 +1909,8 @@ class RollingMasksSinks(_Rolling):
 
 @bank.mistake(
     "RollingKVCache",
-    "Nothing is ever forgotten: the mask is right, but the memory grows with the text.",
+    "Nothing is ever forgotten: the mask is right, but the memory grows with the text. Look at "
+    "what is kept after the result is made.",
 )
 class RollingNeverTrims(_Rolling):
     def keep(self, places, end):
@@ -1891,7 +2049,8 @@ class RollingLeavesErrorToTorch(_Rolling):
 
 @bank.mistake(
     "RollingKVCache",
-    "reset() keeps the count of the tokens seen, so the next text begins at the wrong position.",
+    "reset() keeps the count of the tokens seen, so the next text begins at the wrong "
+    "position. Compare it with what __init__ sets up.",
 )
 class RollingKeepsCount(_Rolling):
     def reset(self):
@@ -1957,6 +2116,33 @@ class RollingInTwoParts(_Rolling):
         return keys, values, self.mask(places, torch.arange(start, end))
 
 
+@bank.variant("RollingKVCache")
+class RollingOfChunks(_Rolling):
+    """Forgets before it appends again: between two calls a layer holds more."""
+
+    def append(self, layer, k, v):
+        self.fits(layer, k, v)
+        asking = torch.arange(self.seen[layer], self.seen[layer] + k.shape[2])
+        if self.k[layer] is not None:
+            kept = self.keep(self.places[layer], self.seen[layer])
+            k = torch.cat((self.k[layer][:, :, kept], k), 2)
+            v = torch.cat((self.v[layer][:, :, kept], v), 2)
+            places = torch.cat((self.places[layer][kept], asking))
+        else:
+            places = asking
+        self.k[layer], self.v[layer], self.places[layer] = k, v, places
+        self.seen[layer] += len(asking)
+        return k, v, self.mask(places, asking)
+
+
+@bank.variant("RollingKVCache")
+class RollingThatKeepsOneLess(_Rolling):
+    """Only W − 1 past tokens are needed beside a new one; the contract lets W be kept."""
+
+    def keep(self, places, end):
+        return (places < self.n_sinks) | (places > end - self.window - 1)
+
+
 # quantize
 
 _Q = _numbers(41, 3, 4)
@@ -2006,7 +2192,7 @@ def quantize_over_other_axes(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "The scale has lost its axis, and no longer lines up with x: keepdim=True leaves a 1 there.",
+    "The scale has lost its axis, and no longer lines up with x. Look up `keepdim` in amax.",
 )
 def quantize_loses_axis(x, axis, bits=8):
     q, scale = _quantize(x, axis, bits)
@@ -2015,8 +2201,8 @@ def quantize_loses_axis(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "The largest value is taken with its sign, so large negative numbers are cut off. Take the "
-    "largest absolute value.",
+    "The largest value is taken with its sign, so large negative numbers are cut off. Which "
+    "value is the largest whatever its sign?",
 )
 def quantize_ignores_negative(x, axis, bits=8):
     return _quantize(x, axis, bits, most=lambda x: x.amax(axis, keepdim=True))
@@ -2094,7 +2280,7 @@ def quantize_takes_powers_only(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "`bits` is not used: there are always 127 steps on each side.",
+    "`bits` is not used: there are always 127 steps on each side. Look at the line that makes top.",
 )
 def quantize_always_to_8_bits(x, axis, bits=8):
     return _quantize(x, axis, bits, top=127)
@@ -2122,7 +2308,7 @@ def quantize_accepts_any_bits(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "q is still made of floats, so no memory is saved: `.to(torch.int8)`.",
+    "q is still made of floats, so no memory is saved. Look up which dtype has one byte a number.",
 )
 def quantize_keeps_floats(x, axis, bits=8):
     q, scale = _quantize(x, axis, bits)
@@ -2131,7 +2317,7 @@ def quantize_keeps_floats(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "x itself was changed: work on a new tensor.",
+    "x itself was changed: the caller still needs it. Look for `/=` or a method whose name ends in _.",
 )
 def quantize_changes_x(x, axis, bits=8):
     q, scale = _quantize(x, axis, bits)
@@ -2160,6 +2346,22 @@ def quantize_with_wide_numbers(x, axis, bits=8):
     return q, scale
 
 
+@bank.variant("quantize")
+def quantize_by_division_only(x, axis, bits=8):
+    if bits not in range(2, 9):
+        raise ValueError("2 to 8 bits")
+    top = 2 ** (bits - 1) - 1
+    most = x.abs().max(dim=axis, keepdim=True).values
+    scale = torch.where(most == 0, torch.ones_like(most), most / top)
+    return x.div(scale).round_().clamp_(-top, top).to(dtype=torch.int8), scale
+
+
+@bank.variant("quantize")
+def quantize_by_the_norm(x, axis, bits=8):
+    largest = torch.linalg.vector_norm(x, ord=torch.inf, dim=axis, keepdim=True)
+    return _quantize(x, axis, bits, most=lambda _: largest)
+
+
 # dequantize
 
 _STEPS = torch.tensor([[7, -3, 0], [-7, 5, 1]], dtype=torch.int8)
@@ -2184,7 +2386,8 @@ def dequantize_divides(q, scale):
 
 @bank.mistake(
     "dequantize",
-    "The result is made of whole numbers again: the fractions are lost.",
+    "The result is made of whole numbers again: the fractions are lost. Look at the dtype of "
+    "each factor.",
 )
 def dequantize_returns_whole_numbers(q, scale):
     return (q * scale).to(q.dtype)
@@ -2192,7 +2395,8 @@ def dequantize_returns_whole_numbers(q, scale):
 
 @bank.mistake(
     "dequantize",
-    "The scale was made a whole number first, and a scale below 1 becomes 0.",
+    "The scale was made a whole number first, and a scale below 1 becomes 0. Which of the two, "
+    "q or scale, has to change its dtype?",
 )
 def dequantize_rounds_scale(q, scale):
     return (q * scale.to(torch.int64)).to(scale.dtype)
@@ -2208,7 +2412,8 @@ def dequantize_divides_by_top(q, scale):
 
 @bank.mistake(
     "dequantize",
-    "The first scale is used for all slices.",
+    "The first scale is used for all slices. Look for an index where the dimension of 1 does "
+    "the work.",
 )
 def dequantize_with_one_scale(q, scale):
     return q.to(scale.dtype) * scale.flatten()[0]
@@ -2246,6 +2451,11 @@ def dequantize_by_einsum(q, scale):
 @bank.variant("dequantize")
 def dequantize_by_wide_numbers(q, scale):
     return (q.double() * scale.double()).to(scale.dtype)
+
+
+@bank.variant("dequantize")
+def dequantize_by_where(q, scale):
+    return torch.where(q == 0, 0, q.to(scale.dtype) * scale)
 
 
 # PackedCache
@@ -3024,6 +3234,20 @@ class PagedWithTwoPools(_Paged):
     """The parts that the mistakes replace, as they should be."""
 
 
+@bank.variant("PagedKVCache")
+class PagedThatSortsItsFree(_Paged):
+    """Keeps the free blocks themselves, sorted."""
+
+    @property
+    def n_free(self):
+        return len([block for block, users in enumerate(self.users) if users < 1])
+
+    def take(self):
+        block = min(block for block, users in enumerate(self.users) if users == 0)
+        self.users[block] += 1
+        return block
+
+
 # decode_step_seconds (optional: a visible check only)
 
 _LLAMA = dict(model_shape("Llama-3.1-8B"))
@@ -3081,7 +3305,8 @@ def step_reads_one_cache(shape, n_tokens, batch, bandwidth, peak):
 
 @bank.mistake(
     "decode_step_seconds",
-    "The cache is missing: only the weights are read.",
+    "The cache is missing: only the weights are read. Each step reads every text's keys and "
+    "values, too.",
 )
 def step_without_cache(shape, n_tokens, batch, bandwidth, peak):
     return _step(shape, n_tokens, batch, bandwidth, peak, cache=0)
@@ -3106,7 +3331,8 @@ def step_takes_the_shorter(shape, n_tokens, batch, bandwidth, peak):
 
 @bank.mistake(
     "decode_step_seconds",
-    "The cache's numbers always have 2 bytes: take weight_bytes / parameters.",
+    "The cache's numbers always have 2 bytes. They have as many as the weights': the shape "
+    "says how many.",
 )
 def step_with_two_bytes(shape, n_tokens, batch, bandwidth, peak):
     return _step(shape, n_tokens, batch, bandwidth, peak, whole=False)
@@ -3115,3 +3341,25 @@ def step_with_two_bytes(shape, n_tokens, batch, bandwidth, peak):
 @bank.variant("decode_step_seconds")
 def step_by_ratio(shape, n_tokens, batch, bandwidth, peak):
     return _step(shape, n_tokens, batch, bandwidth, peak)
+
+
+@bank.variant("decode_step_seconds")
+def step_in_plain_steps(shape, n_tokens, batch, bandwidth, peak):
+    size = shape["weight_bytes"] / shape["parameters"]
+    numbers = 2 * shape["n_layers"] * shape["n_kv_heads"] * shape["head_dim"] * n_tokens
+    loading = (shape["weight_bytes"] + batch * numbers * size) / bandwidth
+    attending = 4 * shape["n_layers"] * shape["n_heads"] * shape["head_dim"] * n_tokens
+    computing = batch * (2 * shape["parameters"] + attending) / peak
+    return loading if loading > computing else computing
+
+
+@bank.variant("decode_step_seconds")
+def step_by_torch(shape, n_tokens, batch, bandwidth, peak):
+    times = torch.tensor(
+        [
+            _step(shape, n_tokens, batch, bandwidth, peak, join=lambda a, _: a),
+            _step(shape, n_tokens, batch, bandwidth, peak, join=lambda _, b: b),
+        ],
+        dtype=torch.float64,
+    )
+    return times.max().item()

@@ -31,7 +31,6 @@ import nbgrader.apps.api
 import nbgrader.apps.generateassignmentapp
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook, MissingEntry
-from nbgrader.converters import GenerateAssignment
 from nbgrader.converters.base import NbGraderException
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.utils import determine_grade, find_all_files, is_grade, is_solution
@@ -41,6 +40,7 @@ from rich.text import Text
 from traitlets.config import Config
 
 from nbjudge import settings
+from nbjudge.classes.release import Release
 from nbjudge.classes.temporary import folder_for_submissions
 from nbjudge.codes import INSIDE, MANUAL, OUTSIDE, OWN_FOLDER, by_hand, forced_mode, own
 from nbjudge.intake import rebuild
@@ -494,8 +494,8 @@ def report(found: Calibration, say: Callable[[Any], None]) -> None:
 # -- after `nbgrader generate_assignment` ---------------------------------------------------
 
 
-class CalibratedGenerate(GenerateAssignment):
-    """nbgrader's GenerateAssignment, which then finds out how the test cells can be checked."""
+class CalibratedGenerate(Release):
+    """Releases, and then finds out how the test cells can be checked."""
 
     def start(self) -> None:
         """Release the assignment, calibrate it and print what came of it."""
