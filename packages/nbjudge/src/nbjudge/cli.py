@@ -64,6 +64,7 @@ def _grade(options: argparse.Namespace) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
     from sqlalchemy.exc import OperationalError
 
+    from nbjudge import settings
     from nbjudge.classes.class_run import ClassRun
     from nbjudge.classes.report import to_terminal, write_html
     from nbjudge.classes.summary import summarize
@@ -104,6 +105,7 @@ def _grade(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             problem = "Stopped at once. Run the same command again to go on."
     try:
+        settings.apply(course.config)
         summary = summarize(course.coursedir, options.assignment)
     except (MissingEntry, OperationalError):
         summary = None

@@ -50,13 +50,17 @@ from nbgrader.utils import is_grade, is_locked, is_solution, is_task
 from traitlets.config import Config
 
 from nbjudge.codes import KEY, Flag, record
-from nbjudge.intake.notebook import answer_flags, parse_notebook
+from nbjudge.intake.notebook import Submission, answer_flags
 from nbjudge.intake.recorded import recorder
 from nbjudge.names import import_statements, shared_names
 
 #: The tag of cells that grading does not run.
 SHOW = "show"
 _NOT_RUN = {SHOW, "skip-execution"}
+
+
+#: Where nbconvert's resources hold the lesson, and the usable part of a submitted notebook.
+LESSON, SUBMISSION = "nbjudge_lesson", "nbjudge_submission"
 
 
 class CourseError(Exception):
@@ -478,15 +482,15 @@ def _name_cells(notebook: NotebookNode) -> None:
 class Rebuild(NbGraderPreprocessor):
     """The first of the sanitizing preprocessors; see this module for its rules.
 
-    It needs `ClassAutograde` above it, which has loaded the lesson. Quiz answers, from the
-    outputs of the notebook and from the answers file beside it, and the flags are carried on in
-    the notebook's own data (`codes.own`).
+    The lesson is in the resources (`LESSON`), and what was read of the submission (`SUBMISSION`).
+    Quiz answers, from the outputs of the notebook and from the answers file beside it, and the
+    flags are carried on in the notebook's own data (`codes.own`).
     """
 
     def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
         """Return the rebuilt notebook."""
-        lesson = self.parent.parent.lessons[resources["nbgrader"]["notebook"]]
-        submission = resources.pop("submission", None) or parse_notebook(nb)
+        lesson: Lesson = resources.pop(LESSON)
+        submission: Submission = resources.pop(SUBMISSION)
         rebuilt, found = rebuild(lesson, submission.cells)
         if any(flag.code in ("unreadable", "missing_notebook") for flag in submission.flags):
             found = []  # that nothing is there has been said
