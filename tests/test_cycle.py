@@ -81,7 +81,7 @@ def test_the_whole_cycle(course, tmp_path):
     }
     assert found["partly"] == {name: earned.get(name, 0) for name in full}
 
-    with open(course.folder / "grades.csv", newline="") as file:
+    with open(course.folder / "grades.csv", encoding="utf-8", newline="") as file:
         table = {row["student_id"]: float(row["score"]) for row in csv.DictReader(file)}
     assert table == {name: sum(cells.values()) for name, cells in found.items()}
     at_home.nbgrader("fetch_feedback", lesson)

@@ -94,4 +94,4 @@ def test_a_half_installed_engine_is_refused(room, tmp_path):
 
 def test_the_guard_is_in_the_environment():
     installed = Path(sys.prefix, "etc", "jupyter", "nbgrader_config.py")
-    assert installed.read_text() == (GUARD / "nbgrader_config.py").read_text()
+    assert installed.read_text(encoding="utf-8") == (GUARD / "nbgrader_config.py").read_text()

@@ -46,14 +46,14 @@ def test_a_planted_leak_is_found(secret, kind, place):
         cell.metadata["note"] = line
     else:
         notebook.metadata["widgets"] = {"state": {"a": {"value": line}}}
-    found = find_leaks({"planted": json.dumps(notebook)}, secret)
-    assert found and found[0].startswith("planted: ")
+    found = find_leaks({"planted.ipynb": json.dumps(notebook)}, secret)
+    assert found and found[0].startswith("planted.ipynb: ")
 
 
 def test_a_solved_picture_in_the_widget_state_is_found(secret):
     notebook = released(LESSONS[0])
     notebook.metadata["widgets"] = {"state": {"a": {"value": "iVBORw0KGgo"}}}
-    assert find_leaks({"planted": json.dumps(notebook)}, secret)
+    assert find_leaks({"planted.ipynb": json.dumps(notebook)}, secret)
 
 
 @pytest.mark.parametrize("name", LESSONS)

@@ -6,10 +6,39 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 
 from llm_memory.model import Llama, LlamaConfig
 
-__all__ = ["Counted", "small_model"]
+__all__ = ["Counted", "Largest", "small_model"]
+
+
+class Largest(TorchFunctionMode):
+    """While it is open (`with Largest() as made:`), notes what PyTorch makes.
+
+    `made.numbers` is how many numbers the largest tensor holds that was made, views of given ones
+    left out; `made.shape` its shape; `made.fused` whether PyTorch's own attention was called.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers, self.shape, self.fused = 0, (), False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        """Run one function or method and look at what came out."""
+        self.fused |= getattr(func, "__name__", "") == "scaled_dot_product_attention"
+        made = func(*args, **(kwargs or {}))
+        given = {x.untyped_storage().data_ptr() for x in args if type(x) is torch.Tensor}
+        for tensor in made if isinstance(made, tuple | list) else (made,):
+            if type(tensor) is not torch.Tensor:
+                continue
+            storage = tensor.untyped_storage()
+            numbers = storage.nbytes() // tensor.element_size()
+            if storage.data_ptr() not in given and numbers > self.numbers:
+                self.numbers, self.shape = numbers, tuple(tensor.shape)
+        return made
 
 
 class Counted:

@@ -103,13 +103,15 @@ def running_lab(folder: Path, private: Path, preferred_dir: Path | None = None) 
 def _wait_for(server: subprocess.Popen, address: str, log: Path) -> None:
     for _ in range(240):
         if server.poll() is not None:
-            raise RuntimeError(f"JupyterLab ended while starting:\n{log.read_text()[-3000:]}")
+            raise RuntimeError(
+                f"JupyterLab ended while starting:\n{log.read_text(encoding='utf-8')[-3000:]}"
+            )
         try:
             urllib.request.urlopen(f"{address}/api", timeout=5).close()
             return
         except OSError:
             time.sleep(0.5)
-    raise RuntimeError(f"JupyterLab did not answer:\n{log.read_text()[-3000:]}")
+    raise RuntimeError(f"JupyterLab did not answer:\n{log.read_text(encoding='utf-8')[-3000:]}")
 
 
 @contextmanager
@@ -165,6 +167,12 @@ class NotebookPage:
         self.menu("Kernel", re.compile("^Restart Kernel and Run All Cells"))
         self.page.locator(".jp-Dialog .jp-mod-accept").click()
         self._wait_until_all_ran()
+
+    def restart(self) -> None:
+        """Kernel > Restart Kernel…, and no cell is run."""
+        self.menu("Kernel", re.compile("^Restart Kernel…"))
+        self.page.locator(".jp-Dialog .jp-mod-accept").click()
+        self.wait_until_idle()
 
     def run_cell(self, cell: Locator) -> None:
         """Click into a cell and press Shift+Enter."""

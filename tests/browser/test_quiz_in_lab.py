@@ -98,3 +98,30 @@ def test_an_answer_by_mouse_and_by_keyboard_is_kept_over_a_restart_and_a_reload(
     saved = nbformat.read(folder / "quizzes.ipynb", as_version=4)
     assert answers_in_notebook(saved) == (answers, [])
     page.screenshot("quiz-handed-in")
+
+
+def test_a_choice_after_a_restart_says_at_its_place_that_it_is_not_kept(lab):
+    folder = lab.folder / "restarted"
+    write_notebook(folder / "quizzes.ipynb", "attention")
+    page = lab.open("restarted/quizzes.ipynb")
+    page.run_all()
+    quiz = page.quiz("attention")
+    quiz.choose_with_mouse("A")
+    warning = quiz.output.get_by_role("alert")
+    expect(quiz.output).to_contain_text("Kept (1 choice so far)")
+    expect(warning).to_be_hidden()
+
+    page.restart()
+    quiz.choose_with_mouse("B")
+    expect(warning).to_be_visible()
+    expect(warning).to_contain_text("is not kept: run this cell again")
+    expect(quiz.output.get_by_text("Kept (1 choice so far)")).to_be_hidden()
+    assert read_answers(folder / FILE_NAME)[0]["attention"]["choice"] == "recent"
+    page.screenshot("quiz-without-kernel")
+
+    page.run_all()
+    quiz = page.quiz("attention")
+    expect(quiz.output.get_by_role("alert")).to_be_hidden()
+    quiz.choose_with_mouse("B")
+    expect(quiz.output).to_contain_text("Kept (2 choices so far)")
+    assert read_answers(folder / FILE_NAME)[0]["attention"]["choice"] == "relevant"

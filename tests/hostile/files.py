@@ -180,7 +180,7 @@ def notebook_is_a_folder(hand: Hand) -> None:
 @case(flags={"files_skipped"}, says="left out")
 def names_of_all_kinds(hand: Hand) -> None:
     for name in (b"new\nline", b"bell\x07", b"\x1b[31mred", b"\xff\xfe"):
-        with open(os.fsencode(hand.folder) + b"/" + name, "w") as file:
+        with open(os.fsencode(hand.folder) + b"/" + name, "w", encoding="utf-8") as file:
             file.write("x")
     for name in ("ünï 漢字 🧠.txt", "<img src=x onerror=alert(1)>.txt", "-rf", "{}", "%s"):
         (hand.folder / name).write_text("x")

@@ -30,7 +30,9 @@ def _publish(options: argparse.Namespace) -> int:
     except (PublishError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{len(written)} files in {options.folder}: commit and push them from there.")
+    print(f"{len(written.files)} files in {options.folder}. Lessons install {written.tag} of it:")
+    print(f"  git add --all && git commit -m {written.tag} && git tag {written.tag}")
+    print(f"  git push origin HEAD {written.tag}")
     return 0
 
 

@@ -19,12 +19,21 @@ _GREEN, _RED, _BLUE = "#2e7d32", "#c62828", "#1565c0"
 # Says nothing that could become stale: after a page reload this output is no longer updated.
 _KEPT_TEXT = (
     f"Choices are kept at once, in {FILE_NAME} and here in the notebook. "
-    "After reloading the page, run this cell again."
+    "After reloading the page or restarting the kernel, run this cell again."
 )
 _KEPT = {
     "text/plain": _KEPT_TEXT,
     "text/html": f'<div style="opacity: 0.75; font-size: 90%">{_KEPT_TEXT}</div>',
 }
+# Without a kernel nothing here can be rewritten; ipywidgets marks with a class what lost its own.
+_LOST = (
+    "<style>.llm-memory-lost {display: none}"
+    ".jupyter-widgets-disconnected .llm-memory-lost {display: block}"
+    ".jupyter-widgets-disconnected .llm-memory-kept {display: none}</style>"
+    '<div class="llm-memory-lost" role="alert">'
+    "<b>⚠️ The kernel was restarted. What you choose here is not kept: run this cell again.</b>"
+    "</div>"
+)
 
 
 def quiz(name: str) -> None:
@@ -59,7 +68,8 @@ def quiz(name: str) -> None:
     )
     feedback = widgets.HTML(_feedback(item, ledger.get(name), notes), layout={"width": "100%"})
     # The padding leaves room for the ring around the button that has the keyboard.
-    _show(widgets.VBox([radio, feedback], layout={"padding": "0 0 4px 4px"}))
+    lost = widgets.HTML(_LOST, layout={"width": "100%"})
+    _show(widgets.VBox([radio, feedback, lost], layout={"padding": "0 0 4px 4px"}))
     record = display(_KEPT, metadata=_metadata(ledger, [name]), raw=True, display_id=True)
 
     def on_choice(change: Mapping[str, Any]) -> None:
@@ -140,7 +150,8 @@ def _feedback(item: Quiz, answer: Answer | None, notes: list[str]) -> str:
     tries = answer["tries"]
     counted = "1 choice so far" if tries == 1 else f"{tries} choices so far"
     return (
-        f'<div role="status" style="border-left: 4px solid {colour}; padding: 0.3em 0.8em; '
+        '<div role="status" class="llm-memory-kept" '
+        f'style="border-left: 4px solid {colour}; padding: 0.3em 0.8em; '
         'max-width: 46em; white-space: normal; line-height: 1.5">'
         f"<div>{_letter(item, option.id)}. {marked(item.feedback(option.id))}</div>"
         f"{_rows([f'💾 Kept ({counted}).', *map(_warning, notes)])}</div>"

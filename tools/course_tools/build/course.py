@@ -27,16 +27,34 @@ def repository(folder: Path) -> str:
         return tomllib.load(file)["project"]["urls"]["Repository"].rstrip("/")
 
 
-def badges(folder: Path, lesson: str) -> str:
-    """Return the Markdown of a lesson's Binder and Colab badges.
+def version(folder: Path) -> str:
+    """Return the course's version, the one setting in `pyproject.toml`."""
+    with open(folder / "pyproject.toml", "rb") as file:
+        return tomllib.load(file)["project"]["version"]
 
-    Binder and Colab take a repository on GitHub by owner and name.
-    """
-    owner_and_name = "/".join(repository(folder).split("/")[-2:])
-    notebook = f"release/{lesson}/{lesson}.ipynb"
-    binder = f"https://mybinder.org/v2/gh/{owner_and_name}/HEAD?urlpath=lab/tree/{notebook}"
-    colab = f"https://colab.research.google.com/github/{owner_and_name}/blob/main/{notebook}"
+
+def owner_and_name(address: str) -> str:
+    """Return what Binder and Colab know a repository on GitHub by."""
+    return "/".join(address.rstrip("/").split("/")[-2:])
+
+
+def binder(address: str, lesson: str, ref: str | None = None) -> str:
+    """Return where Binder opens a released lesson; `ref` is a tag, the newest commit without."""
+    at = f"https://mybinder.org/v2/gh/{owner_and_name(address)}/{ref or 'HEAD'}"
+    return f"{at}?urlpath=lab/tree/release/{lesson}/{lesson}.ipynb"
+
+
+def colab(address: str, lesson: str, ref: str | None = None) -> str:
+    """Return where Colab opens a released lesson; `ref` is a tag, the branch `main` without."""
+    at = f"https://colab.research.google.com/github/{owner_and_name(address)}/blob/{ref or 'main'}"
+    return f"{at}/release/{lesson}/{lesson}.ipynb"
+
+
+def badges(address: str, lesson: str, ref: str | None = None) -> str:
+    """Return the Markdown of a lesson's Binder and Colab badges."""
     return (
-        f"[![Launch on Binder](https://mybinder.org/badge_logo.svg)]({binder}) "
-        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab})"
+        "[![Launch on Binder](https://mybinder.org/badge_logo.svg)]"
+        f"({binder(address, lesson, ref)}) "
+        "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+        f"({colab(address, lesson, ref)})"
     )

@@ -81,7 +81,7 @@ def find_leaks(files: dict[str, str], secret: dict[str, str]) -> list[str]:
     """Return a sentence for each secret line in `files` (path to text), and for widget state."""
     leaks = []
     for path, text in files.items():
-        data = json.loads(text) if path.endswith((".ipynb", ".json")) or path == "planted" else text
+        data = json.loads(text) if path.endswith((".ipynb", ".json")) else text
         if isinstance(data, dict) and "widgets" in data.get("metadata", {}):
             leaks.append(f"{path}: widget state, which may hold a solved picture")
         for part in _texts(data):

@@ -32,7 +32,8 @@ def read(path: Path, folder: Path) -> NotebookNode:
         language_info={"name": "python"},
     )
     notebook.nbformat, notebook.nbformat_minor = 4, 5
-    repository, badges = course.repository(folder), course.badges(folder, lesson)
+    repository = course.repository(folder)
+    badges = course.badges(repository, lesson)
     for index, cell in enumerate(notebook.cells):
         cell.source = cell.source.replace("{{repository}}", repository)
         cell.source = cell.source.replace("{{badges}}", badges)

@@ -189,6 +189,8 @@ _STOOD_OUT = {
     "missing_notebook": "There was no notebook {what} in what you handed in, so nothing could be "
     "graded. Please hand it in again.",
     "renamed": "Your notebook was handed in as {what}; it was graded all the same.",
+    "chosen": "There were several notebooks of this lesson. Graded was {what}.",
+    "encoding": "Your notebook is not saved as UTF-8 ({what}); it was read as well as that goes.",
     "extra_notebooks": "These notebooks were handed in too and were not graded: {what}.",
     "files_skipped": "Some of the files that you handed in were left out: {what}.",
     "timestamp": "The time of handing in could not be read, so none is recorded.",
@@ -204,6 +206,15 @@ _STOOD_OUT = {
     "relabelled": "Type, points or lock of the cell {what} had been changed. The course's own "
     "count.",
     "restored": "The cell {what} was not in your notebook. The course's own version was put back.",
+    "older_release": "Your notebook is of an earlier release of the lesson ({what}). It was graded "
+    "by today's tests, and what has changed since is not held against you.",
+    "new_exercise": "The lesson had no cell {what} yet when you got it, so it counts as not "
+    "solved until you hand in again. Ask your teacher if that is not possible.",
+    "other_lesson": "What you handed in is a notebook of another lesson ({what}). Please hand in "
+    "the one that was asked for.",
+    "syntax": "A cell could not be read, so nothing in it counts ({what}).",
+    "not_installed": "Your code imports what is not installed where it is graded ({what}); what "
+    "needs it fails.",
     "moved": "Cells of the lesson stood in another order. They were graded in the lesson's order.",
     "too_large": "A cell was left out because it is larger than {what}.",
     "copied": "There were several copies of the cell {what}. The course's own version counts, "

@@ -41,7 +41,7 @@ def configure(c: Config) -> None:
         "nbjudge.steps.clear.ClearOutput",
         f"{nbgrader}.CheckCellMetadata",
         f"{nbgrader}.ComputeChecksums",
-        f"{nbgrader}.SaveCells",
+        "nbjudge.steps.cells.SaveCells",
         f"{nbgrader}.ClearHiddenTests",
         f"{nbgrader}.ClearMarkScheme",
         f"{nbgrader}.ComputeChecksums",

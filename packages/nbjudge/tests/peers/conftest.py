@@ -19,7 +19,7 @@ course_dir, db = nbgraders.course_dir, nbgraders.db
 def temp_cwd(request: pytest.FixtureRequest, course_dir: str) -> str:
     """As nbgrader has it; the configuration then switches the engine on."""
     path = nbgraders.temp_cwd.__wrapped__(request, course_dir)
-    with Path(path, "nbgrader_config.py").open("a") as config:
+    with Path(path, "nbgrader_config.py").open("a", encoding="utf-8") as config:
         config.write("from nbjudge import configure\n\nconfigure(c)\n")
     return path
 

@@ -23,7 +23,7 @@ from sqlalchemy.exc import OperationalError
 from traitlets import Instance, Integer, List
 from traitlets.utils.importstring import import_item
 
-from nbjudge.classes import engines, generate, gradebook_file
+from nbjudge.classes import engines, generate, gradebook_file, one_at_a_time, release
 from nbjudge.classes.freshness import Freshness, Why
 from nbjudge.classes.temporary import folder_for_submissions
 
@@ -84,8 +84,9 @@ class ClassAutograde(Autograde):
         url = self.coursedir.db_url
         if url.startswith("sqlite:") and "?" not in url:
             self.coursedir.db_url = f"{url}?timeout={LOCK_SECONDS}"
+        held = one_at_a_time.grading(self.coursedir, self.coursedir.assignment_id, self.log)
         try:
-            with contextlib.chdir(self.coursedir.root):
+            with held, contextlib.chdir(self.coursedir.root):
                 self._start()
         except OperationalError as error:
             raise NbGraderException(GRADEBOOK_TROUBLE.format(error.orig)) from error
@@ -177,21 +178,20 @@ class ClassAutograde(Autograde):
         if problem := gradebook_file.problem(course.db_url):
             self._fail(problem)
         with Gradebook(course.db_url, course.course_id) as gradebook:
+            names = _notebooks_of(gradebook, assignment)
+        folder = Path(course.format_path(course.source_directory, ".", assignment))
+        if not names and folder.is_dir() and any(folder.glob("*.ipynb")):
             try:
-                names = sorted(nb.name for nb in gradebook.find_assignment(assignment).notebooks)
-            except MissingEntry:
-                names = []
+                release.fill_gradebook(course, assignment, self.config, self.log)
+            except release.CourseError as error:
+                self._fail(str(error))
+            with Gradebook(course.db_url, course.course_id) as gradebook:
+                names = _notebooks_of(gradebook, assignment)
         if not names:
-            folder = Path(course.format_path(course.source_directory, ".", assignment))
             self._fail(self._not_ready(assignment, folder))
         return names
 
     def _not_ready(self, assignment: str, folder: Path) -> str:
-        if folder.is_dir() and any(folder.glob("*.ipynb")):
-            return (
-                f"{assignment} was never released. Run `nbgrader generate_assignment "
-                f"{assignment}`, then autograde again."
-            )
         lesson = Path(self.coursedir.root) / "notebooks" / f"{assignment}.md"
         if lesson.is_file():
             return (
@@ -242,3 +242,10 @@ def _scores(gradebook: Gradebook, assignment: str) -> dict[str, tuple[float, flo
     )
     found = rows.join(Assignment).filter(Assignment.name == assignment).all()
     return {student: (score, most) for student, score, most in found}
+
+
+def _notebooks_of(gradebook: Gradebook, assignment: str) -> list[str]:
+    try:
+        return sorted(notebook.name for notebook in gradebook.find_assignment(assignment).notebooks)
+    except MissingEntry:
+        return []

@@ -6,11 +6,12 @@ import sys
 
 import nbgrader.apps.api
 import nbgrader.apps.generateassignmentapp
-from nbgrader.converters import GenerateAssignment
+
+from nbjudge.classes.release import Release
 
 
-class CalibratedGenerate(GenerateAssignment):
-    """nbgrader's GenerateAssignment, which then finds out how the test cells can be checked."""
+class CalibratedGenerate(Release):
+    """Releases, and then finds out how the test cells can be checked."""
 
     def start(self) -> None:
         """Release the assignment, calibrate it and print what came of it."""

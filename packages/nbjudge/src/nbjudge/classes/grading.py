@@ -16,7 +16,7 @@ import os
 import shutil
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from sqlalchemy.exc import OperationalError
 from traitlets.utils.importstring import import_item
 
 from nbjudge import settings
-from nbjudge.classes import calibration, job, saving
+from nbjudge.classes import calibration, job, past_releases, saving
 from nbjudge.classes.converter import ClassAutograde, NotReady
 from nbjudge.classes.record import Graded
 from nbjudge.classes.saving import RunGradebook
@@ -64,6 +64,7 @@ class Grading:
         self.run, self.log = run, run.log
         self.course, self.assignment = run.coursedir, run.coursedir.assignment_id
         self.lessons: dict[str, rebuild.Lesson] = {}
+        self._others: dict[str, set[str]] | None = None
         try:
             settings.apply(run.config)
         except ImportError as error:
@@ -75,12 +76,15 @@ class Grading:
     def load_lessons(self, names: list[str]) -> None:
         """Load the lesson as graded; `NotReady` where the course is not."""
         course = self.course
+        past_releases.keep(course, self.assignment, self.log)
         for name in names:
             path = self.source / f"{name}.ipynb"
             try:
-                self.lessons[name] = rebuild.load_lesson(
+                lesson = rebuild.load_lesson(
                     path, name, self.assignment, course.db_url, self.run.config, course.root
                 )
+                given = past_releases.of(course, self.assignment, name)
+                self.lessons[name] = replace(lesson, releases=given)
                 kernel_for(self.lessons[name].notebook.metadata)
             except rebuild.CourseError as error:
                 raise NotReady(str(error)) from error
@@ -92,6 +96,8 @@ class Grading:
             raise NotReady(
                 f"{self.assignment} could not be calibrated, so nothing was graded: {error}"
             ) from error
+
+        self._content = {name: rebuild.content_of(each) for name, each in self.lessons.items()}
 
     def grade(self) -> None:
         """Grade them; who could not be graded is in the run's `errors` afterwards.
@@ -157,7 +163,9 @@ class Grading:
         staged = Path(run._format_source(self.assignment, student))
         submitted = Path(run.submitted(student, self.assignment))
         run.freshness.hand_in(student)  # before it is read: what changes later is seen later
-        flags = intake.take_in(submitted, staged, run.expected, self.own_files, course.ignore)
+        flags = intake.take_in(
+            submitted, staged, run.expected, self.own_files, course.ignore, self._content
+        )
         run.freshness.record.begin(student, run.expected)
         run.notebooks = [str(staged / f"{name}.ipynb") for name in run.expected]
         run.run_pre_convert_hook()
@@ -183,10 +191,25 @@ class Grading:
             "metadata": {"name": name, "path": str(submission.staged)},
             rebuild.LESSON: lesson,
             rebuild.SUBMISSION: found,
+            rebuild.OTHERS: self._other_lessons,
         }
         for step in self._rebuilding:
             notebook, resources = step(notebook, resources)
         return json.dumps(notebook)
+
+    def _other_lessons(self) -> dict[str, set[str]]:
+        """Return the names of the graded cells of the course's other assignments, by assignment."""
+        if self._others is None:
+            course, marker = self.course, "\1"
+            before, after = course.format_path(course.source_directory, ".", marker).split(marker)
+            folder = Path(before)
+            names = sorted(os.listdir(folder)) if folder.is_dir() else []
+            self._others = {
+                name: set().union(*map(_grade_ids, Path(before, name + after).glob("*.ipynb")))
+                for name in names
+                if name != self.assignment
+            }
+        return self._others
 
     def _where(self, submission: Submission, name: str) -> dict[str, str]:
         return {
@@ -200,12 +223,16 @@ class Grading:
         """Return what has to be done to grade a notebook, for whoever does it."""
         return job.Job(
             submission.rebuilt[name],
-            _bytes_in(submission.staged),
+            self._files(submission),
             self._where(submission, name),
             self._steps,
             self._settings,
             self._course_files,
         )
+
+    def _files(self, submission: Submission) -> dict[str, bytes]:
+        """Return what lies beside a submission's notebooks; the course's own files win."""
+        return _bytes_in(submission.staged) | self._course_files
 
     # -- after it was run ------------------------------------------------------------------
 
@@ -249,7 +276,7 @@ class Grading:
         if self.course.notebook_id == "*" and graded.exists():
             rmtree(graded)
         graded.mkdir(parents=True, exist_ok=True)
-        for name, data in (_bytes_in(submission.staged) | self._course_files).items():
+        for name, data in self._files(submission).items():
             target = graded / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)  # an earlier run's, which is read-only
@@ -293,6 +320,15 @@ def _without_old_objects() -> Iterator[None]:
 
 def _name(part: Any) -> str:
     return part if isinstance(part, str) else f"{part.__module__}.{part.__qualname__}"
+
+
+def _grade_ids(path: Path) -> set[str]:
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        about = [cell["metadata"].get("nbgrader", {}) for cell in cells]
+        return {each["grade_id"] for each in about if "grade_id" in each}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()
 
 
 def _bytes_in(folder: Path) -> dict[str, bytes]:

@@ -108,7 +108,9 @@ def _by_cell(
     if missing := [name for name in names if name not in found]:
         cells = gradebook.db.query(BaseCell.name, BaseCell.id)
         by_name = dict(cells.filter(BaseCell.notebook_id == notebook.notebook_id).all())
-        found |= {name: kind(cell_id=by_name[name], notebook=notebook) for name in missing}
+        new = {n: kind(cell_id=by_name[n], notebook_id=notebook.id) for n in missing}
+        gradebook.db.add_all(new.values())
+        found |= new
     return found
 
 

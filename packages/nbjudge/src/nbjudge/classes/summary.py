@@ -51,13 +51,19 @@ class Summary:
     first: dict[str, Counter] = field(default_factory=dict)
     #: (student, reason code, cell, sentence)
     flags: list[tuple[str, str, str, str]] = field(default_factory=list)
-    mistakes: Counter = field(default_factory=Counter)
+    #: known mistake → the learners who made it
+    made: dict[str, set[str]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
 
     @property
     def mean(self) -> float:
         """The mean score; 0 where nobody was graded."""
         return sum(self.scores.values()) / len(self.scores) if self.scores else 0.0
+
+    @property
+    def mistakes(self) -> Counter:
+        """How many learners made each mistake, in however many cells it showed."""
+        return Counter({name: len(learners) for name, learners in sorted(self.made.items())})
 
     @property
     def hardest(self) -> list[Item]:
@@ -111,7 +117,8 @@ def _read_record(summary: Summary, student: str, notebook: str, last: Graded | N
         first, chosen = recorder().choices(answer)
         summary.chosen.setdefault(name, Counter())[chosen] += 1
         summary.first.setdefault(name, Counter())[first] += 1
-    summary.mistakes.update(last.mistakes)
+    for mistake in last.mistakes:
+        summary.made.setdefault(mistake, set()).add(student)
 
 
 def _group_by_exercise(summary: Summary, names: list[str]) -> None:

@@ -47,7 +47,7 @@ def serve(channel: socket.socket) -> None:
 def _bound_memory(extra: int) -> None:
     import resource  # not on every platform on which this module is imported
 
-    with open("/proc/self/statm") as sizes:
+    with open("/proc/self/statm", encoding="utf-8") as sizes:
         now = int(sizes.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (now + extra, now + extra))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -254,8 +254,8 @@ class JudgedExecute(SandboxedExecute):
         cell.outputs = outcome.outputs
         if outcome.reason:
             mark(cell, outcome.reason, **outcome.fields)
-        if outcome.mistake:
-            own(cell).mistake = outcome.mistake
+        if outcome.mistakes:
+            own(cell).mistakes = outcome.mistakes
 
     async def _run_cell(
         self, kernel: StudentKernel, cell: NotebookNode, index: int, show: bool = True
@@ -303,7 +303,7 @@ def _has_error(cell: NotebookNode) -> bool:
 def _forget_verdict(cell: NotebookNode) -> None:
     """Leave nothing in a cell of what came of it in the judge."""
     cell.outputs = []
-    for key in ("reason", "detail", "notes", "mistake"):
+    for key in ("reason", "detail", "notes", "mistakes"):
         own(cell).pop(key, None)
 
 

@@ -279,7 +279,7 @@ def _run_kernel(
         os.environ.update(request["environment"])
         os.environ.update(HOME=box.home, TMPDIR=box.home, MPLCONFIGDIR=box.home)
         if request["command"]:
-            with open(box.connection_file, "w") as file:
+            with open(box.connection_file, "w", encoding="utf-8") as file:
                 json.dump(request["connection"], file)
             os.execvp(request["command"][0], request["command"])
         tempfile.tempdir = None
@@ -298,7 +298,10 @@ def descendants(pid: int) -> list[int]:
     while todo:
         folder = f"/proc/{todo.pop()}/task"
         for thread in _listed(folder):
-            with contextlib.suppress(OSError), open(f"{folder}/{thread}/children") as children:
+            with (
+                contextlib.suppress(OSError),
+                open(f"{folder}/{thread}/children", encoding="utf-8") as children,
+            ):
                 below = [int(child) for child in children.read().split()]
                 found += below
                 todo += below
@@ -397,7 +400,10 @@ class SandboxedProcess:
         found = descendants(self.pid)
         held = 0
         for pid in found if len(found) > 1 else ():
-            with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup") as sizes:
+            with (
+                contextlib.suppress(OSError),
+                open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as sizes,
+            ):
                 held += next(int(x.split()[1]) for x in sizes if x.startswith("Pss:"))
         return held * 1024
 
@@ -430,7 +436,7 @@ class SandboxedProcess:
 
 
 def _pid_of(pidfd: int) -> int:
-    with open(f"/proc/self/fdinfo/{pidfd}") as info:
+    with open(f"/proc/self/fdinfo/{pidfd}", encoding="utf-8") as info:
         return next(int(line.split()[1]) for line in info if line.startswith("Pid:"))
 
 

@@ -245,9 +245,9 @@ def unshare_namespaces(without: Iterable[str] = ()) -> set[str]:
         if _libc.unshare(_CLONE_NEWUSER | flags) != 0:
             missing |= {"pid_namespace", "network_namespace", "private_root"}
         else:
-            Path("/proc/self/setgroups").write_text("deny")
-            Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
-            Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+            Path("/proc/self/setgroups").write_text("deny", encoding="utf-8")
+            Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1", encoding="utf-8")
+            Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1", encoding="utf-8")
     if "private_root" in missing:
         missing.add("disk_quota")
     return missing
@@ -263,11 +263,11 @@ def enter(box: Box, limits: Limits, missing: Iterable[str], user: int) -> set[st
     missing = set(missing)
     readable = readable_paths()
     # Measured first: none of it can be read from inside.
-    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
+    mapped = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * mmap.PAGESIZE
     tasks = _own_tasks()
     # When memory runs out all the same, the kernel is to take the submission, not the grader.
     with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="utf-8")
     own_proc = own_shm = False
     space = box.space
     if "private_root" not in missing:
@@ -348,7 +348,7 @@ def _bind(source: str, target: str, flags: int) -> None:
         os.makedirs(target, exist_ok=True)
     else:
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        open(target, "a").close()
+        open(target, "a", encoding="utf-8").close()
     _mount(source, target, None, _MS_BIND | _MS_REC)
     # In a user namespace a mount's own restrictions are locked: leave them on.
     held = os.statvfs(source).f_flag

@@ -19,7 +19,7 @@ class Findings:
     scores: points by the cell's grade_id; None where a teacher has to give them.
     comments: nbgrader's automatic comment by grade_id; None where there is none.
     flags: as `codes.all_flags` gives them. answers: the recorded ones.
-    mistakes: the names of known ones that were recognised, one for each cell.
+    mistakes: the names of known ones that were recognised, for each cell in turn.
     """
 
     scores: dict[str, float | None] = field(default_factory=dict)

@@ -27,8 +27,6 @@ class FindGrades(NbGraderPreprocessor):
             if is_solution(cell) or is_task(cell):
                 untouched = about.get("checksum") == compute_checksum(cell) and not is_task(cell)
                 found.comments[about["grade_id"]] = "No response." if untouched else None
-            mistake = cell.metadata.get(KEY, {}).get("mistake")
-            if mistake:
-                found.mistakes.append(str(mistake))
+            found.mistakes += cell.metadata.get(KEY, {}).get("mistakes", [])
         found.answers = dict(nb.metadata.get(KEY, {}).get("answers", {}))
         return nb, resources

@@ -1,0 +1,1 @@
+"""The lessons and the documentation as a static site: `make site`."""
