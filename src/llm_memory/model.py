@@ -19,7 +19,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from llm_memory.checkpoint import LlamaConfig, Unfilled, fill
-from llm_memory.guards import as_ids, expect, expect_pair, expect_together, warn_past_window
+from llm_memory.guards import (
+    as_ids,
+    expect,
+    expect_batch,
+    expect_pair,
+    expect_together,
+    warn_past_window,
+)
 from llm_memory.rope import rotate as rotate  # the lessons import it from here
 from llm_memory.rope import turn_by, turns
 from llm_memory.store import read_model
@@ -65,7 +72,10 @@ class Attention(nn.Module):
     w_o, b_o = property(lambda self: self.o_proj.weight), property(lambda self: self.o_proj.bias)
 
     def forward(self, x: Tensor, layer: int, mask, cache, attention, rope) -> Tensor:
-        """Project x (B, L, E), rotate, remember, attend, project back: (B, L, E)."""
+        """Project x (B, L, E), rotate, remember, attend, project back: (B, L, E).
+
+        Without a mask, that of the cache counts, or none but the causal one.
+        """
         heads = (-1, self.head_dim)
         q = self.q_proj(x).unflatten(-1, heads).movedim(1, 2)  # (B, H, L, D)
         k = self.k_proj(x).unflatten(-1, heads).movedim(1, 2)  # (B, H_kv, L, D)
@@ -73,7 +83,8 @@ class Attention(nn.Module):
         q = expect(q.shape, rope(q), f"layer {layer}: rope's queries")
         k = expect(k.shape, rope(k), f"layer {layer}: rope's keys")
         if cache is not None:
-            k, v, mask = cache.append(layer, k, v)
+            k, v, own = cache.append(layer, k, v)
+            mask = own if mask is None else mask
         if attention is None:
             # An empty cache's mask hides what comes later, and one token sees all: PyTorch is
             # faster where it knows that than where it reads a mask.
@@ -140,6 +151,8 @@ class Llama(nn.Module):
         attention_layer=None,
         hide=(),
         only_last=False,
+        positions=None,
+        mask=None,
     ):
         """Scores (B, L, V) for the token after each of `ids`: a list, (L,) or (B, L).
 
@@ -152,21 +165,29 @@ class Llama(nn.Module):
         hide: positions that no other token may attend to (without a cache).
         only_last: score only what follows the last token, (B, 1, V); a long prompt's other scores
             would be thrown away, and they are a fifth of the work in a model with many words.
+        positions: (L,) or (B, L), where each token stands in its own text; counted on from
+            `cache.n_seen` if not given.
+        mask: bool, (L, S) or (B, 1, L, S), True = may attend, S = tokens held and new; it counts
+            in place of the one that the cache returns.
         """
         expect_together(self.config, cache, attention, rope, attention_layer, hide)
         ids = as_ids(ids, self.config.vocab_size).to(self.model["norm"].weight.device)
         start = 0 if cache is None else cache.n_seen
-        warn_past_window(start + ids.shape[1], self.config.window)
-        positions = torch.arange(start, start + ids.shape[1], device=ids.device)
-        mask = None
-        if attention is not None or len(hide):
-            mask = positions <= positions[:, None]
+        expect_batch(ids, positions, mask, start, attention_layer, hide)
+        if positions is None:
+            positions = torch.arange(start, start + ids.shape[1], device=ids.device)
+        longest = int(positions.max()) + 1
+        warn_past_window(longest, self.config.window)
+        if mask is None and cache is None and (attention is not None or len(hide)):
+            order = torch.arange(ids.shape[1], device=ids.device)
+            mask = order <= order[:, None]
             mask[:, list(hide)] = False
-            mask |= positions == positions[:, None]
+            mask |= order == order[:, None]
+        positions = positions if positions.dim() == 1 else positions[:, None]  # for every head
 
         if rope is None:
             scaling, half = self.config.rope_scaling, self.config.head_dim // 2
-            speeds = scaling.speeds(half, self.config.rope_theta, start + ids.shape[1])
+            speeds = scaling.speeds(half, self.config.rope_theta, longest)
             numbers = turns(positions, speeds, length=scaling.length)
 
         def turn(z: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import torch
-from course_tools.mistakes.bank import Bank, call, hard, typed
 
+from course_tools.mistakes.bank import Bank, call, hard, typed
 from llm_memory.shapes import GIB, MODELS
 
 bank = Bank("context_window")
@@ -28,6 +28,7 @@ bank.calls(
         call(_TOKENS[:3], 8, reserve=2),
         hard(call([], 4)),
         hard(call(_TOKENS, 4, keep_first=4)),
+        hard(call(_TOKENS, 3, reserve=2)),
         hard(call(_TOKENS, 0)),
         hard(call(_TOKENS, 5, keep_first=6)),
         hard(call(_TOKENS[:2], 5, reserve=5)),
@@ -48,8 +49,9 @@ def _fit(tokens, window, reserve=0, keep_first=0):
 
 @bank.mistake(
     "fit_to_window",
-    "tokens[-0:] is the whole list, not an empty one: when the first tokens fill the window, no "
-    "recent token has room. Count from the front instead: tokens[len(tokens) - n:].",
+    "When the first tokens fill the window, no recent token has room, but yours bring the "
+    "whole list: tokens[-0:] is all of it. From which end can you count so that 0 tokens are "
+    "none?",
 )
 def fit_with_minus_zero(tokens, window, reserve=0, keep_first=0):
     budget = window - reserve
@@ -105,7 +107,8 @@ def fit_first_on_top(tokens, window, reserve=0, keep_first=0):
 
 @bank.mistake(
     "fit_to_window",
-    "A list that fits comes back with its first tokens doubled. Cut only what is too long.",
+    "A list that fits comes back with its first tokens doubled. Only a list that is too long "
+    "is cut: look at what your code does before the slices.",
 )
 def fit_doubles_the_first(tokens, window, reserve=0, keep_first=0):
     _fit([], window, reserve, keep_first)
@@ -344,7 +347,7 @@ def rope_positive_exponent(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "`base` is not used: you always take 10000.",
+    "`base` is not used: you always take 10000. Look at the line with the speeds.",
 )
 def rope_ignores_base(x, positions, base=10000.0, scale=1.0):
     return _rope(x, positions, 10000.0, scale)
@@ -352,7 +355,7 @@ def rope_ignores_base(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "`scale` is not used: positions are to be divided by it.",
+    "`scale` is not used. It stands in the formula beside the position: look at the angles.",
 )
 def rope_ignores_scale(x, positions, base=10000.0, scale=1.0):
     return _rope(x, positions, base, 1.0)
@@ -360,7 +363,8 @@ def rope_ignores_scale(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "You multiply positions by `scale`. It squeezes them closer together: divide.",
+    "You multiply positions by `scale`, so they move apart. It should squeeze them closer "
+    "together: look at the formula.",
 )
 def rope_multiplies_scale(x, positions, base=10000.0, scale=1.0):
     return _rope(x, positions, base, 1 / scale)
@@ -419,8 +423,8 @@ def rope_accepts_odd(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "Your function writes into the tensor that it was given: the caller still needs it. Make a new "
-    "one, with torch.cat or torch.empty_like.",
+    "Your function writes into the tensor that it was given: the caller still needs it. Look "
+    "for a slice of x on the left of an equals sign.",
 )
 def rope_changes_its_input(x, positions, base=10000.0, scale=1.0):
     x.copy_(_rope(x, positions, base, scale))
@@ -456,8 +460,8 @@ def rope_turns_by_heads(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "The result has another dtype than x. A model multiplies it with its weights right away, and "
-    "that fails: bring the angles, or the result, to x.dtype.",
+    "The result has another dtype than x, and a model that multiplies it with its weights "
+    "fails. Look at where numbers of another dtype come in: the angles.",
 )
 def rope_changes_the_dtype(x, positions, base=10000.0, scale=1.0):
     return _rope(x.double(), positions, base, scale)
@@ -788,7 +792,8 @@ def slide_sinks_in_the_future(n_queries, n_keys, window, n_sinks=0):
 
 @bank.mistake(
     "sliding_window_mask",
-    "`n_sinks` is not used: the first keys stay visible to everyone after them.",
+    "`n_sinks` is not used. The first keys stay visible to everyone after them: which "
+    "comparison says that a key is a sink?",
 )
 def slide_without_sinks(n_queries, n_keys, window, n_sinks=0):
     return _slide(n_queries, n_keys, window)
@@ -796,7 +801,8 @@ def slide_without_sinks(n_queries, n_keys, window, n_sinks=0):
 
 @bank.mistake(
     "sliding_window_mask",
-    "This is the full causal mask: the window is not used.",
+    "This is the full causal mask: the window is not used. Which comparison says that a key is "
+    "near?",
 )
 def slide_without_window(n_queries, n_keys, window, n_sinks=0):
     _slide(n_queries, n_keys, window)

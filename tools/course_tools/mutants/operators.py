@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import difflib
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -77,7 +78,9 @@ def mutants(source: str) -> list[Mutant]:
             _put(changed, path, change)
             try:
                 text = ast.unparse(ast.fix_missing_locations(changed))
-                compile(text, "<mutant>", "exec")
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # odd code is what is wanted
+                    compile(text, "<mutant>", "exec")
             except (SyntaxError, ValueError):
                 continue
             if text not in found and text != plain:

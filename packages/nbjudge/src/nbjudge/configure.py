@@ -15,18 +15,20 @@ __all__ = ["configure"]
 def configure(c: Config) -> None:
     """Set all that grading needs in nbgrader's configuration; for `nbgrader_config.py`.
 
-    Everything is a setting of nbgrader's but four, which have their names in nbgrader's code and
+    Everything is a setting of nbgrader's but five, which have their names in nbgrader's code and
     are replaced there: the converter that it runs (`nbjudge.classes.converter`), what makes a
     gradebook's database engine (`nbjudge.classes.engines`), the converter for feedback
-    (`nbjudge.plugins.feedback`), and the end of `zip_collect` (`nbjudge.plugins.platforms`).
+    (`nbjudge.plugins.feedback`), what fills Formgrader's pages (`nbjudge.plugins.formgrader`), and
+    the end of `zip_collect` (`nbjudge.plugins.platforms`).
     """
     from sqlalchemy.exc import SAWarning
 
     from nbjudge.classes.converter import install
-    from nbjudge.plugins import feedback, platforms
+    from nbjudge.plugins import feedback, formgrader, platforms
 
     install()
     feedback.install()
+    formgrader.install()
     platforms.install()
     # nbgrader 0.9.6 makes rows in an order that newer versions of SQLAlchemy remark on.
     warnings.filterwarnings("ignore", "Object of type", SAWarning)
@@ -55,7 +57,7 @@ def configure(c: Config) -> None:
         f"{nbgrader}.ClearOutput",
     ]
     # All of these run where the notebook is run. The gradebook is written by the process that owns
-    # it, from what the last three find, late penalties included.
+    # it, from what `FindGrades` and those behind it find, late penalties included.
     c.Autograde.autograde_preprocessors = [
         "nbjudge.run.judged.JudgedExecute",
         f"{nbgrader}.IgnorePattern",
@@ -66,6 +68,7 @@ def configure(c: Config) -> None:
         "nbjudge.steps.recorded.ScoreRecorded",
         "nbjudge.steps.grades.FindGrades",
         "nbjudge.steps.manual.LeaveToTeacher",
+        "nbjudge.steps.pages.FitPages",
         "nbjudge.steps.flags.SaveFlags",
     ]
     # Of wall-clock time, which a busy machine stretches: nbgrader's 30 seconds cost honest work.

@@ -241,6 +241,11 @@ def _defined(source: str) -> set[str]:
     return {node.name for node in body if isinstance(node, _DEFINITIONS)}
 
 
+def _may_define(source: str, names: set[str]) -> bool:
+    """Whether a source has one of the names in it; Python reads other letters as the same ones."""
+    return not source.isascii() or any(name in source for name in names)
+
+
 def _bound(source: str) -> set[str] | None:
     """Return the names that a cell binds anywhere; None if it is no plain Python."""
     try:
@@ -298,6 +303,7 @@ class _Match:
         self.copies: dict[str, list[int]] = defaultdict(list)
         self.flags: list[Flag] = []
         self.given = _given(lesson, submitted)
+        self._defined: dict[int, set[str]] = {}
         self._by_grade_id()
         self._by_source_or_id()
         self._by_definition()
@@ -344,11 +350,19 @@ class _Match:
                 if (
                     index not in self.place
                     and cell.cell_type == "code"
-                    and names & _defined(cell.source)
+                    # Parsing takes long, and most cells name nothing of the kind.
+                    and _may_define(cell.source, names)
+                    and names & self._defines(index)
                 ):
                     self._take(index, place)
             if self.copies[grade_id]:
                 self._recovered(place)
+
+    def _defines(self, index: int) -> set[str]:
+        """Return what a submitted cell defines, parsed once however often that is asked."""
+        if index not in self._defined:
+            self._defined[index] = _defined(self.submitted[index].source)
+        return self._defined[index]
 
     def _recovered(self, place: int) -> None:
         cell = self.lesson.notebook.cells[place]

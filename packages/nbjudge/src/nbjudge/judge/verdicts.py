@@ -33,7 +33,7 @@ from jupyter_client import BlockingKernelClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
-from nbjudge.codes import REASONS
+from nbjudge.codes import sentence
 from nbjudge.judge.namespace import Namespace, execute, watched_libraries
 from nbjudge.judge.peer import JudgePeer, Unanswered
 from nbjudge.names import free_names, import_statements, names_read, shared_names
@@ -66,8 +66,8 @@ class Outcome:
 
 def unfinished(reason: str, *, stuck: bool = True, **fields: Any) -> Outcome:
     """Return the outcome of a test that was not finished."""
-    sentence = REASONS[reason].sentence.format(**fields)
-    return Outcome([_error_output("TestNotFinished", sentence)], reason, fields, stuck=stuck)
+    said = sentence(reason, **fields)
+    return Outcome([_error_output("TestNotFinished", said)], reason, fields, stuck=stuck)
 
 
 class Judge:
