@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from fnmatch import fnmatch
-from glob import glob
+from glob import escape, glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,11 +71,6 @@ class ClassAutograde(Autograde):
     graded = Integer(0, help="How many of those are.")
     errors: Any = List(help="Those of them who could not be.")
 
-    @property
-    def _input_directory(self) -> str:
-        # format_path joins it to the root, which an absolute path replaces.
-        return str(self.staging)
-
     def start(self) -> None:
         """Grade the class; `NbGraderException` where that cannot be or somebody was left out."""
         if not self.config.Execute.get("enabled", True):
@@ -130,7 +125,7 @@ class ClassAutograde(Autograde):
         pattern = self.submitted(self.coursedir.student_id, assignment)
         found = []
         # A student's name may hold what glob takes for a pattern.
-        for path in [pattern] if os.path.lexists(pattern) else sorted(glob(pattern)):
+        for path in [pattern] if os.path.lexists(pattern) else self._matching(assignment):
             student = self._student_of(path)
             if "\n" in student:
                 self.log.error("The name of the folder %r cannot be a student's; rename it.", path)
@@ -143,6 +138,12 @@ class ClassAutograde(Autograde):
             )
         excluded = self.coursedir.student_id_exclude.split(",")
         return [student for student in found if student not in excluded]
+
+    def _matching(self, assignment: str) -> list[str]:
+        """Return the hand-ins of an assignment whose learner matches what is asked for."""
+        # The course's own path may hold what glob takes for a pattern, too.
+        before, after = self.submitted("\0", assignment).split("\0")
+        return sorted(glob(escape(before) + self.coursedir.student_id + escape(after)))
 
     def _reasons(self, assignment: str, *, anew: bool) -> dict[str, Why]:
         """Return why each student whose grade does not stand is graded.

@@ -159,8 +159,8 @@ class Grading:
     def take(self, student: str) -> Submission:
         """Take a submission in and rebuild its notebooks."""
         run, course = self.run, self.course
-        assert run.freshness is not None
-        staged = Path(run._format_source(self.assignment, student))
+        assert run.freshness is not None and run.staging is not None
+        staged = run.staging / student / self.assignment
         submitted = Path(run.submitted(student, self.assignment))
         run.freshness.hand_in(student)  # before it is read: what changes later is seen later
         flags = intake.take_in(
