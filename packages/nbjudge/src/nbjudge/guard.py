@@ -34,12 +34,11 @@ CONFIG_FILE = "nbgrader_config.py"
 #: What nbgrader must be told to run, for each of its converters: trait → names that it holds.
 PARTS: dict[str, dict[str, tuple[str, ...]]] = {
     "Autograde": {
-        "exporter_class": ("nbjudge.classes.converter.SubmissionExporter",),
         "sanitize_preprocessors": ("nbjudge.intake.rebuild.Rebuild",),
         "autograde_preprocessors": (
             "nbjudge.run.judged.JudgedExecute",
             "nbjudge.steps.outputs.SafeOutputs",
-            "nbgrader.preprocessors.SaveAutoGrades",
+            "nbjudge.steps.grades.FindGrades",
             "nbjudge.steps.manual.LeaveToTeacher",
             "nbjudge.steps.flags.SaveFlags",
         ),

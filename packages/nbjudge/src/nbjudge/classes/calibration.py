@@ -16,7 +16,6 @@ import importlib.metadata
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,8 +26,6 @@ from logging import Logger, getLogger
 from pathlib import Path
 from typing import Any
 
-import nbgrader.apps.api
-import nbgrader.apps.generateassignmentapp
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.converters.base import NbGraderException
@@ -40,7 +37,6 @@ from rich.text import Text
 from traitlets.config import Config
 
 from nbjudge import graders, settings
-from nbjudge.classes.release import Release
 from nbjudge.classes.temporary import folder_for_submissions
 from nbjudge.codes import INSIDE, MANUAL, OUTSIDE, OWN_FOLDER, by_hand, forced_mode, own
 from nbjudge.intake import rebuild
@@ -48,7 +44,7 @@ from nbjudge.intake.recorded import recorder
 from nbjudge.run.execution import SandboxedExecute, is_test
 from nbjudge.run.judged import COURSE_FOLDER, JudgedExecute
 
-__all__ = ["Calibration", "Tested", "apply", "calibrate", "install", "stored", "table"]
+__all__ = ["Calibration", "Tested", "apply", "calibrate", "report", "stored", "table"]
 
 #: Of the stored form; another one is made anew.
 _VERSION = 1
@@ -489,35 +485,6 @@ def report(found: Calibration, say: Callable[[Any], None]) -> None:
     say(table(found))
     for warning in found.warnings:
         say(Text(f"! {warning}"))
-
-
-# -- after `nbgrader generate_assignment` ---------------------------------------------------
-
-
-class CalibratedGenerate(Release):
-    """Releases, and then finds out how the test cells can be checked."""
-
-    def start(self) -> None:
-        """Release the assignment, calibrate it and print what came of it."""
-        super().start()
-        if self.no_database:
-            return
-        course, assignment = self.coursedir, self.coursedir.assignment_id
-        before = stored(course, assignment)
-        try:
-            found = calibrate(course, assignment, self.config, anew=False, log=self.log)
-        except Exception as error:
-            # It is released all the same; grading finds out for itself, or refuses.
-            self.log.error("%s could not be calibrated: %s", assignment, error)
-            return
-        if found != before:
-            report(found, Console(file=sys.stderr).print)
-
-
-def install() -> None:
-    """Let `nbgrader generate_assignment` and Formgrader calibrate what they release."""
-    nbgrader.apps.generateassignmentapp.GenerateAssignment = CalibratedGenerate
-    nbgrader.apps.api.GenerateAssignment = CalibratedGenerate
 
 
 def verify(course: CourseDirectory, assignments: Iterable[str], config: Config) -> int:
