@@ -13,6 +13,7 @@ attention by PyTorch's own `scaled_dot_product_attention`. Yours take their plac
 """
 
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> tuple[Tensor, Tenso
     """
     identity = torch.eye(k.shape[2]).to(v).expand(*k.shape[:2], -1, -1)
     attend_to = F.scaled_dot_product_attention
-    return tuple(attend_to(q, k, values, mask, enable_gqa=True) for values in (v, identity))
+    output, weights = (attend_to(q, k, z, mask, enable_gqa=True) for z in (v, identity))
+    return output, weights
 
 
 class Attention(nn.Module):
@@ -117,7 +119,7 @@ class Llama(nn.Module):
     @property
     def layers(self) -> nn.ModuleList:
         """The layers: `layers[i].self_attn` has layer i's w_q, w_k, w_v and w_o."""
-        return self.model["layers"]
+        return cast(nn.ModuleList, self.model["layers"])
 
     def forward(self, ids, cache=None, attention=None, rope=None, attention_layer=None, hide=()):
         """Scores (B, L, V) for the token after each of `ids`: a list, (L,) or (B, L).
@@ -152,6 +154,7 @@ class Llama(nn.Module):
             return rope(z, positions, base=self.config.rope_theta)
 
         x = self.model["embed_tokens"](ids)
+        block: Any  # torch says of a list's items only that they are modules
         for i, block in enumerate(self.layers):
             normed = block.input_layernorm(x)
             if attention_layer is None:
@@ -161,7 +164,7 @@ class Llama(nn.Module):
             x = x + expect(x.shape, y, f"layer {i}: attention_layer")
             x = x + block.mlp(block.post_attention_layernorm(x))
         x = self.model["norm"](x)
-        table = self.model["embed_tokens"] if self.config.tied else self.lm_head
+        table: Any = self.model["embed_tokens"] if self.config.tied else self.lm_head
         return F.linear(x, table.weight)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import torch
 
@@ -46,8 +46,11 @@ class Card(TypedDict):
 def _read() -> tuple[dict[str, ModelShape], dict[str, Card]]:
     text = files("llm_memory").joinpath("data", "shapes.json").read_text(encoding="utf-8")
     stored = json.loads(text)
-    models = {m["name"]: {**m, "weight_bytes": 2 * m["parameters"]} for m in stored["models"]}
-    cards = {
+    models: dict[str, ModelShape] = {
+        m["name"]: cast(ModelShape, {**m, "weight_bytes": 2 * m["parameters"]})
+        for m in stored["models"]
+    }
+    cards: dict[str, Card] = {
         c["name"]: {
             "name": c["name"],
             "memory_bytes": c["gibibytes"] * GIB,
@@ -77,8 +80,9 @@ def cache_bytes(shape: ModelShape, n_tokens: int, batch: int = 1, bits: int = 16
     total = 0
     for layer in range(shape["n_layers"]):
         tokens = range(n_tokens)
-        if layer < shape["n_sliding_layers"]:
-            tokens = tokens[-shape["sliding_window"] :]
+        window = shape["sliding_window"]
+        if window is not None and layer < shape["n_sliding_layers"]:
+            tokens = tokens[-window:]
         size = (batch, shape["n_kv_heads"], len(tokens), shape["head_dim"])
         keys = torch.empty(size, device="meta", dtype=torch.uint8)
         values = torch.empty_like(keys)

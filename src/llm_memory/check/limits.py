@@ -7,6 +7,7 @@ import io
 import sys
 import threading
 from collections.abc import Iterator
+from typing import cast
 
 #: Seconds for all calls of one check: the slowest right answer takes a hundredth of it.
 SECONDS = 20
@@ -79,7 +80,7 @@ class _Short(io.TextIOBase):
 @contextlib.contextmanager
 def short_prints() -> Iterator[None]:
     """Let through the first `PRINTED` characters that the code inside prints."""
-    short = _Short(sys.stdout)
+    short = _Short(cast(io.TextIOBase, sys.stdout))
     try:
         with contextlib.redirect_stdout(short):
             yield

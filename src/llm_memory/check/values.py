@@ -46,8 +46,8 @@ def encode(value: Any) -> Any:
             return {"object": "torch tensor without numbers (device meta)"}
         array = value.detach().cpu()
         dtype = str(array.dtype).removeprefix("torch.")
-        array = array.float().numpy() if dtype == "bfloat16" else array.numpy()
-        return {"torch": _flat(array), "shape": list(array.shape), "dtype": dtype}
+        numbers = array.float().numpy() if dtype == "bfloat16" else array.numpy()
+        return {"torch": _flat(numbers), "shape": list(array.shape), "dtype": dtype}
     if isinstance(value, tuple):
         return {"tuple": [encode(item) for item in value]}
     if isinstance(value, list):

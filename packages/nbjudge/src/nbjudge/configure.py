@@ -22,9 +22,12 @@ def configure(c: Config) -> None:
     """
     from sqlalchemy.exc import SAWarning
 
+    from nbjudge import guard
     from nbjudge.classes.converter import install
     from nbjudge.plugins import feedback, platforms
 
+    # Where Jupyter's own configuration is not read, what fails after this line is refused, too.
+    guard.arm()
     install()
     feedback.install()
     platforms.install()

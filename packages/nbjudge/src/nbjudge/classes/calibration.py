@@ -34,7 +34,7 @@ from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.converters import GenerateAssignment
 from nbgrader.converters.base import NbGraderException
 from nbgrader.coursedir import CourseDirectory
-from nbgrader.utils import determine_grade, find_all_files, is_grade, is_solution
+from nbgrader.utils import determine_grade, find_all_files, is_grade, is_solution, setenv
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -46,6 +46,7 @@ from nbjudge.codes import INSIDE, MANUAL, OUTSIDE, OWN_FOLDER, by_hand, forced_m
 from nbjudge.intake import rebuild
 from nbjudge.intake.recorded import recorder
 from nbjudge.run.execution import SandboxedExecute, is_test
+from nbjudge.run.judge_client import ENVIRONMENT
 from nbjudge.run.judged import COURSE_FOLDER, JudgedExecute
 
 __all__ = ["Calibration", "Tested", "apply", "calibrate", "install", "stored", "table"]
@@ -345,9 +346,14 @@ def _calibrate_notebook(material: _Material, config: Config) -> dict[str, Tested
     tests = {c.metadata.nbgrader.grade_id: c for c in material.stub.cells if is_test(c)}
     if not tests:
         return {}
-    with ThreadPoolExecutor(max_workers=min(3, os.cpu_count() or 1)) as pool:
+    with (
+        ThreadPoolExecutor(max_workers=min(3, os.cpu_count() or 1)) as pool,
+        setenv(**ENVIRONMENT),
+    ):
 
-        def grade(kind: type[SandboxedExecute], notebook: NotebookNode) -> Future:
+        def grade(
+            kind: type[SandboxedExecute], notebook: NotebookNode
+        ) -> Future[dict[str, _Graded]]:
             return pool.submit(_grade, kind, notebook, material, config)
 
         work = grade(_Outside, material.solved)

@@ -6,6 +6,7 @@ no history, and stops sending output past a bound. The bound in here is a conven
 saves an honest learner's cell from its own prints; the grader counts for itself (`execute`).
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable
@@ -112,7 +113,8 @@ class WarmKernelApp(IPKernelApp):
         """Have Matplotlib draw into the notebook: the backend needs the shell of this process."""
         super().init_gui_pylab()
         if self.shell is not None:
-            self.shell.enable_matplotlib("inline")
+            with contextlib.suppress(ImportError):  # a course need not have Matplotlib
+                self.shell.enable_matplotlib("inline")
 
 
 def _keep_streams(shell: Any) -> None:
