@@ -163,7 +163,7 @@ def test_a_model_is_fetched_once(tmp_path, monkeypatch):
 
 def test_a_missing_hub_is_said_in_one_line_and_leaves_no_half_file(tmp_path, monkeypatch):
     monkeypatch.setattr(download, "HUB", (tmp_path / "nowhere").as_uri())
-    with pytest.raises(OSError, match=r"config\.json of owner/model") as raised:
+    with pytest.raises(OSError, match=r"model\.safetensors of owner/model") as raised:
         download.fetch("owner/model", tmp_path / "kept")
     assert "\n" not in str(raised.value)
     assert list((tmp_path / "kept" / "owner--model").iterdir()) == []

@@ -6,27 +6,63 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 
 from llm_memory.model import Llama, LlamaConfig
 
-__all__ = ["Counted", "small_model"]
+__all__ = ["Counted", "Largest", "small_model"]
+
+
+class Largest(TorchFunctionMode):
+    """While it is open (`with Largest() as made:`), notes what PyTorch makes.
+
+    `made.numbers` is how many numbers the largest tensor holds that was made, views of given ones
+    left out; `made.shape` its shape; `made.fused` whether PyTorch's own attention was called.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers, self.fused = 0, False
+        self.shape: tuple[int, ...] = ()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        """Run one function or method and look at what came out."""
+        self.fused |= getattr(func, "__name__", "") == "scaled_dot_product_attention"
+        made = func(*args, **(kwargs or {}))
+        given = {x.untyped_storage().data_ptr() for x in args if type(x) is torch.Tensor}
+        for tensor in made if isinstance(made, tuple | list) else (made,):
+            if type(tensor) is not torch.Tensor:
+                continue
+            storage = tensor.untyped_storage()
+            numbers = storage.nbytes() // tensor.element_size()
+            if storage.data_ptr() not in given and numbers > self.numbers:
+                self.numbers, self.shape = numbers, tuple(tensor.shape)
+        return made
 
 
 class Counted:
     """A model that counts: `per_pass` holds the number of tokens of each call so far.
 
-    Called like the model itself. The counts start again with `restart()`.
+    `shapes` holds (B, L) of each call: what a batch costs is B times L. Called like the model
+    itself. The counts start again with `restart()`.
     """
 
     def __init__(self, model: Llama) -> None:
         """Wrap `model`; nothing in it changes."""
         self.model = model
-        self.per_pass: list[int] = []
+        self.restart()
 
     @property
     def tokens(self) -> int:
         """Tokens forwarded so far, over all calls (of one text: batches count once)."""
         return sum(self.per_pass)
+
+    @property
+    def places(self) -> int:
+        """Tokens forwarded so far, those of every text in a batch, pads too."""
+        return sum(batch * length for batch, length in self.shapes)
 
     @property
     def config(self) -> LlamaConfig:
@@ -35,12 +71,15 @@ class Counted:
 
     def restart(self) -> None:
         """Forget what was counted."""
-        self.per_pass = []
+        self.per_pass: list[int] = []
+        self.shapes: list[tuple[int, int]] = []
 
     def __call__(self, ids: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Count `ids` and hand them on."""
         logits = self.model(ids, *args, **kwargs)
-        self.per_pass.append(int(torch.as_tensor(ids).shape[-1]))
+        shape = torch.as_tensor(ids).shape
+        self.per_pass.append(int(shape[-1]))
+        self.shapes.append((int(shape[0]) if len(shape) == 2 else 1, int(shape[-1])))
         return logits
 
 

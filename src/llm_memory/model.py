@@ -19,11 +19,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from llm_memory.checkpoint import LlamaConfig, fill, read_checkpoint
-from llm_memory.guards import as_ids, expect, expect_pair, expect_together, warn_past_window
+from llm_memory.checkpoint import LlamaConfig, Unfilled, fill
+from llm_memory.guards import (
+    as_ids,
+    expect,
+    expect_batch,
+    expect_pair,
+    expect_together,
+    warn_past_window,
+)
 from llm_memory.rope import rotate as rotate  # the lessons import it from here
 from llm_memory.rope import turn_by, turns
-from llm_memory.tokenizer import load_tokenizer
+from llm_memory.store import read_model
 
 SHIPPED = Path(__file__).parent / "data"
 
@@ -38,6 +45,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> tuple[Tensor, Tenso
     attend_to = F.scaled_dot_product_attention
     output, weights = (attend_to(q, k, z, mask, enable_gqa=True) for z in (v, identity))
     return output, weights
+
+
+def hides_only_later(mask: Tensor) -> bool:
+    """Whether a mask (L, S) is the causal one of a whole text, or of one token that sees all."""
+    if mask.shape[0] == 1:
+        return bool(mask.all())
+    return mask.shape[0] == mask.shape[1] and torch.equal(mask, torch.ones_like(mask).tril())
 
 
 class Attention(nn.Module):
@@ -60,7 +74,10 @@ class Attention(nn.Module):
     w_o, b_o = property(lambda self: self.o_proj.weight), property(lambda self: self.o_proj.bias)
 
     def forward(self, x: Tensor, layer: int, mask, cache, attention, rope) -> Tensor:
-        """Project x (B, L, E), rotate, remember, attend, project back: (B, L, E)."""
+        """Project x (B, L, E), rotate, remember, attend, project back: (B, L, E).
+
+        Without a mask, that of the cache counts, or none but the causal one.
+        """
         heads = (-1, self.head_dim)
         q = self.q_proj(x).unflatten(-1, heads).movedim(1, 2)  # (B, H, L, D)
         k = self.k_proj(x).unflatten(-1, heads).movedim(1, 2)  # (B, H_kv, L, D)
@@ -68,9 +85,15 @@ class Attention(nn.Module):
         q = expect(q.shape, rope(q), f"layer {layer}: rope's queries")
         k = expect(k.shape, rope(k), f"layer {layer}: rope's keys")
         if cache is not None:
-            k, v, mask = cache.append(layer, k, v)
+            k, v, own = cache.append(layer, k, v)
+            mask = own if mask is None else mask
         if attention is None:
-            how = {"attn_mask": mask, "is_causal": mask is None, "enable_gqa": True}
+            # An empty cache's mask hides what comes later, and one token sees all: PyTorch is
+            # faster where it knows that than where it reads a mask.
+            if mask is not None and mask.dim() == 2 and hides_only_later(mask):
+                mask = None
+            how = {"attn_mask": mask, "is_causal": mask is None and q.shape[2] > 1}
+            how["enable_gqa"] = True
             y = F.scaled_dot_product_attention(q, k, v, **how)
         else:
             y, _ = expect_pair(attention(q, k, v, mask), f"layer {layer}: attention")
@@ -121,7 +144,18 @@ class Llama(nn.Module):
         """The layers: `layers[i].self_attn` has layer i's w_q, w_k, w_v and w_o."""
         return cast(nn.ModuleList, self.model["layers"])
 
-    def forward(self, ids, cache=None, attention=None, rope=None, attention_layer=None, hide=()):
+    def forward(
+        self,
+        ids,
+        cache=None,
+        attention=None,
+        rope=None,
+        attention_layer=None,
+        hide=(),
+        only_last=False,
+        positions=None,
+        mask=None,
+    ):
         """Scores (B, L, V) for the token after each of `ids`: a list, (L,) or (B, L).
 
         cache: object with `n_seen` (tokens seen so far; read once, before layer 0) and
@@ -131,21 +165,32 @@ class Llama(nn.Module):
         attention_layer: `attention_layer(x, weights, cache, layer, start) -> (B, L, E)` in place
             of a layer's whole attention; x (B, L, E) is normalised, weights is an `Attention`.
         hide: positions that no other token may attend to (without a cache).
+        only_last: score only what follows the last token, (B, 1, V); a long prompt's other scores
+            would be thrown away, and they are a fifth of the work in a model with many words.
+        positions: (L,) or (B, L), where each token stands in its own text; counted on from
+            `cache.n_seen` if not given.
+        mask: bool, (L, S) or (B, 1, L, S), True = may attend, S = tokens held and new; it counts
+            in place of the one that the cache returns.
         """
         expect_together(self.config, cache, attention, rope, attention_layer, hide)
-        ids = as_ids(ids, self.config.vocab_size)
+        norm = cast(nn.RMSNorm, self.model["norm"])
+        ids = as_ids(ids, self.config.vocab_size).to(norm.weight.device)
         start = 0 if cache is None else cache.n_seen
-        warn_past_window(start + ids.shape[1], self.config.window)
-        positions = torch.arange(start, start + ids.shape[1], device=ids.device)
-        mask = None
-        if attention is not None or len(hide):
-            mask = positions <= positions[:, None]
+        expect_batch(ids, positions, mask, start, attention_layer, hide)
+        if positions is None:
+            positions = torch.arange(start, start + ids.shape[1], device=ids.device)
+        longest = int(positions.max()) + 1
+        warn_past_window(longest, self.config.window)
+        if mask is None and cache is None and (attention is not None or len(hide)):
+            order = torch.arange(ids.shape[1], device=ids.device)
+            mask = order <= order[:, None]
             mask[:, list(hide)] = False
-            mask |= positions == positions[:, None]
+            mask |= order == order[:, None]
+        positions = positions if positions.dim() == 1 else positions[:, None]  # for every head
 
         if rope is None:
             scaling, half = self.config.rope_scaling, self.config.head_dim // 2
-            speeds = scaling.speeds(half, self.config.rope_theta, start + ids.shape[1])
+            speeds = scaling.speeds(half, self.config.rope_theta, longest)
             numbers = turns(positions, speeds, length=scaling.length)
 
         def turn(z: Tensor) -> Tensor:
@@ -163,7 +208,7 @@ class Llama(nn.Module):
                 y = attention_layer(normed, block.self_attn, cache, i, start)
             x = x + expect(x.shape, y, f"layer {i}: attention_layer")
             x = x + block.mlp(block.post_attention_layernorm(x))
-        x = self.model["norm"](x)
+        x = norm(x[:, -1:] if only_last else x)
         table: Any = self.model["embed_tokens"] if self.config.tied else self.lm_head
         return F.linear(x, table.weight)
 
@@ -182,14 +227,16 @@ def attention_weights(model: Llama, ids, attention=attend, hide=()) -> Tensor:
 
 
 def load_model(path: str | Path | None = None):
-    """Return (model, tokenizer): the model of this course, or one from a folder.
+    """Return (model, tokenizer): the model of this course, or one by its name, file or folder.
 
-    The folder holds `config.json`, safetensors weights of a Llama- or Qwen2-family model (whole or
-    in shards, of any float type) and its `tokenizer.json`. Scaled rotary positions are those of
-    `rope.KINDS`. Raises FileNotFoundError or ValueError naming the file and what is wrong.
+    `"smollm2"` is SmolLM2-135M-Instruct, which `python -m llm_memory.download smollm2` gets. A
+    `.gguf` file holds a Llama- or Qwen2-family model, quantised or not. A folder holds
+    `config.json`, safetensors weights of such a model (whole or in shards, of any float type) and
+    its `tokenizer.json`. Scaled rotary positions are those of `rope.KINDS`. Raises
+    FileNotFoundError or ValueError naming the file and what is wrong.
     """
-    folder = SHIPPED if path is None else Path(path)
-    config, tensors = read_checkpoint(folder)
-    model = Llama(config)
-    fill(model, tensors, folder)
-    return model.requires_grad_(False).eval(), load_tokenizer(folder)
+    config, tensors, tokenizer, place = read_model(SHIPPED if path is None else path)
+    with Unfilled():
+        model = Llama(config)
+    fill(model, tensors, place)
+    return model.requires_grad_(False).eval(), tokenizer

@@ -15,6 +15,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -31,7 +32,6 @@ import nbgrader.apps.api
 import nbgrader.apps.generateassignmentapp
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook, MissingEntry
-from nbgrader.converters import GenerateAssignment
 from nbgrader.converters.base import NbGraderException
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.utils import determine_grade, find_all_files, is_grade, is_solution, setenv
@@ -41,6 +41,7 @@ from rich.text import Text
 from traitlets.config import Config
 
 from nbjudge import settings
+from nbjudge.classes.release import Release
 from nbjudge.classes.temporary import folder_for_submissions
 from nbjudge.codes import INSIDE, MANUAL, OUTSIDE, OWN_FOLDER, by_hand, forced_mode, own
 from nbjudge.intake import rebuild
@@ -52,7 +53,7 @@ from nbjudge.run.judged import COURSE_FOLDER, JudgedExecute
 __all__ = ["Calibration", "Tested", "apply", "calibrate", "install", "stored", "table"]
 
 #: Of the stored form; another one is made anew.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -300,7 +301,7 @@ def _decide(
     agree = outside.score == inside.score and stub[0].score == stub[1].score
     mode, why, warning = forced_mode(cell), "the course asks for it", ""
     if mode is None and agree and (_is_full(outside, points) or outside.error == inside.error):
-        mode, why = OUTSIDE, ""
+        mode, why = OUTSIDE, _learners_word(cell.source)
     elif mode is None and _is_full(inside, points):
         mode = INSIDE
         why = (
@@ -330,6 +331,18 @@ def _decide(
         stub[0].score,
         stub[1].score,
     )
+
+
+#: What a learner's process says of its own code: nothing else can say it.
+_OWN_WORD = re.compile(r"\b(getsource(?:lines)?|getcomments|__code__|co_names|co_consts)\b")
+
+
+def _learners_word(source: str) -> str:
+    """Return what a teacher is told of a test that asks the learner's code about itself, or ""."""
+    asked = sorted(set(_OWN_WORD.findall(source)))
+    if not asked:
+        return ""
+    return f"not protected: {', '.join(asked)} is answered by the learner's own process"
 
 
 def _is_full(graded: _Graded, points: float) -> bool:
@@ -500,8 +513,8 @@ def report(found: Calibration, say: Callable[[Any], None]) -> None:
 # -- after `nbgrader generate_assignment` ---------------------------------------------------
 
 
-class CalibratedGenerate(GenerateAssignment):
-    """nbgrader's GenerateAssignment, which then finds out how the test cells can be checked."""
+class CalibratedGenerate(Release):
+    """Releases, and then finds out how the test cells can be checked."""
 
     def start(self) -> None:
         """Release the assignment, calibrate it and print what came of it."""

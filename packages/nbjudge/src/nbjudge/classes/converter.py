@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from fnmatch import fnmatch
 from glob import glob
 from pathlib import Path
@@ -26,7 +27,14 @@ from nbgrader.utils import find_all_files, remove, rmtree
 from traitlets import Dict, Instance, List
 
 from nbjudge import settings
-from nbjudge.classes import calibration, engines, gradebook_file
+from nbjudge.classes import (
+    calibration,
+    engines,
+    gradebook_file,
+    one_at_a_time,
+    past_releases,
+    release,
+)
 from nbjudge.classes.freshness import Freshness, Why
 from nbjudge.classes.record import Graded
 from nbjudge.classes.temporary import folder_for_submissions
@@ -102,6 +110,8 @@ class ClassAutograde(Autograde):
     freshness = Instance(Freshness, allow_none=True)
     students: Any = List(help="Who handed in and is asked for, whether graded now or before.")
 
+    _others: dict[str, set[str]] | None = None
+
     @property
     def sanitizing(self) -> bool:
         """Whether this is the first of nbgrader's two passes over a notebook."""
@@ -122,6 +132,7 @@ class ClassAutograde(Autograde):
         except ImportError as error:
             self._fail(str(error))
         with (
+            one_at_a_time.grading(self.coursedir, self.coursedir.assignment_id, self.log),
             folder_for_submissions() as self.staging,
             folder_for_submissions() as self.course_files,
         ):
@@ -225,10 +236,16 @@ class ClassAutograde(Autograde):
         if problem := gradebook_file.problem(course.db_url):
             self._fail(problem)
         with Gradebook(course.db_url, course.course_id) as gradebook:
+            names = _notebooks_of(gradebook, assignment)
+        folder = Path(course.format_path(course.source_directory, ".", assignment))
+        if not names and folder.is_dir() and any(folder.glob("*.ipynb")):
             try:
-                names = sorted(nb.name for nb in gradebook.find_assignment(assignment).notebooks)
-            except MissingEntry:
-                names = []
+                release.fill_gradebook(course, assignment, self.config, self.log)
+            except rebuild.CourseError as error:
+                self._fail(str(error))
+            with Gradebook(course.db_url, course.course_id) as gradebook:
+                names = _notebooks_of(gradebook, assignment)
+        past_releases.keep(course, assignment, self.log)
         if not names:
             folder = Path(course.format_path(course.source_directory, ".", assignment))
             self._fail(self._not_ready(assignment, folder))
@@ -240,7 +257,7 @@ class ClassAutograde(Autograde):
         folder = Path(course.format_path(course.source_directory, ".", assignment))
         for name in names:
             try:
-                self.lessons[name] = rebuild.load_lesson(
+                lesson = rebuild.load_lesson(
                     folder / f"{name}.ipynb",
                     name,
                     assignment,
@@ -248,6 +265,8 @@ class ClassAutograde(Autograde):
                     self.config,
                     course.root,
                 )
+                given = past_releases.of(course, assignment, name)
+                self.lessons[name] = replace(lesson, releases=given)
                 kernel_for(self.lessons[name].notebook.metadata)
             except rebuild.CourseError as error:
                 self._fail(str(error))
@@ -259,11 +278,6 @@ class ClassAutograde(Autograde):
             self._fail(f"{assignment} could not be calibrated, so nothing was graded: {error}")
 
     def _not_ready(self, assignment: str, folder: Path) -> str:
-        if folder.is_dir() and any(folder.glob("*.ipynb")):
-            return (
-                f"{assignment} was never released. Run `nbgrader generate_assignment "
-                f"{assignment}`, then autograde again."
-            )
         lesson = Path(self.coursedir.root) / "notebooks" / f"{assignment}.md"
         if lesson.is_file():
             return (
@@ -287,7 +301,8 @@ class ClassAutograde(Autograde):
         course = self.coursedir
         self.freshness.hand_in(student_id)  # before it is read: what changes later is seen later
         ours = self._own_files(assignment_id)
-        found = intake.take_in(submitted, staged, self.expected, ours, course.ignore)
+        known = {name: rebuild.content_of(lesson) for name, lesson in self.lessons.items()}
+        found = intake.take_in(submitted, staged, self.expected, ours, course.ignore, known)
         self.staged_flags.update(
             {str(staged / f"{name}.ipynb"): those for name, those in found.items()}
         )
@@ -301,6 +316,20 @@ class ClassAutograde(Autograde):
                 if (path := graded / f"{name}.ipynb").exists():
                     remove(path)
         return True
+
+    def other_lessons(self) -> dict[str, set[str]]:
+        """Return the names of the graded cells of the course's other assignments, by assignment."""
+        if self._others is None:
+            course, marker = self.coursedir, "\1"
+            before, after = course.format_path(course.source_directory, ".", marker).split(marker)
+            folder = Path(before)
+            names = sorted(os.listdir(folder)) if folder.is_dir() else []
+            self._others = {
+                name: set().union(*map(_grade_ids, Path(before, name + after).glob("*.ipynb")))
+                for name in names
+                if name != course.assignment_id
+            }
+        return self._others
 
     def _own_files(self, assignment_id: str) -> set[str]:
         """Return the relative paths of the course's files, which stand in every submission."""
@@ -410,3 +439,19 @@ def _graded(notebook: dict[str, Any], hand_in: str, lesson: str) -> Graded:
         answers=ours.get("answers", {}),
         mistakes=[mistake for mistake in mistakes if mistake],
     )
+
+
+def _notebooks_of(gradebook: Gradebook, assignment: str) -> list[str]:
+    try:
+        return sorted(notebook.name for notebook in gradebook.find_assignment(assignment).notebooks)
+    except MissingEntry:
+        return []
+
+
+def _grade_ids(path: Path) -> set[str]:
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        about = [cell["metadata"].get("nbgrader", {}) for cell in cells]
+        return {each["grade_id"] for each in about if "grade_id" in each}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()

@@ -41,7 +41,10 @@ def _lists(summary: Summary) -> list[tuple[str, list[str]]]:
         for item in summary.hardest[:HARDEST]
         if item.share < 1
     ]
-    mistakes = [f"{count} × {name}" for name, count in summary.mistakes.most_common(HARDEST)]
+    mistakes = [
+        f"{name}: {count} learner{'s' if count > 1 else ''}"
+        for name, count in summary.mistakes.most_common(HARDEST)
+    ]
     flags = [
         f"{student}: {code} {cell}".rstrip() + f" – {sentence}"
         for student, code, cell, sentence in summary.flags

@@ -36,7 +36,7 @@ from jupyter_client import BlockingKernelClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
-from nbjudge.codes import REASONS
+from nbjudge.codes import sentence
 from nbjudge.judge.namespace import Namespace, execute, watched_libraries
 from nbjudge.judge.peer import JudgePeer, Unanswered
 from nbjudge.names import (
@@ -61,7 +61,7 @@ class Outcome:
 
     outputs: as nbgrader scores them (none: full points; an error: none).
     reason, fields: why the test could not be finished, for `reasons.mark`; None if it could.
-    mistake: the known mistake that a visible check named, or None.
+    mistakes: the known mistakes that a visible check named.
     stuck: whether the kernel may still be busy with the test.
     unchecked: a sentence that says why the test cannot be judged from outside the student's
         process, or None; the outputs then say so, and the cell is neither right nor wrong.
@@ -70,15 +70,15 @@ class Outcome:
     outputs: list[NotebookNode] = field(default_factory=list)
     reason: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)
-    mistake: str | None = None
+    mistakes: list[str] = field(default_factory=list)
     stuck: bool = False
     unchecked: str | None = None
 
 
 def unfinished(reason: str, *, stuck: bool = True, **fields: Any) -> Outcome:
     """Return the outcome of a test that was not finished."""
-    sentence = REASONS[reason].sentence.format(**fields)
-    return Outcome([_error_output("TestNotFinished", sentence)], reason, fields, stuck=stuck)
+    said = sentence(reason, **fields)
+    return Outcome([_error_output("TestNotFinished", said)], reason, fields, stuck=stuck)
 
 
 class Judge:
@@ -241,7 +241,13 @@ class Judge:
             if part is not None:
                 return _not_checked(f"{part} was imported in the student's process only")
             shown = _error_output(type(error).__name__, str(error), error)
-            return Outcome([shown], mistake=getattr(error, "mistake", None))
+            return Outcome([shown], mistakes=_mistakes(error))
+
+
+def _mistakes(error: BaseException) -> list[str]:
+    """Return the names that a course's check gives to what it found, if it gives any."""
+    names = getattr(error, "mistakes", None)
+    return [name for name in names if isinstance(name, str)] if isinstance(names, tuple) else []
 
 
 def _not_checked(why: str) -> Outcome:
