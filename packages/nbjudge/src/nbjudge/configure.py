@@ -23,10 +23,13 @@ def configure(c: Config) -> None:
     """
     from sqlalchemy.exc import SAWarning
 
+    from nbjudge import guard
     from nbjudge.classes.converter import install
     from nbjudge.consoles import give_ipython_a_folder, speak_every_name
     from nbjudge.plugins import feedback, formgrader, platforms
 
+    # Where Jupyter's own configuration is not read, what fails after this line is refused, too.
+    guard.arm()
     speak_every_name()
     give_ipython_a_folder()
     install()
