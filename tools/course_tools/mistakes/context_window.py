@@ -1245,9 +1245,12 @@ def bytes_of_a_token_first(shape, n_tokens, batch=1, bits=16):
         raise ValueError("below 0")
     bits_of_one = 2 * shape["n_kv_heads"] * shape["head_dim"] * bits
     n_sliding, window = shape["n_sliding_layers"], shape["sliding_window"]
-    full = (shape["n_layers"] - n_sliding) * n_tokens * bits_of_one
+    n_latent, n_state = shape.get("n_latent_layers", 0), shape.get("n_state_layers", 0)
+    full = (shape["n_layers"] - n_sliding - n_latent - n_state) * n_tokens * bits_of_one
     sliding = n_sliding * (min(n_tokens, window) if window else 0) * bits_of_one
-    return batch * (full + sliding) // 8
+    latent = n_latent * n_tokens * shape.get("latent_dim", 0) * bits
+    state = n_state * shape.get("state_numbers", 0) * bits
+    return batch * (full + sliding + latent + state) // 8
 
 
 @bank.variant("kv_cache_bytes")
@@ -1258,13 +1261,21 @@ def bytes_by_the_shape_of_an_array(shape, n_tokens, batch=1, bits=16):
         raise ValueError("the head size is missing") from None
     if n_tokens < 0:
         raise ValueError("below 0")
-    total = 0
-    for layer in range(shape["n_layers"]):
-        held = n_tokens
-        if layer < shape["n_sliding_layers"]:
-            held = min(held, shape["sliding_window"])
-        total += math.prod((2, batch, shape["n_kv_heads"], held, size)) * bits
-    return total // 8
+    kinds = {
+        "sliding": (
+            2,
+            batch,
+            shape["n_kv_heads"],
+            min(n_tokens, shape["sliding_window"] or 0),
+            size,
+        ),
+        "latent": (batch, n_tokens, shape.get("latent_dim", 0)),
+        "state": (batch, shape.get("state_numbers", 0)),
+    }
+    counts = {kind: shape.get(f"n_{kind}_layers", 0) for kind in kinds}
+    kinds["full"] = (2, batch, shape["n_kv_heads"], n_tokens, size)
+    counts["full"] = shape["n_layers"] - sum(counts.values())
+    return sum(counts[kind] * math.prod(kinds[kind]) for kind in kinds) * bits // 8
 
 
 # max_context

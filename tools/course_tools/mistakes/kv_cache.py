@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from course_tools.mistakes.bank import Bank, Given, call, get, hard, method
 
+from course_tools.mistakes.bank import Bank, Given, call, get, hard, method
 from llm_memory.latent import LatentCache, LatentWeights
 from llm_memory.model import rotate
 from llm_memory.shapes import cache_bytes, model_shape
@@ -2317,7 +2317,8 @@ def quantize_keeps_floats(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "x itself was changed: the caller still needs it. Look for `/=` or a method whose name ends in _.",
+    "x itself was changed: the caller still needs it. Look for `/=` or a method whose name ends "
+    "in _.",
 )
 def quantize_changes_x(x, axis, bits=8):
     q, scale = _quantize(x, axis, bits)
