@@ -24,8 +24,11 @@ def configure(c: Config) -> None:
     from sqlalchemy.exc import SAWarning
 
     from nbjudge.classes.converter import install
+    from nbjudge.consoles import give_ipython_a_folder, speak_every_name
     from nbjudge.plugins import feedback, formgrader, platforms
 
+    speak_every_name()
+    give_ipython_a_folder()
     install()
     feedback.install()
     formgrader.install()

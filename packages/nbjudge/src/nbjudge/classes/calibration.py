@@ -39,7 +39,7 @@ from rich.table import Table
 from rich.text import Text
 from traitlets.config import Config
 
-from nbjudge import settings
+from nbjudge import graders, settings
 from nbjudge.classes.release import Release
 from nbjudge.classes.temporary import folder_for_submissions
 from nbjudge.codes import INSIDE, MANUAL, OUTSIDE, OWN_FOLDER, by_hand, forced_mode, own
@@ -127,13 +127,13 @@ def store(course: CourseDirectory, found: Calibration) -> None:
         },
     }
     path = _path(course, found.assignment)
-    path.parent.mkdir(exist_ok=True, mode=0o775)
+    graders.folder(course.root, OWN_FOLDER)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{found.assignment}-")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(data, file, indent=1)
         # Another grader of the same course reads it, too.
-        os.chmod(temporary, 0o664 if course.groupshared else 0o644)
+        os.chmod(temporary, graders.file_mode(course.root))
         os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):

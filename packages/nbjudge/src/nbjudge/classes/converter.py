@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from fnmatch import fnmatch
-from glob import glob
+from glob import escape, glob
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from nbjudge.classes.temporary import folder_for_submissions
 from nbjudge.codes import KEY, Flag, all_flags, shown
 from nbjudge.intake import folder as intake
 from nbjudge.intake import rebuild
+from nbjudge.intake.choice import Content
 from nbjudge.intake.notebook import Submission, Unreadable, language_of, read_notebook
 from nbjudge.run.execution import WRITTEN
 from nbjudge.run.judged import COURSE_FOLDER
@@ -111,6 +113,7 @@ class ClassAutograde(Autograde):
     students: Any = List(help="Who handed in and is asked for, whether graded now or before.")
 
     _others: dict[str, set[str]] | None = None
+    _contents: dict[str, Content] | None = None
 
     @property
     def sanitizing(self) -> bool:
@@ -121,6 +124,15 @@ class ClassAutograde(Autograde):
     def _input_directory(self) -> str:
         # format_path joins it to the root, which an absolute path replaces.
         return str(self.staging) if self._sanitizing else self.coursedir.autograded_directory
+
+    def _format_source(self, assignment_id: str, student_id: str, escape: bool = False) -> str:
+        if not self._sanitizing:
+            return super()._format_source(assignment_id, student_id, escape=escape)
+        # However the course is laid out: this folder is the grader's own.
+        staging = str(self.staging)
+        if escape:
+            return re.escape(os.path.sep).join([re.escape(staging), student_id, assignment_id])
+        return os.path.join(staging, student_id, assignment_id)
 
     def start(self) -> None:
         """Grade the class; `NbGraderException` where that cannot be or somebody was left out."""
@@ -170,7 +182,7 @@ class ClassAutograde(Autograde):
         pattern = self._submitted(self.coursedir.student_id, assignment)
         found = []
         # A student's name may hold what glob takes for a pattern.
-        for path in [pattern] if os.path.lexists(pattern) else sorted(glob(pattern)):
+        for path in [pattern] if os.path.lexists(pattern) else self._matching(assignment):
             student = self._student_of(path)
             if "\n" in student:
                 self.log.error("The name of the folder %r cannot be a student's; rename it.", path)
@@ -183,6 +195,12 @@ class ClassAutograde(Autograde):
             )
         excluded = self.coursedir.student_id_exclude.split(",")
         return [student for student in found if student not in excluded]
+
+    def _matching(self, assignment: str) -> list[str]:
+        """Return the hand-ins of an assignment whose learner matches what is asked for."""
+        # The course's own path may hold what glob takes for a pattern, too.
+        before, after = self._submitted("\0", assignment).split("\0")
+        return sorted(glob(escape(before) + self.coursedir.student_id + escape(after)))
 
     def _reasons(self, assignment: str, *, anew: bool) -> dict[str, Why]:
         """Return why each student whose grade does not stand is graded.
@@ -301,8 +319,11 @@ class ClassAutograde(Autograde):
         course = self.coursedir
         self.freshness.hand_in(student_id)  # before it is read: what changes later is seen later
         ours = self._own_files(assignment_id)
-        known = {name: rebuild.content_of(lesson) for name, lesson in self.lessons.items()}
-        found = intake.take_in(submitted, staged, self.expected, ours, course.ignore, known)
+        if self._contents is None:
+            self._contents = {n: rebuild.content_of(lesson) for n, lesson in self.lessons.items()}
+        found = intake.take_in(
+            submitted, staged, self.expected, ours, course.ignore, self._contents
+        )
         self.staged_flags.update(
             {str(staged / f"{name}.ipynb"): those for name, those in found.items()}
         )

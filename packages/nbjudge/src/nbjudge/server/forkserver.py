@@ -202,6 +202,8 @@ def _run_init(
         null = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
             os.dup2(null, standard)
+        # What is made for the box is read by a user without rights, whatever the grader's umask.
+        os.umask(0o022)
         box, limits = sandbox.Box(**request["box"]), sandbox.Limits(**request["limits"])
         # A kernel of another language binds its own.
         sockets = {} if box.binds else box.listen(request["connection"])
