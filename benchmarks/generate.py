@@ -32,12 +32,12 @@ RIVAL = "transformers, DynamicCache"
 EXACT = ("recompute", "KVCache", "StaticKVCache", RIVAL)  # these must write the same tokens
 
 
-def solution() -> dict:
-    """Return what the solved lesson in `source/` defines. Exits where it is not built."""
-    path = ROOT / "source" / "kv_cache" / "kv_cache.ipynb"
+def solution(name: str = "kv_cache") -> dict:
+    """Return what a solved lesson in `source/` defines. Exits where it is not built."""
+    path = ROOT / "source" / name / f"{name}.ipynb"
     if not path.is_file():
         sys.exit(f"{path} is not there: run `make build` first")
-    return solved_namespace(nbformat.read(path, as_version=4), "kv_cache")
+    return solved_namespace(nbformat.read(path, as_version=4), name)
 
 
 def rival() -> Callable[[list[int], int], list[int]]:
@@ -66,7 +66,7 @@ def rival() -> Callable[[list[int], int], list[int]]:
 
 def ways(n_most: int) -> dict[str, Callable[[list[int], int], list[int]]]:
     """Return each way to continue a prompt by a number of tokens, by name."""
-    lesson = solution()
+    lesson, pages = solution(), solution("serving")["PagedKVCache"]
     model, _ = load_model()
     c = model.config
 
@@ -74,7 +74,7 @@ def ways(n_most: int) -> dict[str, Callable[[list[int], int], list[int]]]:
         return lesson["StaticKVCache"](c.n_layers, 1, c.n_kv_heads, n_most, c.head_dim)
 
     def paged() -> object:
-        pool = lesson["PagedKVCache"](c.n_layers, n_most // 16 + 1, 16, c.n_kv_heads, c.head_dim)
+        pool = pages(c.n_layers, n_most // 16 + 1, 16, c.n_kv_heads, c.head_dim)
         return Sequence(pool, pool.new())
 
     caches = {
