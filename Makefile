@@ -5,7 +5,7 @@ include environment.mk
 TEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help test peers build nbval site bench-grading bench-generate format
+.PHONY: help test peers build nbval mutants mistakes site bench-grading bench-generate format
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */  make \1\t/p' $(MAKEFILE_LIST)
@@ -29,6 +29,12 @@ build: .venv/.test  ## notebooks/ to source/ and release/
 site: .venv/.test  ## the lessons and these pages as a static site in build/site/
 	$(BIN)/python -m course_tools.site
 
+mutants: .venv/.test  ## small faults in every solution against the hidden tests; writes docs/mutants.md
+	$(BIN)/python -W ignore -m course_tools.mutants
+
+mistakes: .venv/.test  ## what tests and checks make of the bank of mistakes; writes docs/mistakes.md
+	$(BIN)/python -m course_tools.mistakes.table
+
 bench-grading: .venv/.test  ## stock nbgrader, Otter and ours on one class; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/grading.py
 
@@ -45,4 +51,5 @@ format: .venv/.test  ## lay the code out
 	@$(UV) $(ENGINE) -e '.[dev]' || { echo "Trying with pip …"; $(PIP) $(ENGINE) -e '.[dev]'; } || \
 	  { echo "The test dependencies could not be installed: is the network up? Run the same command again to go on."; exit 1; }
 	@sh tests/browser/install_chromium.sh
+	@$(BIN)/python -m llm_memory.download smollm2 || echo "The tests that need this model will be skipped."
 	@touch .venv/.lab $@

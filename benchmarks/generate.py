@@ -4,8 +4,8 @@
 
 All ways run on the shipped weights in one process and one thread, taking turns. What counts is the
 thread's CPU time, which a busy machine hardly changes, and the fastest of the rounds. The caches
-and loops are those of the reference solution, taken from `source/kv_cache/`. Prints a table and
-writes `docs/generate.md` with the curve of time against length beside it.
+and loops are those of the reference solution, taken from `source/`. A second table is of a stream of
+requests (`benchmarks/serving.py`). Prints both and writes `docs/generate.md` with the curve of time against length beside it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import nbformat
+import serving
 import torch
 from course_tools.build import course
 from course_tools.build.fingerprints import solved_namespace
@@ -166,8 +167,9 @@ def main() -> int:
     warnings.simplefilter("ignore")  # prompts beyond the trained window are meant here
     with torch.inference_mode():
         seconds = measure(options.new, options.rounds)
-    lines = table(seconds, options.new)
-    print(lines)
+        rates = serving.measure(solution("serving"), solution(), options.rounds)
+    lines, served = table(seconds, options.new), serving.table(rates)
+    print(lines, served, sep="\n\n")
     folder = ROOT / "docs"
     folder.mkdir(exist_ok=True)
     draw(seconds, options.new, folder / "generate.png")
@@ -176,7 +178,10 @@ def main() -> int:
         f"{options.new} new tokens, prefill included, CPU time of one thread, the shipped weights; "
         f"in brackets the ratio to `transformers`' own `generate` with its `DynamicCache`. Written "
         f"by `make bench-generate`: all in one run, taking turns, the fastest of {options.rounds} "
-        f"rounds each.\n\n{lines}\n\n![milliseconds a new token by prompt length](generate.png)\n",
+        f"rounds each.\n\n{lines}\n\n![milliseconds a new token by prompt length](generate.png)\n\n"
+        f"## A stream of requests\n\nThe 32 requests of the lesson on many texts at once, all "
+        f"there at the start; {serving.SLOTS} at a time, at most {serving.BUDGET} tokens a step. Prefill "
+        f"included.\n\n{served}\n",
         encoding="utf-8",
     )
     slower = [
@@ -188,7 +193,9 @@ def main() -> int:
     ]
     for name, n in slower:
         print(f"transformers is faster than {name} at {n} tokens", file=sys.stderr)
-    return 1 if slower else 0
+    for sentence in serving.shortfalls(rates):
+        print(sentence, file=sys.stderr)
+    return 1 if slower or serving.shortfalls(rates) else 0
 
 
 if __name__ == "__main__":

@@ -384,7 +384,7 @@ def test_prints_without_end_are_cut(monkeypatch, capsys):
         (lambda n, m: n, "missing 1 required positional argument"),
         (lambda n: torch.zeros(2, device="meta"), "device meta"),
         (lambda n: object(), "an object of type object"),
-        (7, "not callable"),
+        (7, "work is 7, which cannot be called"),
     ],
 )
 def test_bad_answers_are_said_in_words(monkeypatch, work, says):

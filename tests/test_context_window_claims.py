@@ -64,3 +64,26 @@ def test_a_sliding_window_loses_the_code_where_it_ends(said):
     assert len(found) == 7
     for distance, share in found:
         assert float(share) >= 0.9 if int(distance) < 64 else float(share) <= 0.1
+
+
+def test_stretching_by_parts_keeps_the_inside_and_helps_far_past_it(said):
+    found = re.findall(r"(\S.*\S) +inside (\d\S+), far past (\S+)", said)
+    inside = {name: float(a) for name, a, _ in found}
+    outside = {name: float(b) for name, _, b in found}
+    assert inside["by parts"] <= inside["plain"] + 0.02
+    assert outside["by parts"] < outside["NTK-scaled base"]
+
+
+def test_only_facts_that_are_too_far_from_the_question_are_lost(said):
+    grid = re.search(r"Recall by depth and length, trained window (\d+): (.*)\.", said)
+    window = int(grid[1])
+    for row in grid[2].split("; "):
+        depth = float(re.search(r"depth (\S+):", row)[1])
+        for length, share in curve(row).items():
+            inside = length * (1 - depth) < window
+            assert share >= 0.9 if inside else share <= 0.6
+
+
+def test_two_hops_need_the_step_between(said):
+    assert 0.3 <= float(re.search(r"at once +right in (\S+)", said)[1]) <= 0.7
+    assert float(re.search(r"step by step +right in (\S+)", said)[1]) >= 0.95

@@ -492,7 +492,7 @@ def test_a_check_is_made_by_the_judge_and_names_the_mistake(line):
     )
     outcome = line.judge.run("check(softmax)")
     assert outcome.outputs[0].ename == "CheckFailed"
-    assert outcome.mistake == "softmax_over_everything"
+    assert outcome.mistakes == ["softmax_over_everything"]
     # The exercise has the name that the test gives it, whatever the learner calls it.
     line.names["softmax"] = line.names["right"]
     assert line.judge.run("check(softmax)").outputs == []

@@ -73,6 +73,12 @@ def test_curves_say_their_values_and_the_window():
     shown = pictures.loss_by_position({"plain": losses}, window=64)
     assert "1.00 at 32" in shown.alt
     assert "3.00 at 112" in shown.alt
+    by_text = torch.stack([losses, losses + 0.5])
+    spread = pictures.loss_by_position({"plain": by_text}, window=64)
+    assert "1.25 at 32" in spread.alt
+    assert "each ± about 0.50" in spread.alt
+    grid = pictures.recall_grid((0.0, 1.0), (50, 90), torch.tensor([[1.0, 0.25], [1.0, 1.0]]), 64)
+    assert "depth 0: 1.00 at 50, 0.25 at 90; depth 1: 1.00 at 50, 1.00 at 90" in grid.alt
     found = pictures.recall_by_distance([10, 90], {"plain": [1.0, 0.25]}, window=64)
     assert "1.00 at 10, 0.25 at 90" in found.alt
     cut = pictures.cliff([4, 8, 12], [0.0, 0.1, 0.9], needed=10)
@@ -111,7 +117,7 @@ def test_every_row_of_the_tables_has_its_source(monkeypatch):
             )
             assert row.endswith(item["source"])
             assert f'<a href="{item["source"]}">' in data["text/html"]
-    assert "4,096 on 21 layers" in shown[0]["text/html"]
+    assert "21 keep 4,096 tokens" in shown[0]["text/html"]
 
 
 @pytest.mark.parametrize(

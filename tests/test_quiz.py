@@ -73,10 +73,11 @@ def test_right_and_wrong_differ_in_words_and_a_guess_gives_no_verdict():
         assert (item.right != item.wrong) == item.graded
 
 
-def test_each_lesson_has_three_quizzes_and_three_guesses():
+def test_each_lesson_has_three_quizzes_or_more_and_three_guesses():
     counts = Counter((item.topic, item.kind) for item in BANK.values())
-    topics = ("attention", "context_window", "kv_cache", "serving")
-    assert counts == {(topic, kind): 3 for topic in topics for kind in KINDS}
+    for topic in ("attention", "context_window", "kv_cache", "serving"):
+        assert counts[topic, "quiz"] >= 3
+        assert counts[topic, "guess"] == 3
 
 
 def test_names_stay_apart_as_grade_ids():

@@ -58,4 +58,4 @@ def test_a_folder_without_tokenizer_and_a_missing_package_are_named(tmp_path, mo
         load_tokenizer(tmp_path)
     monkeypatch.setitem(__import__("sys").modules, "tokenizers", None)
     with pytest.raises(ImportError, match=r"llm-memory\[checkpoints\]"):
-        BPETokenizer(tmp_path / "tokenizer.json")
+        BPETokenizer.from_file(tmp_path / "tokenizer.json")

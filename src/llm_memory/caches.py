@@ -1,6 +1,7 @@
-"""Caches for two experiments of the KV cache lesson: rounded numbers, and renumbered positions.
+"""What the KV cache lesson supplies: caches for two experiments, and stand-ins for solved parts.
 
-They wrap any cache with `append` and `n_seen`; neither is built to save memory or time.
+The two caches, of rounded numbers and of renumbered positions, wrap any cache with `append` and
+`n_seen`; neither is built to save memory or time.
 """
 
 from __future__ import annotations
@@ -13,7 +14,33 @@ from torch import Tensor
 
 from llm_memory.model import rotate
 
-__all__ = ["RenumberedCache", "RoundedCache", "rounded"]
+__all__ = ["RenumberedCache", "RoundedCache", "check_shapes", "rounded", "staircase", "to_steps"]
+
+
+def staircase(n_new: int, n_keys: int) -> Tensor:
+    """Return the mask (n_new, n_keys), bool, of the newest n_new of n_keys tokens.
+
+    Each sees itself and all before it; the last one sees everything.
+    """
+    places = torch.arange(n_keys)
+    return places.le(places[n_keys - n_new :].unsqueeze(1))
+
+
+def check_shapes(k: Tensor, v: Tensor, held: Tensor | None = None) -> None:
+    """Raise ValueError unless k and v (B, H_kv, L, D) fit each other, and what is `held`.
+
+    `held` is a tensor of held keys (or values), or None: only its number of tokens may differ.
+    """
+
+    def fixed(x: Tensor) -> tuple[int, ...]:
+        return (*x.shape[:2], *x.shape[3:])
+
+    if v.shape != k.shape or (held is not None and fixed(held) != fixed(k)):
+        room = "" if held is None else f"; {tuple(held.shape)} is held"
+        raise ValueError(
+            f"keys {tuple(k.shape)} and values {tuple(v.shape)} do not fit{room}: only the number "
+            "of held tokens may differ. A new text? Call reset() first"
+        )
 
 
 def rounded(x: Tensor, axis: int, bits: int) -> Tensor:
@@ -28,6 +55,17 @@ def rounded(x: Tensor, axis: int, bits: int) -> Tensor:
     zero = torch.zeros(len(rows), dtype=torch.int32)
     rows = torch.fake_quantize_per_channel_affine(rows, scale, zero, 0, -most, most)
     return rows.reshape(flat.shape).movedim(-1, axis).to(x.dtype)
+
+
+def to_steps(x: Tensor, axis: int, bits: int) -> tuple[Tensor, Tensor]:
+    """Return (q, scale): whole steps, int8, and the size of a step for each slice along `axis`.
+
+    Found from what `rounded` gives: its largest number is the last step.
+    """
+    near = rounded(x, axis, bits)
+    size = near.abs().amax(axis, keepdim=True) / (2 ** (bits - 1) - 1)
+    size = size.where(size > 0, torch.ones((), dtype=size.dtype))
+    return (near / size).round().char(), size
 
 
 class RoundedCache:

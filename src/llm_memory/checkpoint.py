@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from llm_memory.guards import expect
 from llm_memory.rope import PLAIN, Scaling, read_rope
@@ -168,6 +169,22 @@ def read_checkpoint(folder: Path) -> tuple[LlamaConfig, dict[str, torch.Tensor]]
         embedding = tensors.setdefault("model.embed_tokens.weight", head)
         config = replace(config, tied=torch.equal(head, embedding))
     return config, tensors
+
+
+class Unfilled(TorchFunctionMode):
+    """Within `with Unfilled():` a module is made without first numbers, to be given its own.
+
+    Drawing them takes longer than loading, and would touch as much memory again. PyTorch's way, the
+    device "meta", imports its compiler: seconds.
+    """
+
+    DRAWS = ("kaiming_uniform_", "uniform_", "normal_", "fill_")
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        """Leave out what would fill a tensor; do all else."""
+        if func.__name__ in self.DRAWS:
+            return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def fill(model: nn.Module, tensors: dict[str, torch.Tensor], folder: Path) -> None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from llm_memory.checkpoint import LlamaConfig, fill, read_checkpoint
+from llm_memory.checkpoint import LlamaConfig, Unfilled, fill
 from llm_memory.guards import (
     as_ids,
     expect,
@@ -29,7 +29,7 @@ from llm_memory.guards import (
 )
 from llm_memory.rope import rotate as rotate  # the lessons import it from here
 from llm_memory.rope import turn_by, turns
-from llm_memory.tokenizer import load_tokenizer
+from llm_memory.store import read_model
 
 SHIPPED = Path(__file__).parent / "data"
 
@@ -43,6 +43,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> tuple[Tensor, Tenso
     identity = torch.eye(k.shape[2]).to(v).expand(*k.shape[:2], -1, -1)
     attend_to = F.scaled_dot_product_attention
     return tuple(attend_to(q, k, values, mask, enable_gqa=True) for values in (v, identity))
+
+
+def hides_only_later(mask: Tensor) -> bool:
+    """Whether a mask (L, S) is the causal one of a whole text, or of one token that sees all."""
+    if mask.shape[0] == 1:
+        return bool(mask.all())
+    return mask.shape[0] == mask.shape[1] and torch.equal(mask, torch.ones_like(mask).tril())
 
 
 class Attention(nn.Module):
@@ -79,7 +86,12 @@ class Attention(nn.Module):
             k, v, own = cache.append(layer, k, v)
             mask = own if mask is None else mask
         if attention is None:
-            how = {"attn_mask": mask, "is_causal": mask is None, "enable_gqa": True}
+            # An empty cache's mask hides what comes later, and one token sees all: PyTorch is
+            # faster where it knows that than where it reads a mask.
+            if mask is not None and mask.dim() == 2 and hides_only_later(mask):
+                mask = None
+            how = {"attn_mask": mask, "is_causal": mask is None and q.shape[2] > 1}
+            how["enable_gqa"] = True
             y = F.scaled_dot_product_attention(q, k, v, **how)
         else:
             y, _ = expect_pair(attention(q, k, v, mask), f"layer {layer}: attention")
@@ -138,6 +150,7 @@ class Llama(nn.Module):
         rope=None,
         attention_layer=None,
         hide=(),
+        only_last=False,
         positions=None,
         mask=None,
     ):
@@ -150,13 +163,15 @@ class Llama(nn.Module):
         attention_layer: `attention_layer(x, weights, cache, layer, start) -> (B, L, E)` in place
             of a layer's whole attention; x (B, L, E) is normalised, weights is an `Attention`.
         hide: positions that no other token may attend to (without a cache).
+        only_last: score only what follows the last token, (B, 1, V); a long prompt's other scores
+            would be thrown away, and they are a fifth of the work in a model with many words.
         positions: (L,) or (B, L), where each token stands in its own text; counted on from
             `cache.n_seen` if not given.
         mask: bool, (L, S) or (B, 1, L, S), True = may attend, S = tokens held and new; it counts
             in place of the one that the cache returns.
         """
         expect_together(self.config, cache, attention, rope, attention_layer, hide)
-        ids = as_ids(ids, self.config.vocab_size)
+        ids = as_ids(ids, self.config.vocab_size).to(self.model["norm"].weight.device)
         start = 0 if cache is None else cache.n_seen
         expect_batch(ids, positions, mask, start, attention_layer, hide)
         if positions is None:
@@ -189,7 +204,7 @@ class Llama(nn.Module):
                 y = attention_layer(normed, block.self_attn, cache, i, start)
             x = x + expect(x.shape, y, f"layer {i}: attention_layer")
             x = x + block.mlp(block.post_attention_layernorm(x))
-        x = self.model["norm"](x)
+        x = self.model["norm"](x[:, -1:] if only_last else x)
         table = self.model["embed_tokens"] if self.config.tied else self.lm_head
         return F.linear(x, table.weight)
 
@@ -208,14 +223,16 @@ def attention_weights(model: Llama, ids, attention=attend, hide=()) -> Tensor:
 
 
 def load_model(path: str | Path | None = None):
-    """Return (model, tokenizer): the model of this course, or one from a folder.
+    """Return (model, tokenizer): the model of this course, or one by its name, file or folder.
 
-    The folder holds `config.json`, safetensors weights of a Llama- or Qwen2-family model (whole or
-    in shards, of any float type) and its `tokenizer.json`. Scaled rotary positions are those of
-    `rope.KINDS`. Raises FileNotFoundError or ValueError naming the file and what is wrong.
+    `"smollm2"` is SmolLM2-135M-Instruct, which `python -m llm_memory.download smollm2` gets. A
+    `.gguf` file holds a Llama- or Qwen2-family model, quantised or not. A folder holds
+    `config.json`, safetensors weights of such a model (whole or in shards, of any float type) and
+    its `tokenizer.json`. Scaled rotary positions are those of `rope.KINDS`. Raises
+    FileNotFoundError or ValueError naming the file and what is wrong.
     """
-    folder = SHIPPED if path is None else Path(path)
-    config, tensors = read_checkpoint(folder)
-    model = Llama(config)
-    fill(model, tensors, folder)
-    return model.requires_grad_(False).eval(), load_tokenizer(folder)
+    config, tensors, tokenizer, place = read_model(SHIPPED if path is None else path)
+    with Unfilled():
+        model = Llama(config)
+    fill(model, tensors, place)
+    return model.requires_grad_(False).eval(), tokenizer

@@ -174,8 +174,31 @@ class Yarn(Scaling):
         return max(trained, int(self.original_max_position_embeddings * self.factor))
 
 
+@dataclass(frozen=True)
+class Listed(Scaling):
+    """Each pair is slowed by a factor of its own, as GGUF files of Llama 3.1 list them.
+
+    No `rope_type` of transformers: it stands only in what this code converted itself.
+    """
+
+    factors: tuple[float, ...]
+
+    def speeds(self, half: int, base: float, n_tokens: int) -> Tensor:
+        """As `Scaling.speeds`. Raises ValueError where pairs and factors are not as many."""
+        if len(self.factors) != half:
+            raise ValueError(f"{len(self.factors)} factors of RoPE for {half} pairs")
+        return speeds(half, base) / torch.tensor(self.factors, dtype=torch.float64)
+
+
 PLAIN = Scaling()
-KINDS = {"default": Scaling, "linear": Linear, "dynamic": Dynamic, "llama3": Llama3, "yarn": Yarn}
+KINDS = {
+    "default": Scaling,
+    "linear": Linear,
+    "dynamic": Dynamic,
+    "llama3": Llama3,
+    "yarn": Yarn,
+    "listed": Listed,
+}
 
 
 def read_rope(raw: dict) -> tuple[float, Scaling]:
@@ -203,7 +226,10 @@ def read_rope(raw: dict) -> tuple[float, Scaling]:
         value = found.get(field.name)
         if value is None and field.default is MISSING:
             raise ValueError(f"config.json: RoPE of type {name!r} lacks {field.name}")
-        if value is not None and field.name != "truncate" and not _positive(value):
+        if field.name == "factors":
+            value = tuple(value) if isinstance(value, list | tuple) else (value,)
+        parts = value if isinstance(value, tuple) else (value,)
+        if value is not None and field.name != "truncate" and not all(map(_positive, parts)):
             raise ValueError(f"config.json: RoPE's {field.name} must be above 0, not {value!r}")
         if value is not None:
             given[field.name] = value

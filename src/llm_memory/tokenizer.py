@@ -1,7 +1,13 @@
 """From text to token ids and back: whole words for the shipped model, BPE for other folders."""
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 UNKNOWN = "<unk>"
 # A word, one digit, or one other sign; <unk> written out stays one token.
@@ -44,7 +50,15 @@ class WordTokenizer:
 class BPETokenizer:
     """The tokenizer of a downloaded model, from its `tokenizer.json`. Same methods as above."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, inner: Tokenizer) -> None:
+        self.inner = inner
+        # Left in the file by whoever trained the model; both would change the text.
+        self.inner.no_truncation()
+        self.inner.no_padding()
+
+    @classmethod
+    def from_file(cls, path: Path) -> BPETokenizer:
+        """Read a `tokenizer.json`; ValueError if it is broken, ImportError without `tokenizers`."""
         try:
             from tokenizers import Tokenizer
         except ImportError:
@@ -52,12 +66,9 @@ class BPETokenizer:
                 "tokenizer.json needs one more package: pip install 'llm-memory[checkpoints]'"
             ) from None
         try:
-            self.inner = Tokenizer.from_file(str(path))
+            return cls(Tokenizer.from_file(str(path)))
         except Exception as error:  # tokenizers raises bare Exception for a broken file
             raise ValueError(f"{path} is no tokenizer file ({error}): copy it again") from None
-        # Left in the file by whoever trained the model; both would change the text.
-        self.inner.no_truncation()
-        self.inner.no_padding()
 
     def __len__(self) -> int:
         """Return the number of tokens."""
@@ -69,6 +80,18 @@ class BPETokenizer:
         if not ids:
             raise ValueError("the text is empty: give at least one word")
         return ids
+
+    def encode_as_text(self, text: str) -> list[int]:
+        """Return the token ids of a text in which nothing is a special token, whatever it spells.
+
+        What a person typed is encoded so: it must not end a turn or begin one in another's name.
+        No start token is put before it, and an empty text has no tokens.
+        """
+        self.inner.encode_special_tokens = True
+        try:
+            return self.inner.encode(text, add_special_tokens=False).ids
+        finally:
+            self.inner.encode_special_tokens = False
 
     def decode(self, ids: list[int]) -> str:
         """Return the text of token ids."""
@@ -85,5 +108,5 @@ def load_tokenizer(folder: Path) -> WordTokenizer | BPETokenizer:
     if words.is_file():
         return WordTokenizer(words.read_text(encoding="utf-8").splitlines())
     if (folder / "tokenizer.json").is_file():
-        return BPETokenizer(folder / "tokenizer.json")
+        return BPETokenizer.from_file(folder / "tokenizer.json")
     raise FileNotFoundError(f"{folder} has no tokenizer.json: copy it from where the weights are")

@@ -8,6 +8,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from llm_memory import known
+
 RECORD = ".released.json"
 
 
@@ -53,6 +55,8 @@ def main() -> int:
     try:
         for line in lay_out(Path("release"), Path("work")):
             print(line)
+        if not known.is_here("smollm2"):
+            print(f"For the lessons' optional sections, a real language model: {known.offer()}")
     except FileNotFoundError as error:
         print(error, file=sys.stderr)
         return 1

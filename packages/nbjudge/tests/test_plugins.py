@@ -14,6 +14,7 @@ import nbformat
 import pytest
 from nbformat import v4
 from nbgrader.api import Gradebook
+from nbgrader.utils import notebook_hash
 from nbjudge.ids import is_id
 from nbjudge.plugins.archives import SafeExtractor
 from nbjudge.plugins.export import neutral
@@ -58,6 +59,8 @@ def clean(course):
     """Return the course with nothing handed in."""
     for name in ("downloaded", "submitted", "autograded", "feedback"):
         shutil.rmtree(course / name, ignore_errors=True)
+    for page in (course / "exchange/tiny-course/feedback").glob("*.html"):
+        page.unlink()
     inbound = course / "exchange/tiny-course/inbound"
     for path in inbound.iterdir():
         path.unlink() if path.is_symlink() else shutil.rmtree(path)
@@ -195,6 +198,41 @@ def test_zip_collect_takes_plain_folders(clean):
     }
     assert [row["file"] for row in listed(clean) if row["reason"]] == ["tiny.ipynb"]
     assert (clean / "downloaded/tiny/extracted/tiny.ipynb").is_file()
+
+
+def test_zip_collect_knows_people_from_folders_of_one_name(clean):
+    archive(clean, "class.zip", [
+        ("class/ada/my things/tiny/tiny.ipynb", "ada"),
+        ("class/bob/my things/tiny/tiny.ipynb", "bob"),
+    ])  # fmt: skip
+    archive(clean, "one.zip", [("class/cy/notebooks/tiny/tiny.ipynb", "cy")])
+    archive(clean, "deep.zip", [("class/group 1/dora/things/tiny/tiny.ipynb", "?")])
+    archive(clean, "enrolled.zip", [("term/class/group/eve/things/tiny/tiny.ipynb", "eve")])
+    with Gradebook(f"sqlite:///{clean}/gradebook.db", "tiny-course") as gradebook:
+        gradebook.update_or_create_student("eve")
+    printed = nbgrader(clean, "zip_collect", "tiny")
+    assert collected(clean) == {name: {"tiny.ipynb": name} for name in ("ada", "bob", "cy", "eve")}
+    assert "any of its folders may name the learner: class, group 1, dora, things" in printed
+
+
+def test_feedback_of_a_renamed_notebook_is_where_its_learner_looks(clean):
+    def hand_in(student, *names):
+        for step in ("submitted", "feedback"):
+            (clean / step / student / "tiny").mkdir(parents=True)
+        for name in names:
+            path = clean / "submitted" / student / "tiny" / name
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+        (clean / "feedback" / student / "tiny/tiny.html").write_text(student)
+        (clean / "feedback" / student / "tiny/submission_secret.txt").write_text(student)
+
+    hand_in("ada", "tiny (1).ipynb")
+    hand_in("bob", "work/tiny.ipynb")
+    printed = nbgrader(clean, "release_feedback", "tiny")
+    place = clean / "exchange/tiny-course/feedback"
+    found = notebook_hash(secret="ada", notebook_id="tiny (1)")
+    assert (place / f"{found}.html").read_text() == "ada"
+    assert "bob cannot fetch" in printed and "ada cannot" not in printed
 
 
 def test_zip_collect_goes_on_after_hostile_archives(clean):

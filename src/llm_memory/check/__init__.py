@@ -16,6 +16,7 @@ from typing import Any
 from llm_memory.check import diagnose, limits, recognise, scenario
 from llm_memory.check.given import make
 from llm_memory.check.recognise import outcome_difference
+from llm_memory.check.values import describe, encode
 
 __all__ = ["CheckFailed", "check", "example", "exercises", "lessons", "results"]
 
@@ -83,15 +84,26 @@ def check(work: Callable, name: str | None = None, hard: bool | str = False) -> 
     noted = results if name in (None, own) else {}
     name = name or own
     if name not in known:
-        raise ValueError(f"no exercise {name!r}; there are: {', '.join(sorted(known))}")
+        asked = (
+            "Give it the function itself: check(softmax)"
+            if not callable(work)
+            else ('Say which one it is: check(f, "softmax")')
+        )
+        said = f"no exercise {name!r}; there are: {', '.join(sorted(known))}. {asked}"
+        raise _plain(ValueError(said))
+    if not callable(work):
+        noted[name] = said = (
+            f"{name} is {describe(encode(work))}, which cannot be called. Is a result kept under "
+            "the name of the function?"
+        )
+        raise CheckFailed(name, said)
     stored = _picked(known[name], hard)
     try:
         outcomes = _run(work, stored["steps"])
     except NotImplementedError:
         noted[name] = OPEN
-        error = NotImplementedError(f"{name} is not solved yet: replace the line that raises this.")
-        error._render_traceback_ = lambda: [f"○ {error}"]
-        raise error from None
+        said = f"{name} is not solved yet: replace the line that raises this."
+        raise _plain(NotImplementedError(said), "○") from None
     if not recognise.wrong_steps(stored, outcomes):
         noted[name] = True
         checks = "1 check" if len(outcomes) == 1 else f"{len(outcomes)} checks"
@@ -115,6 +127,12 @@ def example(name: str, step: int) -> str:
     if not 0 <= step < len(steps):
         raise ValueError(f"{name} has steps 0 to {len(steps) - 1}, not {step}")
     return scenario.example(steps, step, name)
+
+
+def _plain(error: Exception, sign: str = "✘") -> Exception:
+    """Let a notebook show an exception as its sentence alone, without a stack of our code."""
+    error._render_traceback_ = lambda: [f"{sign} {error}"]  # type: ignore[attr-defined]
+    return error
 
 
 def _called(work: Callable, known: dict, frame: types.FrameType) -> str | None:

@@ -91,6 +91,18 @@ def _forgetful_cache() -> Any:
     return Forgetful()
 
 
+def _latent_weights() -> Any:
+    from llm_memory.latent import latent_weights
+
+    return latent_weights()
+
+
+def _latent_cache() -> Any:
+    from llm_memory.latent import LatentCache
+
+    return LatentCache()
+
+
 MAKERS: dict[str, Callable[[], Any]] = {
     "model": _model,
     "small_model": _small_model,  # random weights, two layers, counts what passes
@@ -103,6 +115,8 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "cache": _cache,
     "draft_cache": _cache,
     "forgetful_cache": _forgetful_cache,  # what it returns does not begin at position 0
+    "latent_weights": _latent_weights,  # E 24, H 3, D 8, R 5
+    "latent_cache": _latent_cache,
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import linecache
 import sysconfig
 import time
@@ -159,7 +160,7 @@ def run(
                     value = function(*args, **kwargs)
                     if step["step"] == "call":
                         target = value
-                outcome["value"] = copy.deepcopy(encode(value))
+                outcome["value"] = _read(value)
             if step["step"] == "call" and stateful and is_object(outcome["value"]):
                 # What a class is called is no outcome: variants and mistakes have other names.
                 outcome["value"] = {"object": OWN}
@@ -186,6 +187,15 @@ def _is_given(stored: Any) -> bool:
 
 
 OWN = "the exercise's own"
+
+
+def _read(value: Any) -> Any:
+    if inspect.iscoroutine(value):
+        value.close()  # else Python warns, with a line of ours, that nobody awaited it
+    try:
+        return copy.deepcopy(encode(value))
+    except Exception:  # an array of a kind that has no numbers to be read, or the like
+        return {"object": f"{type(value).__name__} (which cannot be read)"}
 
 
 def _until(deadline: float | None) -> contextlib.AbstractContextManager:

@@ -18,6 +18,10 @@ import torch
 RELATIVE, ABSOLUTE = 1e-5, 2e-6
 HALF = {"float16": 2e-3, "bfloat16": 1.6e-2}  # two steps of such a number
 DIGITS = 8
+#: No exercise asks for more numbers in one array, or for a deeper list.
+MOST_NUMBERS, DEEPEST = 10**6, 20
+#: A message shows so many characters of a value.
+SHOWN = 60
 
 
 def _number(x: float) -> float | str:
@@ -27,34 +31,52 @@ def _number(x: float) -> float | str:
     return float(x) if x.is_integer() and abs(x) < 2**53 else float(f"{x:.{DIGITS}g}")
 
 
-def encode(value: Any) -> Any:
+def encode(value: Any, depth: int = 0) -> Any:
     """Return `value` as JSON data.
 
     Arrays and tensors keep shape, dtype and kind; floats are rounded to `DIGITS` significant
-    digits, so that a file does not change with the machine that wrote it.
+    digits, so that a file does not change with the machine that wrote it. What is no plain data,
+    or more than any exercise asks for, is only named: `{"object": what it is}`.
     """
+    if depth > DEEPEST:
+        return {"object": f"{type(value).__name__} (nested without end)"}
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return {"float": _number(value)}
+    if isinstance(value, np.ndarray | torch.Tensor) and _is_odd(value):
+        shape = tuple(value.shape)
+        return {"object": f"{type(value).__name__} (shape {shape}, dtype {value.dtype})"}
     if isinstance(value, np.ndarray):
         return {"numpy": _flat(value), "shape": list(value.shape), "dtype": str(value.dtype)}
     if isinstance(value, torch.Tensor):
         if value.device.type == "meta":
             return {"object": "torch tensor without numbers (device meta)"}
-        array = value.detach().cpu()
+        if value.device.type != "cpu":
+            return {"object": f"torch tensor on device {value.device} (the inputs are on the CPU)"}
+        array = value.detach()
         dtype = str(array.dtype).removeprefix("torch.")
-        array = array.float().numpy() if dtype == "bfloat16" else array.numpy()
+        known = not array.is_floating_point() or dtype in ("float16", "float32", "float64")
+        array = (array if known else array.float()).numpy()
         return {"torch": _flat(array), "shape": list(array.shape), "dtype": dtype}
     if isinstance(value, tuple):
-        return {"tuple": [encode(item) for item in value]}
+        return {"tuple": [encode(item, depth + 1) for item in value]}
     if isinstance(value, list):
-        return [encode(item) for item in value]
+        return [encode(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        return {"dict": [[encode(key), encode(item)] for key, item in value.items()]}
+        deep = depth + 1
+        return {"dict": [[encode(key, deep), encode(item, deep)] for key, item in value.items()]}
     return {"object": type(value).__name__}
+
+
+def _is_odd(array: np.ndarray | torch.Tensor) -> bool:
+    """Tell whether an array's numbers cannot be read one by one, or are far too many."""
+    if isinstance(array, torch.Tensor):
+        special = array.layout != torch.strided or array.is_quantized
+        return special or array.is_complex() or array.numel() > MOST_NUMBERS
+    return isinstance(array, np.ma.MaskedArray) or array.size > MOST_NUMBERS
 
 
 def _flat(array: np.ndarray) -> list:
@@ -105,13 +127,16 @@ def describe(data: Any) -> str:
             return f"{float(data['float']):.6g}"
         if data.get("object") in ("generator", "async_generator"):
             return "a generator (is there a `yield` where a `return` is meant?)"
+        if data.get("object") == "coroutine":
+            return "a coroutine (is there an `async def` where a `def` is meant?)"
         if "object" in data:
             return f"an object of type {data['object']}"
         if "given" in data:
             return data["given"]
     if isinstance(data, list):
-        return repr(data) if len(repr(data)) <= 60 else f"a list of {len(data)}"
-    return repr(data)
+        return repr(data) if len(repr(data)) <= SHOWN else f"a list of {len(data)}"
+    text = repr(data)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text):,} characters)"
 
 
 def spell(data: Any) -> str:

@@ -12,7 +12,7 @@ from llm_memory.plots.attention import (
     shuffled_rows,
 )
 from llm_memory.plots.charts import bars, histograms, predictions, sharpness
-from llm_memory.plots.diagrams import grouped_heads, layer_shapes
+from llm_memory.plots.diagrams import grouped_heads, layer_shapes, whole_model
 from llm_memory.plots.picture import MovingPicture, Picture, choice, slider
 
 __all__ = [
@@ -31,4 +31,5 @@ __all__ = [
     "sharpness",
     "shuffled_rows",
     "slider",
+    "whole_model",
 ]

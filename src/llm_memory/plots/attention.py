@@ -16,11 +16,13 @@ from llm_memory.plots.picture import (
     PALETTE,
     PAPER,
     RED,
+    SIGNED,
     MovingPicture,
     Picture,
     axes,
     canvas,
     choice,
+    ink_on_signed,
     slider,
     styled,
 )
@@ -162,9 +164,9 @@ def shuffled_rows(
         (left, straight, words, "outputs"),
         (right, shuffled, [words[i] for i in order], "outputs of the shuffled words"),
     ):
-        plane.imshow(rows, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
+        plane.imshow(rows, cmap=SIGNED, vmin=-limit, vmax=limit, aspect="auto")
         for (i, j), number in np.ndenumerate(rows):
-            color = PAPER if abs(number) > 0.6 * limit else INK
+            color = ink_on_signed(number)
             plane.text(j, i, _rounded(number), ha="center", va="center", fontsize=8, color=color)
         plane.set_yticks(range(len(words)), names)
         plane.set_xticks([])
@@ -279,16 +281,16 @@ def _draw_matrix(
     shut = np.zeros(matrix.shape, dtype=bool) if mask is None else ~mask
     if signed:
         limit = max(np.abs(matrix).max(), 1e-9)
-        plane.imshow(matrix, cmap="PuOr", vmin=-limit, vmax=limit)
+        plane.imshow(matrix, cmap=SIGNED, vmin=-limit, vmax=limit)
     else:
         plane.imshow(np.where(shut, 0, matrix), "Blues", vmin=0, vmax=1)
     _hatch(plane, shut)
     for (i, j), number in np.ndenumerate(matrix):
         wanted = number >= SMALL if not signed else i == query
         if n <= 16 and wanted and not shut[i, j]:
-            dark = abs(number) > 0.6 * (limit if signed else 1)
             text = _rounded(number) if signed else f"{number:.2f}".removeprefix("0")
-            color = PAPER if dark else INK
+            color = PAPER if number > 0.6 else INK
+            color = ink_on_signed(number) if signed else color
             plane.text(j, i, text, ha="center", va="center", fontsize=7.5, color=color)
     if words is not None:
         plane.set_xticks(range(n), words, rotation=60, ha="right", fontsize=9)

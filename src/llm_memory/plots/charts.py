@@ -28,7 +28,8 @@ def bars(labels: Sequence[str], panels: Mapping[str, Sequence[float]]) -> Pictur
     for index, (plane, (name, numbers)) in enumerate(zip(planes, panels.items(), strict=True)):
         _draw_bars(plane, labels, numbers, PALETTE[index], HATCHES[index])
         plane.set_title(name)
-        pairs = ", ".join(f"{a} {b:.2f}" for a, b in zip(labels, numbers, strict=True))
+        in_words = [label.replace("\n", " ") for label in labels]
+        pairs = ", ".join(f"{a} {b:.2f}" for a, b in zip(in_words, numbers, strict=True))
         says.append(f"{name}: {pairs}.")
     return Picture(figure, "Bars. " + " ".join(says))
 

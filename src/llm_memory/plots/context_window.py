@@ -142,29 +142,43 @@ def _box(plane: Any, x: float, y: float, width: float, height: float, color: str
 
 def models_table(models: Mapping[str, ModelShape]) -> None:
     """Display the models' shapes as a table, each row with its source."""
-    heads = ("model", "window (tokens)", "layers", "query heads", "KV heads", "head size")
-    heads += ("width", "sliding window", "weights (GiB)")
+    heads = ("model", "year", "trained with (tokens)", "configured for", "layers", "query heads")
+    heads += ("KV heads", "head size", "width", "layers that keep less", "weights (GiB)")
     rows = []
     for shape in models.values():
-        sliding = "none"
-        if shape["n_sliding_layers"]:
-            sliding = f"{shape['sliding_window']:,} on {shape['n_sliding_layers']} layers"
+        trained = shape["trained_tokens"]
         cells = (
             shape["name"],
+            str(shape["year"]),
+            f"{trained:,}" if trained else "not said",
             f"{shape['max_tokens']:,}",
             *(str(shape[key]) for key in ("n_layers", "n_heads", "n_kv_heads", "head_dim")),
             f"{shape['width']:,}",
-            sliding,
+            _keep_less(shape),
             f"{shape['weight_bytes'] / GIB:.1f}",
         )
         rows.append((cells, shape["source"]))
     _table(heads, rows)
 
 
+def _keep_less(shape: ModelShape) -> str:
+    said = []
+    if shape["n_sliding_layers"]:
+        said.append(f"{shape['n_sliding_layers']} keep {shape['sliding_window']:,} tokens")
+    if shape.get("n_latent_layers"):
+        said.append(f"{shape['n_latent_layers']} keep {shape['latent_dim']} numbers a token")
+    if shape.get("n_state_layers"):
+        said.append(f"{shape['n_state_layers']} keep {shape['state_numbers']:,} numbers in all")
+    return ", ".join(said) or "none"
+
+
 def cards_table(cards: Mapping[str, Card]) -> None:
     """Display the cards' memory as a table, each row with its source."""
-    rows = [((c["name"], f"{c['memory_bytes'] // GIB}"), c["source"]) for c in cards.values()]
-    _table(("card", "memory (GiB)"), rows)
+    rows = [
+        ((c["name"], str(c["sold_gigabytes"]), f"{c['memory_bytes'] / GIB:.2f}"), c["source"])
+        for c in cards.values()
+    ]
+    _table(("card", "sold with (GB)", "found by PyTorch (GiB)"), rows)
 
 
 def _table(heads: Sequence[str], rows: Sequence[tuple[Sequence[str], str]]) -> None:
@@ -199,24 +213,34 @@ def _place(address: str) -> str:
 @styled
 def window_bars(models: Mapping[str, ModelShape]) -> Picture:
     """Draw the models' windows as bars on a logarithmic axis, with the ranges behind them."""
-    figure, (plane,) = axes(size=(9, 0.36 * len(models) + 1.1))
+    figure, (plane,) = axes(size=(9, 0.36 * len(models) + 1.3))
     names = list(models)
     ranges = ((2048, 4096, "small"), (8192, 131072, "modern"), (131072, 1.05e6, "cutting-edge"))
     for index, (low, high, label) in enumerate(ranges):
         plane.axvspan(low, high, color=PALETTE[index], alpha=0.13, linewidth=0)
         plane.text(math.sqrt(low * high), -1.05, label, ha="center", va="center", fontsize=9)
     for row, shape in enumerate(models.values()):
-        n = shape["max_tokens"]
-        plane.barh(row, n, height=0.6, color=BLUE, edgecolor=INK, linewidth=0.5)
-        plane.text(n * 1.08, row, tokens_in_words(n), va="center", fontsize=9)
+        n, trained = shape["max_tokens"], shape["trained_tokens"]
+        plane.barh(row, n, height=0.6, color=PAPER, edgecolor=INK, hatch=HATCHES[1], linewidth=0.5)
+        if trained:
+            plane.barh(row, trained, height=0.6, color=BLUE, edgecolor=INK, linewidth=0.5)
+        says = tokens_in_words(n) if trained == n else f"{tokens_in_words(n)}, trained: "
+        if trained != n:
+            says += tokens_in_words(trained) if trained else "not said"
+        plane.text(n * 1.08, row, says, va="center", fontsize=9)
     plane.set_xscale("log")
-    plane.set(xlim=(1000, 2.2e6), ylim=(len(names) - 0.4, -1.5))
+    plane.set(xlim=(1000, 1.5e8), ylim=(len(names) - 0.4, -1.5))
     plane.set_yticks(range(len(names)), names, fontsize=9)
-    ticks = [1000, 10_000, 100_000, 1_000_000]
+    ticks = [1000, 10_000, 100_000, 1_000_000, 10_000_000]
     plane.set_xticks(ticks, [f"{t:,}" for t in ticks])
     plane.minorticks_off()
-    plane.set_xlabel("context window in tokens (each step is ten times the one before)")
-    pairs = ", ".join(f"{s['name']} {s['max_tokens']:,}" for s in models.values())
+    plane.set_xlabel(
+        "tokens, each step ten times the one before (filled: trained with; hatched: configured)"
+    )
+    pairs = ", ".join(
+        f"{s['name']} {s['max_tokens']:,}, trained with {s['trained_tokens'] or 'not said'}"
+        for s in models.values()
+    )
     return Picture(figure, f"Bars of context windows in tokens on a logarithmic axis: {pairs}.")
 
 
@@ -359,15 +383,33 @@ def _circle() -> Any:
 
 @styled
 def loss_by_position(curves: Mapping[str, torch.Tensor], window: int, width: int = 16) -> Picture:
-    """Draw losses (L,) by position, each the mean of `width` positions, and the window's end."""
+    """Draw losses by position, each the mean of `width` positions, and the window's end.
+
+    Losses are (L,), or (texts, L): then a band says how sure their mean is, two standard errors of
+    it to each side.
+    """
     figure, (plane,) = axes(size=(9, 3.4))
-    length = len(next(iter(curves.values())))
+    length = next(iter(curves.values())).shape[-1]
     plane.axvspan(0, window, color=SKY, alpha=0.15, linewidth=0)
     plane.axvline(window, color=INK, linestyle=":", linewidth=1.2)
     says = []
     for index, (name, losses) in enumerate(curves.items()):
-        whole = losses[: len(losses) // width * width].view(-1, width).mean(1)
+        rows = torch.atleast_2d(losses)[:, : length // width * width]
+        by_text = rows.unflatten(1, (-1, width)).mean(2)  # (texts, L / width)
+        whole = by_text.mean(0)
         places = (torch.arange(len(whole)) + 0.5) * width
+        if len(by_text) > 1:
+            band = 2 * by_text.std(0) / len(by_text) ** 0.5
+            plane.fill_between(
+                places,
+                whole - band,
+                whole + band,
+                facecolor=PALETTE[index],
+                edgecolor=PALETTE[index],
+                hatch=HATCHES[index],
+                alpha=0.22,
+                linewidth=0,
+            )
         plane.plot(
             places,
             whole,
@@ -380,7 +422,8 @@ def loss_by_position(curves: Mapping[str, torch.Tensor], window: int, width: int
         )
         marks = [m for m in (window // 2, window - 16, 3 * window // 2, length - 16) if m < length]
         steps = ", ".join(f"{whole[m // width]:.2f} at {m}" for m in marks)
-        says.append(f"{name}: {steps}.")
+        sure = f", each ± about {float(band.mean()):.2f}" if len(by_text) > 1 else ""
+        says.append(f"{name}: {steps}{sure}.")
     top = plane.get_ylim()[1]
     plane.set(xlim=(0, length), ylim=(0, top * 1.12))
     plane.text(window - 4, top * 1.05, "trained window", ha="right")
@@ -418,6 +461,32 @@ def recall_by_distance(
     plane.set_ylabel("recall")
     plane.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return Picture(figure, f"Recall by distance, trained window {window}. " + " ".join(says))
+
+
+@styled
+def recall_grid(
+    depths: Sequence[float], lengths: Sequence[int], shares: torch.Tensor, window: int
+) -> Picture:
+    """Draw recall (depths, lengths) as a table of shaded numbers; `window` is the trained one."""
+    figure, (plane,) = axes(size=(7, 3.2))
+    plane.imshow(shares.numpy(), cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    for row, column in itertools.product(range(len(depths)), range(len(lengths))):
+        share = float(shares[row, column])
+        color = PAPER if share < 0.5 else INK
+        plane.text(column, row, f"{share:.2f}", ha="center", va="center", color=color)
+    fit = sum(length <= window for length in lengths)
+    if 0 < fit < len(lengths):
+        plane.axvline(fit - 0.5, color=INK, linestyle=":", linewidth=2)
+    plane.set_xticks(range(len(lengths)), [str(n) for n in lengths])
+    plane.set_yticks(range(len(depths)), [f"{depth:g}" for depth in depths])
+    plane.set_xlabel(f"length of the text in tokens (dotted: the trained window, {window})")
+    plane.set_ylabel("depth of the fact")
+    said = "; ".join(
+        f"depth {depth:g}: "
+        + ", ".join(f"{float(s):.2f} at {n}" for s, n in zip(row, lengths, strict=True))
+        for depth, row in zip(depths, shares, strict=True)
+    )
+    return Picture(figure, f"Recall by depth and length, trained window {window}: {said}.")
 
 
 def receptive_field(n_tokens: int, n_layers: int, window: int) -> MovingPicture:
@@ -511,7 +580,7 @@ def memory_lines(
             plane.axhline(level, color=FAINT, linewidth=1, linestyle=(0, (1, 2)))
             crowded = index + 1 < len(levels) and levels[index + 1][0] - level < 6
             plane.annotate(
-                f"{name}, {level:.0f} GiB",
+                f"{name}, {level:.1f} GiB",
                 (longest * 0.985, level),
                 xytext=(0, -3 if crowded else 3),
                 textcoords="offset points",
@@ -561,7 +630,7 @@ def does_it_fit(models: Mapping[str, ModelShape], cards: Mapping[str, Card]) -> 
             start += size
         plane.axvline(memory / GIB, color=GREEN if fits else RED, linewidth=3)
         plane.annotate(
-            f"{card}: {memory / GIB:.0f} GiB",
+            f"{card}: {memory / GIB:.1f} GiB",
             (memory / GIB, 1),
             xytext=(0, 3),
             xycoords=("data", "axes fraction"),
@@ -585,12 +654,12 @@ def does_it_fit(models: Mapping[str, ModelShape], cards: Mapping[str, Card]) -> 
             f"weights {weights / GIB:.2f} GiB, keys and values {cache / GIB:.2f} GiB, {verdict}.",
         )
 
-    lengths = [(f"{tokens_in_words(2**e)} tokens", 2**e) for e in range(10, 21)]
+    lengths = [(f"{tokens_in_words(2**e)} tokens", 2**e) for e in range(10, 24)]
     controls = {
         "model": choice("Model", [(name, name) for name in models], "Llama-3.1-8B"),
         "card": choice(
             "Card",
-            [(f"{c['name']} ({c['memory_bytes'] // GIB} GiB)", c["name"]) for c in cards.values()],
+            [(f"{c['name']} ({c['sold_gigabytes']} GB)", c["name"]) for c in cards.values()],
             "RTX 4090",
         ),
         "tokens": slider("Length of a text", lengths, 2**15),

@@ -89,6 +89,50 @@ def layer_shapes(n_heads: int, n_kv_heads: int) -> Picture:
     )
 
 
+@styled
+def whole_model(n_layers: int) -> Picture:
+    """A model from token numbers to scores: the residual stream, and what adds to it."""
+    figure, plane = canvas((11, 4.2), 110, 42)
+    plane.plot((10, 97), (12, 12), color=INK, linewidth=4, solid_capstyle="butt", zorder=1)
+    plane.text(33, 8.4, "residual stream: one vector a token", ha="center", va="center")
+    plane.add_patch(
+        Rectangle((19, 3), 62, 36.5, facecolor="none", edgecolor=FAINT, linestyle="--", lw=1.2)
+    )
+    plane.text(80, 5.2, f"{n_layers} layers like this", ha="right", va="center", fontsize=9)
+    _step(plane, 8, 12, "embedding", "", 0)
+    parts = (("attention", 28, "sees other tokens", 1), ("feed-forward", 59, "each token alone", 2))
+    for name, left, sees, index in parts:
+        _arrow(plane, (left - 5, 12), (left - 5, 20))
+        _step(plane, left - 3, 23, "norm", "", 4)
+        _arrow(plane, (left + 3, 23), (left + 5, 23))
+        plane.add_patch(
+            FancyBboxPatch(
+                (left + 5, 19.5), 16, 7, boxstyle="round,pad=0,rounding_size=1", lw=2,
+                facecolor=PAPER, edgecolor=PALETTE[index], hatch=HATCHES[index],
+            )
+        )  # fmt: skip
+        box = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.5}
+        plane.text(left + 13, 23, name, ha="center", va="center", fontsize=9, bbox=box)
+        plane.text(left + 8, 33, sees, ha="center", va="center", fontweight="bold")
+        plane.plot((left + 19, left + 19), (19.5, 15), color=FAINT)
+        _arrow(plane, (left + 19, 15.5), (left + 19, 13))
+        plane.text(left + 19, 12, "+", ha="center", va="center", fontsize=13, zorder=3, bbox={
+            "boxstyle": "circle,pad=0.15", "facecolor": PAPER, "edgecolor": INK,
+        })  # fmt: skip
+    _step(plane, 89, 12, "norm", "", 4)
+    _step(plane, 102, 12, "unembedding", "", 0)
+    plane.text(8, 18, "token numbers\ngo in", ha="center", va="center", fontsize=9)
+    plane.text(101, 18, "scores of the\nnext token", ha="center", va="center", fontsize=9)
+    return Picture(
+        figure,
+        "A line from left to right, the residual stream: one vector a token. An embedding makes "
+        f"it of token numbers. Each of {n_layers} layers adds to it twice: first attention, which "
+        "sees other tokens, then feed-forward, which works on each token alone; each reads the "
+        "stream through a norm. After a last norm, the unembedding gives the scores of the next "
+        "token.",
+    )
+
+
 def _head(plane: Axes, left: float, bottom: float, width: float, text: str, group: int) -> None:
     color, hatch = PALETTE[group % len(PALETTE)], HATCHES[group % len(HATCHES)]
     plane.add_patch(

@@ -21,6 +21,7 @@ from llm_memory.plots.picture import (
     ORANGE,
     PALETTE,
     PAPER,
+    SIGNED,
     MovingPicture,
     Picture,
     axes,
@@ -137,7 +138,7 @@ def old_rows(
         most = float(max(old.abs().max(), new.abs().max()))
         figure, (left, right, off) = axes(1, 3, size=(10.5, 3.4), width_ratios=(1, 1, 1))
         for plane, table in ((left, old), (right, new)):
-            plane.imshow(table.numpy(), cmap="PuOr", vmin=-most, vmax=most, aspect="auto")
+            plane.imshow(table.numpy(), cmap=SIGNED, vmin=-most, vmax=most, aspect="auto")
         gap = (new[: len(old)] - old).abs()
         shown = torch.cat((gap, torch.full((1, gap.shape[1]), float("nan"))))
         off.imshow(shown.numpy(), cmap="Greys", vmin=0, vmax=most, aspect="auto")

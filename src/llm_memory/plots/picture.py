@@ -47,6 +47,13 @@ STYLE = {
     "ytick.color": INK,
 }
 DPI = 110
+#: For numbers of either sign: dark below 0, light above, so the sign is there in grey, too.
+SIGNED = "cividis"
+
+
+def ink_on_signed(number: float) -> str:
+    """Return the colour of text that is read on `SIGNED`'s colour of a number."""
+    return PAPER if number < 0 else INK
 
 
 def styled(draw: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
+
 from course_tools.mistakes.bank import Bank, call, hard
 
 bank = Bank("attention")
@@ -53,7 +54,8 @@ def softmax_overflows(x, axis=-1):
 
 @bank.mistake(
     "softmax",
-    "Your weights sum to 1 over the whole array, not along `axis`: the sum needs the axis too.",
+    "Your weights sum to 1 over the whole array, not along `axis`. Look at the sum: along "
+    "which axis does it add up?",
 )
 def softmax_over_everything(x, axis=-1):
     exponentials = np.exp(x - np.max(x, axis=axis, keepdims=True))
@@ -62,7 +64,8 @@ def softmax_over_everything(x, axis=-1):
 
 @bank.mistake(
     "softmax",
-    "You always work along the last axis: the argument `axis` is not used.",
+    "You always work along the last axis: the argument `axis` is not used. Look at each place "
+    "where an axis is named.",
 )
 def softmax_ignores_axis(x, axis=-1):
     return _softmax(x, -1)
@@ -115,7 +118,8 @@ def softmax_changes_its_input(x, axis=-1):
 
 @bank.mistake(
     "softmax",
-    "These are the logarithms of the weights. Weights are positive and sum to 1.",
+    "These are the logarithms of the weights. Weights are positive and sum to 1: what undoes a "
+    "logarithm?",
 )
 def softmax_of_logarithms(x, axis=-1):
     with np.errstate(divide="ignore"):
@@ -133,7 +137,8 @@ def softmax_without_exponential(x, axis=-1):
 
 @bank.mistake(
     "softmax",
-    "The exponentials are right, but nothing makes them sum to 1 yet.",
+    "The exponentials are right, but nothing makes them sum to 1 yet. One step is left after "
+    "the exponential.",
 )
 def softmax_without_sum(x, axis=-1):
     return np.exp(x - np.max(x, axis=axis, keepdims=True))
@@ -151,8 +156,8 @@ def softmax_clips(x, axis=-1):
 
 @bank.mistake(
     "softmax",
-    "Minus infinity became something other than 0: a key that is shut out must get no weight "
-    "at all.",
+    "Minus infinity became something other than 0, although a key that is shut out must get no "
+    "weight at all. Look at what your code does with infinite entries before the exponential.",
 )
 def softmax_loses_minus_infinity(x, axis=-1):
     return _softmax(np.nan_to_num(x, neginf=0.0), axis)
@@ -187,6 +192,18 @@ def softmax_in_its_own_buffer(x, axis=-1):
     np.exp(weights, out=weights)
     weights /= weights.sum(axis=axis, keepdims=True)
     return weights
+
+
+@bank.variant("softmax")
+def softmax_row_by_row(x, axis=-1):
+    return np.apply_along_axis(_softmax, axis, np.asarray(x, float)) if np.size(x) else np.array(x)
+
+
+@bank.variant("softmax")
+def softmax_axis_last_and_back(x, axis=-1):
+    rows = np.moveaxis(x, axis, -1)
+    weights = np.exp(rows - rows.max(-1)[..., None])
+    return np.moveaxis(weights / weights.sum(-1)[..., None], -1, axis)
 
 
 # scaled_dot_product_attention
@@ -259,7 +276,8 @@ def attention_divided_by_root_of_keys(q, k, v, mask=None):
 
 @bank.mistake(
     "scaled_dot_product_attention",
-    "You multiply the scores by √D. The scale is there to make them smaller.",
+    "You multiply the scores by √D. The scale is there to make them smaller: look at the line "
+    "with the root.",
 )
 def attention_multiplied_by_root_of_d(q, k, v, mask=None):
     return _attend(q, k, v, mask, scale=np.sqrt(q.shape[-1]))
@@ -306,7 +324,8 @@ def attention_keys_times_queries(q, k, v, mask=None):
 
 @bank.mistake(
     "scaled_dot_product_attention",
-    "The output is right, but the weights that you return are those from before the mask.",
+    "The output is right, but the weights that you return are those from before the mask. Look "
+    "at which of your variables you return.",
 )
 def attention_returns_weights_before_mask(q, k, v, mask=None):
     return _attend(q, k, v, mask)[0], _attend(q, k, v)[1]
@@ -325,7 +344,8 @@ def attention_returns_scores(q, k, v, mask=None):
 
 @bank.mistake(
     "scaled_dot_product_attention",
-    "The mask is not used: keys that a query may not attend to still get weight.",
+    "The mask is not used: keys that a query may not attend to still get weight. It belongs "
+    "between the scores and the softmax.",
 )
 def attention_ignores_mask(q, k, v, mask=None):
     return _attend(q, k, v)
@@ -401,7 +421,7 @@ def attention_adds_bool(q, k, v, mask=None):
 
 @bank.mistake(
     "scaled_dot_product_attention",
-    "The answer comes as (weights, output); the exercise asks for (output, weights).",
+    "The answer comes as (weights, output). Look at the order in the row *returns* of the table.",
 )
 def attention_wrong_order(q, k, v, mask=None):
     return _attend(q, k, v, mask)[::-1]
@@ -509,6 +529,27 @@ def attention_by_torch(q, k, v, mask=None):
     return output.numpy(), weights.numpy()
 
 
+@bank.variant("scaled_dot_product_attention")
+def attention_on_both_sides(q, k, v, mask=None):
+    root = q.shape[-1] ** 0.25
+    return _attend(q / root, k / root, v, mask, scale=1.0)
+
+
+@bank.variant("scaled_dot_product_attention")
+def attention_with_scores_copied(q, k, v, mask=None):
+    scores = np.matmul(q, k.swapaxes(-1, -2)) / np.sqrt(k.shape[-1])
+    if mask is not None:
+        scores = scores.copy()
+        scores[~np.broadcast_to(mask, scores.shape)] = -np.inf
+    weights = _softmax(scores)
+    return weights @ v, weights
+
+
+@bank.variant("scaled_dot_product_attention")
+def attention_with_the_lowest_number(q, k, v, mask=None):
+    return _attend(q, k, v, mask, fill=np.finfo(np.float64).min)
+
+
 # causal_mask
 
 bank.calls(
@@ -525,8 +566,8 @@ def _check_sizes(n_queries, n_keys):
 
 @bank.mistake(
     "causal_mask",
-    "A single query is let through before the sizes are compared: one query among no keys cannot "
-    "be either.",
+    "A single query is let through before the sizes are compared. One query among no keys "
+    "cannot be either: look at what your function does first.",
 )
 def mask_lets_a_single_query_through(n_queries, n_keys):
     if n_queries == 1:
@@ -577,7 +618,8 @@ def mask_sees_the_next(n_queries, n_keys):
 
 @bank.mistake(
     "causal_mask",
-    "Every query sees the future and not the past: this is the upper triangle.",
+    "Every query sees the future and not the past: this is the upper triangle. Which of the "
+    "two, row or column, has to be the larger?",
 )
 def mask_upper_triangle(n_queries, n_keys):
     _check_sizes(n_queries, n_keys)
@@ -586,7 +628,7 @@ def mask_upper_triangle(n_queries, n_keys):
 
 @bank.mistake(
     "causal_mask",
-    "Rows and columns are exchanged: one row per query, one column per key.",
+    "Rows and columns are exchanged. One row per query, one column per key: look at the shape.",
 )
 def mask_transposed(n_queries, n_keys):
     _check_sizes(n_queries, n_keys)
@@ -606,7 +648,7 @@ def mask_of_numbers(n_queries, n_keys):
 @bank.mistake(
     "causal_mask",
     "This is the mask that is *added* to the scores, 0 and minus infinity. Here True and False "
-    "are asked for.",
+    "are asked for: look at the dtype in the table.",
 )
 def mask_to_be_added(n_queries, n_keys):
     _check_sizes(n_queries, n_keys)
@@ -651,6 +693,28 @@ def mask_by_loop(n_queries, n_keys):
         [key <= n_keys - n_queries + query for key in range(n_keys)] for query in range(n_queries)
     ]
     return np.array(rows, dtype=bool)
+
+
+@bank.variant("causal_mask")
+def mask_by_tril(n_queries, n_keys):
+    _check_sizes(n_queries, n_keys)
+    return np.tril(np.ones((n_queries, n_keys), dtype=bool), k=n_keys - n_queries)
+
+
+@bank.variant("causal_mask")
+def mask_by_indices(n_queries, n_keys):
+    _check_sizes(n_queries, n_keys)
+    query, key = np.indices((n_queries, n_keys))
+    return key - query <= n_keys - n_queries
+
+
+@bank.variant("causal_mask")
+def mask_filled_row_by_row(n_queries, n_keys):
+    _check_sizes(n_queries, n_keys)
+    mask = np.zeros((n_queries, n_keys), dtype=bool)
+    for back in range(n_queries):
+        mask[-1 - back, : n_keys - back] = True
+    return mask
 
 
 # split_heads
@@ -707,7 +771,8 @@ def split_interleaved(x, n_heads):
 
 @bank.mistake(
     "split_heads",
-    "The number of heads was taken for the size of a head.",
+    "The number of heads was taken for the size of a head. Write beside the line which axis "
+    "has H places and which has D.",
 )
 def split_head_size_for_heads(x, n_heads):
     _check_heads(x.shape[-1], n_heads)
@@ -747,7 +812,8 @@ def split_drops_the_rest(x, n_heads):
 
 @bank.mistake(
     "split_heads",
-    "Only the first sequence of the batch comes out right.",
+    "Only the first sequence of the batch comes out right. Look for an index or a size that "
+    "stands for one text only.",
 )
 def split_first_of_batch(x, n_heads):
     _check_heads(x.shape[-1], n_heads)
@@ -775,6 +841,18 @@ def split_into_a_copy(x, n_heads):
     for h in range(n_heads):
         heads[:, h] = x[:, :, h * heads.shape[-1] : (h + 1) * heads.shape[-1]]
     return heads
+
+
+@bank.variant("split_heads")
+def split_by_a_view(x, n_heads):
+    _check_heads(x.shape[-1], n_heads)
+    return x.view(*x.shape[:2], n_heads, -1).permute(0, 2, 1, 3)
+
+
+@bank.variant("split_heads")
+def split_by_einsum(x, n_heads):
+    _check_heads(x.shape[-1], n_heads)
+    return torch.einsum("blhd->bhld", x.unflatten(2, (n_heads, x.shape[2] // n_heads)))
 
 
 # merge_heads
@@ -829,7 +907,7 @@ def merge_without_joining(x):
 @bank.mistake(
     "merge_heads",
     "`view` cannot join axes whose numbers do not lie side by side in memory, and after a "
-    "transpose they do not. PyTorch's message names two ways out.",
+    "transpose they do not. PyTorch's message names a way out.",
 )
 def merge_by_view(x):
     batch, heads, length, size = x.shape
@@ -846,7 +924,8 @@ def merge_along_tokens(x):
 
 @bank.mistake(
     "merge_heads",
-    "The heads come out in reverse order.",
+    "The heads come out in reverse order. Head 0 stands first in each token: look at the order "
+    "in which you join them.",
 )
 def merge_reversed(x):
     return x.flip(1).transpose(1, 2).flatten(2)
@@ -866,6 +945,21 @@ def merge_by_flatten(x):
 @bank.variant("merge_heads")
 def merge_by_cat(x):
     return torch.cat(x.unbind(dim=1), dim=-1)
+
+
+@bank.variant("merge_heads")
+def merge_by_permute(x):
+    batch, heads, length, size = x.shape
+    return x.permute(0, 2, 1, 3).reshape(batch, length, heads * size)
+
+
+@bank.variant("merge_heads")
+def merge_into_room_of_its_own(x):
+    batch, heads, length, size = x.shape
+    out = x.new_empty(batch, length, heads * size)
+    for h in range(heads):
+        out[..., h * size : (h + 1) * size] = x[:, h]
+    return out
 
 
 # grouped_query_attention
@@ -939,7 +1033,8 @@ def grouped_tiles(q, k, v, mask=None):
 
 @bank.mistake(
     "grouped_query_attention",
-    "The sequence axis was repeated, not the head axis: you have more keys than there are tokens.",
+    "The sequence axis was repeated, not the head axis. You have more keys than there are "
+    "tokens: look at `dim`.",
 )
 def grouped_repeats_tokens(q, k, v, mask=None):
     times = _check_groups(q, k)
@@ -963,7 +1058,8 @@ def grouped_count_for_size(q, k, v, mask=None):
 
 @bank.mistake(
     "grouped_query_attention",
-    "Every query head uses key head 0. That is multi-query attention, the case H_kv = 1.",
+    "Every query head uses key head 0. That is right for H_kv = 1 only: which key head does "
+    "query head h share?",
 )
 def grouped_uses_first_head(q, k, v, mask=None):
     _check_groups(q, k)
@@ -1013,7 +1109,8 @@ def grouped_scaled_by_width(q, k, v, mask=None):
 
 @bank.mistake(
     "grouped_query_attention",
-    "The mask is not used.",
+    "The mask is not used: keys that are shut out still get weight. It belongs between the "
+    "scores and the softmax.",
 )
 def grouped_ignores_mask(q, k, v, mask=None):
     times = _check_groups(q, k)
@@ -1022,7 +1119,7 @@ def grouped_ignores_mask(q, k, v, mask=None):
 
 @bank.mistake(
     "grouped_query_attention",
-    "Your mask works the wrong way round: True means *may attend*.",
+    "Your mask works the wrong way round. True means *may attend*: look at which scores you fill.",
 )
 def grouped_mask_inverted(q, k, v, mask=None):
     times = _check_groups(q, k)
@@ -1032,7 +1129,7 @@ def grouped_mask_inverted(q, k, v, mask=None):
 
 @bank.mistake(
     "grouped_query_attention",
-    "The softmax runs over the queries; each row, over the keys, must sum to 1.",
+    "The softmax runs over the queries. Each row, over the keys, must sum to 1: look at its axis.",
 )
 def grouped_softmax_over_queries(q, k, v, mask=None):
     times = _check_groups(q, k)
@@ -1045,7 +1142,7 @@ def grouped_softmax_over_queries(q, k, v, mask=None):
 
 @bank.mistake(
     "grouped_query_attention",
-    "The answer comes as (weights, output); the exercise asks for (output, weights).",
+    "The answer comes as (weights, output). Look at the order in the row *returns* of the table.",
 )
 def grouped_wrong_order(q, k, v, mask=None):
     times = _check_groups(q, k)
@@ -1066,7 +1163,7 @@ def grouped_accepts_any_number(q, k, v, mask=None):
 @bank.mistake(
     "grouped_query_attention",
     "The masked scores are filled with -10,000, and scores can be lower than that: then the "
-    "shut-out keys win.",
+    "shut-out keys win. Which score is below every other?",
 )
 def grouped_fills_with_minus_ten_thousand(q, k, v, mask=None):
     times = _check_groups(q, k)
@@ -1154,6 +1251,24 @@ def grouped_by_framework(q, k, v, mask=None):
     return output, F.scaled_dot_product_attention(q, k, identity, attn_mask=mask)
 
 
+@bank.variant("grouped_query_attention")
+def grouped_by_expand(q, k, v, mask=None):
+    times = _check_groups(q, k)
+    k, v = (x[:, :, None].expand(-1, -1, times, -1, -1).flatten(1, 2) for x in (k, v))
+    scores = q @ k.transpose(2, 3) * q.shape[-1] ** -0.5
+    if mask is not None:
+        scores = scores + torch.zeros_like(scores).masked_fill(~mask, -torch.inf)
+    weights = torch.softmax(scores, dim=-1)
+    return weights.matmul(v), weights
+
+
+@bank.variant("grouped_query_attention")
+def grouped_by_an_index(q, k, v, mask=None):
+    times = _check_groups(q, k)
+    shared = torch.arange(q.shape[1]) // times
+    return _grouped(q, k[:, shared], v[:, shared], mask)
+
+
 # attention_layer
 
 _STEPS = torch.ones(3, 3, dtype=torch.bool).tril()
@@ -1224,7 +1339,8 @@ def layer_scaled_by_width(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None)
 
 @bank.mistake(
     "attention_layer",
-    "The mask is not passed on to the attention.",
+    "The mask is not passed on to the attention. Follow the argument `mask` through your code: "
+    "where does it end?",
 )
 def layer_ignores_mask(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
     return _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads)
@@ -1279,7 +1395,8 @@ def layer_exchanges_keys_and_values(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, 
 
 @bank.mistake(
     "attention_layer",
-    "One head does the work of all: the projections are not split into heads.",
+    "One head does the work of all: the projections are not split into heads. Look at the step "
+    "between projection and attention.",
 )
 def layer_with_one_head(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
     size = w_q.shape[0] // n_heads
@@ -1293,7 +1410,8 @@ def layer_with_one_head(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
 
 @bank.mistake(
     "attention_layer",
-    "The key heads are tiled over the query heads; neighbours share one.",
+    "The key heads are tiled over the query heads, so neighbours get different ones. "
+    "Neighbours share one: look at how the key heads are repeated.",
 )
 def layer_tiles_heads(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
     q = split_by_unflatten(x @ w_q.T, n_heads)
@@ -1330,7 +1448,8 @@ def layer_adds_input(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
 
 @bank.mistake(
     "attention_layer",
-    "The result comes together with the weights; the layer returns its output alone.",
+    "The result comes together with the weights. The layer returns its output alone: look at "
+    "the row *returns* of the table.",
 )
 def layer_returns_a_pair(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
     output = _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask)
@@ -1359,3 +1478,384 @@ def layer_by_einsum(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
     k, v = (torch.einsum("ble,hde->bhld", x, w.unflatten(0, (n_kv_heads, -1))) for w in (w_k, w_v))
     output, _ = grouped_by_loop(q, k, v, mask)
     return torch.einsum("bhld,ehd->ble", output, w_o.unflatten(1, (n_heads, -1)))
+
+
+@bank.variant("attention_layer")
+def layer_head_by_head(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    size, out = w_q.shape[0] // n_heads, torch.zeros_like(x)
+    every = None if mask is None else mask.expand(x.shape[0], n_heads, x.shape[1], x.shape[1])
+    for h in range(n_heads):
+        mine = slice(h * size, (h + 1) * size)
+        shared = h // (n_heads // n_kv_heads) * size
+        q, k, v = (
+            x @ w_q[mine].T,
+            x @ w_k[shared : shared + size].T,
+            x @ w_v[shared : shared + size].T,
+        )
+        head, _ = _grouped(q, k, v, None if every is None else every[:, h])
+        out = out + head @ w_o[:, mine].T
+    return out
+
+
+@bank.variant("attention_layer")
+def layer_that_shares_inside_the_framework(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    q, k, v = (
+        (x @ w.T).unflatten(-1, (heads, -1)).transpose(1, 2)
+        for w, heads in ((w_q, n_heads), (w_k, n_kv_heads), (w_v, n_kv_heads))
+    )
+    heads = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
+    return heads.transpose(1, 2).flatten(2) @ w_o.T
+
+
+@bank.variant("attention_layer")
+def layer_with_repeated_weights(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    times = n_heads // n_kv_heads
+    w_k, w_v = (
+        w.unflatten(0, (n_kv_heads, -1)).repeat_interleave(times, dim=0).flatten(0, 1)
+        for w in (w_k, w_v)
+    )
+    return _layer(x, w_q, w_k, w_v, w_o, n_heads, n_heads, mask)
+
+
+# attend_in_blocks
+
+_HALVES = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 1]], dtype=torch.bool)
+
+bank.calls(
+    "attend_in_blocks",
+    [
+        call(
+            torch.tensor([[2.0, 1.0, 0.0, 0.0]]),
+            torch.tensor([[0.0, 0, 0, 2], [1, 0, 2, 0], [1, 2, 0, 0]]),
+            torch.tensor([[0.0, 0, 0, 0], [0, 10, 0, 0], [10, 0, 0, 0]]),
+            2,
+        ),
+        call(_tensor(81, 3, 4), _tensor(82, 5, 4), _tensor(83, 5, 4), 2),
+        call(_tensor(84, 2, 3, 4), _tensor(85, 2, 5, 4), _tensor(86, 2, 5, 4), 3),
+        call(_tensor(87, 3, 4), _tensor(88, 5, 4), _tensor(89, 5, 4), 3, _HALVES[1:2]),
+        call(_tensor(87, 3, 4), _tensor(88, 5, 4), _tensor(89, 5, 4), 9),
+        hard(call(_tensor(90, 3, 4), _tensor(91, 5, 4), _tensor(92, 5, 4), 2, _HALVES)),
+        hard(call(1e4 * _tensor(93, 3, 4), _tensor(94, 5, 4), _tensor(95, 5, 4), 2)),
+        hard(call(-1e4 * _tensor(93, 3, 4).abs(), _tensor(94, 5, 4).abs(), _tensor(95, 5, 4), 2)),
+        hard(call(_tensor(90, 3, 4), _tensor(91, 5, 4), _tensor(92, 5, 4), 0)),
+    ],
+)
+bank.terms("attend_in_blocks", output="query number")
+
+
+class _Blocks:
+    """Online softmax, in parts that a mistake can replace."""
+
+    def __init__(self, size):
+        if size < 1:
+            raise ValueError("a block needs at least one key")
+        self.size = size
+
+    def scale(self, q, k):
+        return q.shape[-1] ** 0.5
+
+    def first_top(self, q):
+        return torch.full_like(q[..., :1], -torch.inf)
+
+    def shut(self, scores, mask, start):
+        return scores.masked_fill(~mask[..., start : start + self.size], -torch.inf)
+
+    def higher(self, top, scores):
+        return torch.maximum(top, scores.amax(-1, keepdim=True))
+
+    def base(self, top):
+        return torch.where(torch.isinf(top), torch.zeros_like(top), top)
+
+    def fade(self, old, new):
+        return torch.exp(old - self.base(new))
+
+    def faded(self, total, mixed, fade):
+        return total * fade, mixed * fade
+
+    def starts(self, n_keys):
+        return range(0, n_keys, self.size)
+
+    def finish(self, mixed, total, top):
+        return mixed / total
+
+    def __call__(self, q, k, v, mask):
+        if mask is not None:
+            mask = torch.broadcast_to(mask, (*mask.shape[:-1], k.shape[-2]))
+        top, total, mixed = self.first_top(q), torch.zeros_like(q[..., :1]), torch.zeros_like(q)
+        for start in self.starts(k.shape[-2]):
+            part = slice(start, start + self.size)
+            scores = torch.einsum("...ld,...sd->...ls", q, k[..., part, :]) / self.scale(q, k)
+            if mask is not None:
+                scores = self.shut(scores, mask, start)
+            higher = self.higher(top, scores)
+            shares = torch.exp(scores - self.base(higher))
+            total, mixed = self.faded(total, mixed, self.fade(top, higher))
+            total, mixed = total + shares.sum(-1, keepdim=True), mixed + shares @ v[..., part, :]
+            top = higher
+        return self.finish(mixed, total, top)
+
+
+def _blocks(parts, q, k, v, size, mask):
+    return parts(size)(q, k, v, mask)
+
+
+@bank.mistake("attend_in_blocks", "The scores are not divided by √D.")
+def blocks_without_scale(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def scale(self, q, k):
+            return 1.0
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake("attend_in_blocks", "The scores are divided by D, not by √D.")
+def blocks_divided_by_d(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def scale(self, q, k):
+            return q.shape[-1]
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "When a block brings a larger score, the sum and the mix so far are not scaled down. Both hold "
+    "e^(score − old maximum), and must be multiplied by e^(old − new).",
+)
+def blocks_without_fade(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def faded(self, total, mixed, fade):
+            return total, mixed
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "The sum is scaled down, the mix of values is not. They belong together.",
+)
+def blocks_fade_only_the_sum(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def faded(self, total, mixed, fade):
+            return total * fade, mixed
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "The mix of values is scaled down, the sum is not. They belong together.",
+)
+def blocks_fade_only_the_mix(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def faded(self, total, mixed, fade):
+            return total, mixed * fade
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "What was summed is scaled the wrong way: multiply by e^(old − new), which is at most 1.",
+)
+def blocks_fade_upside_down(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def fade(self, old, new):
+            return torch.where(torch.isinf(old), 0.0, torch.exp(self.base(new) - self.base(old)))
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "Each block has a softmax of its own, and their outputs are averaged. A block with larger "
+    "scores must weigh more: keep sums, and divide once at the end.",
+)
+def blocks_averaged(q, k, v, size, mask=None):
+    _Blocks(size)
+    mask = None if mask is None else mask.expand(*mask.shape[:-1], k.shape[-2])
+    parts = []
+    for start in range(0, k.shape[-2], size):
+        part = slice(start, start + size)
+        open_keys = None if mask is None else mask[..., part]
+        one = F.scaled_dot_product_attention(q, k[..., part, :], v[..., part, :], open_keys)
+        parts.append(torch.nan_to_num(one))
+    return torch.stack(parts).mean(0)
+
+
+@bank.mistake("attend_in_blocks", "The mix is never divided by the sum of the weights.")
+def blocks_without_division(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def finish(self, mixed, total, top):
+            return mixed
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "The last keys are left out where S does not divide by `size`. The last block may be smaller.",
+)
+def blocks_without_the_rest(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def starts(self, n_keys):
+            return range(0, max(n_keys // self.size, 1) * self.size, self.size)
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake("attend_in_blocks", "The mask is not used.")
+def blocks_without_mask(q, k, v, size, mask=None):
+    return _blocks(_Blocks, q, k, v, size, None)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "Every block uses the first columns of the mask. A block has its own part of it.",
+)
+def blocks_always_the_first_mask(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def shut(self, scores, mask, start):
+            return super().shut(scores, mask[..., : scores.shape[-1]], 0)
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "A row whose first block is shut becomes nan: its maximum is −∞, and −∞ − (−∞) is not a "
+    "number. Take 0 in place of a maximum that is still −∞.",
+)
+def blocks_nan_where_shut(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def base(self, top):
+            return top
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "There is no maximum, so large scores overflow: e^10000 is inf.",
+)
+def blocks_without_maximum(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def higher(self, top, scores):
+            return torch.zeros_like(top)
+
+        def fade(self, old, new):
+            return torch.ones_like(old)
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "The maximum starts at 0. Where all scores are far below, every e^(score − 0) is 0, and 0 / 0 "
+    "is nan: start at −∞.",
+)
+def blocks_start_at_zero(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def first_top(self, q):
+            return torch.zeros_like(q[..., :1])
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake("attend_in_blocks", "A size below 1 cannot work: raise a ValueError.")
+def blocks_of_any_size(q, k, v, size, mask=None):
+    return _blocks(_Blocks, q, k, v, max(size, 1), mask)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "The output is right, but all scores are in memory at once. Compute them block by block.",
+    visible=False,
+)
+def blocks_after_all_scores(q, k, v, size, mask=None):
+    _Blocks(size)
+    return F.softmax(_masked(q, k, mask), dim=-1) @ v
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "The output is right, but PyTorch's own attention made it. Write it yourself.",
+    visible=False,
+)
+def blocks_by_the_framework(q, k, v, size, mask=None):
+    _Blocks(size)
+    return F.scaled_dot_product_attention(q, k, v, mask)
+
+
+def _masked(q, k, mask):
+    scores = q @ k.mT / q.shape[-1] ** 0.5
+    return scores if mask is None else scores.masked_fill(~mask, -torch.inf)
+
+
+@bank.variant("attend_in_blocks")
+def blocks_by_parts(q, k, v, size, mask=None):
+    return _blocks(_Blocks, q, k, v, size, mask)
+
+
+@bank.variant("attend_in_blocks")
+def blocks_with_a_lowest_number(q, k, v, size, mask=None):
+    """A maximum that starts at the lowest finite number is never −∞."""
+
+    class Parts(_Blocks):
+        def first_top(self, q):
+            return torch.full_like(q[..., :1], torch.finfo(q.dtype).min / 4)
+
+        def base(self, top):
+            return top
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.variant("attend_in_blocks")
+def blocks_by_logsumexp(q, k, v, size, mask=None):
+    """Softmax of each block, joined by the logarithms of their sums."""
+    if size < 1:
+        raise ValueError("size must be 1 or more")
+    mask = None if mask is None else mask.expand(*mask.shape[:-1], k.shape[-2])
+    mixed, logarithm = torch.zeros_like(q), torch.full_like(q[..., :1], -torch.inf)
+    for start in range(0, k.shape[-2], size):
+        part = slice(start, start + size)
+        scores = _masked(q, k[..., part, :], None if mask is None else mask[..., part])
+        own = scores.logsumexp(-1, keepdim=True)
+        output = torch.nan_to_num(scores.softmax(-1)) @ v[..., part, :]
+        both = torch.logaddexp(logarithm, own)
+        share = [torch.nan_to_num(torch.exp(x - both)) for x in (logarithm, own)]
+        mixed, logarithm = mixed * share[0] + output * share[1], both
+    return mixed
+
+
+@bank.variant("attend_in_blocks")
+def blocks_dividing_each_time(q, k, v, size, mask=None):
+    """FlashAttention's first version: the output is a true mean after every block."""
+
+    class Parts(_Blocks):
+        def faded(self, total, mixed, fade):
+            mean = mixed / total.clamp_min(1e-300)
+            return total * fade, mean * total * fade
+
+    return _blocks(Parts, q.double(), k.double(), v.double(), size, mask).to(q.dtype)
+
+
+@bank.variant("attend_in_blocks")
+def blocks_by_split(q, k, v, size, mask=None):
+    if size < 1:
+        raise ValueError("size must be at least 1")
+    m = torch.full(q.shape[:-1], -torch.inf, dtype=q.dtype)
+    total, o = torch.zeros_like(m), torch.zeros_like(q)
+    masks = [None] * -(-k.shape[-2] // size)
+    if mask is not None:
+        masks = mask.expand(*mask.shape[:-1], k.shape[-2]).split(size, dim=-1)
+    for keys, values, open_keys in zip(
+        k.split(size, dim=-2), v.split(size, dim=-2), masks, strict=True
+    ):
+        s = _masked(q, keys, open_keys)
+        new = torch.maximum(m, s.max(dim=-1).values)
+        safe = new.clamp_min(torch.finfo(q.dtype).min)
+        p, old = torch.exp(s - safe[..., None]), torch.exp(m - safe)
+        total, o, m = total * old + p.sum(-1), o * old[..., None] + p @ values, new
+    return o / total[..., None]

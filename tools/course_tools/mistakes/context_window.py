@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import torch
-from course_tools.mistakes.bank import Bank, call, hard, typed
 
+from course_tools.mistakes.bank import Bank, call, hard, typed
 from llm_memory.shapes import GIB, MODELS
 
 bank = Bank("context_window")
@@ -28,6 +28,7 @@ bank.calls(
         call(_TOKENS[:3], 8, reserve=2),
         hard(call([], 4)),
         hard(call(_TOKENS, 4, keep_first=4)),
+        hard(call(_TOKENS, 3, reserve=2)),
         hard(call(_TOKENS, 0)),
         hard(call(_TOKENS, 5, keep_first=6)),
         hard(call(_TOKENS[:2], 5, reserve=5)),
@@ -48,8 +49,9 @@ def _fit(tokens, window, reserve=0, keep_first=0):
 
 @bank.mistake(
     "fit_to_window",
-    "tokens[-0:] is the whole list, not an empty one: when the first tokens fill the window, no "
-    "recent token has room. Count from the front instead: tokens[len(tokens) - n:].",
+    "When the first tokens fill the window, no recent token has room, but yours bring the "
+    "whole list: tokens[-0:] is all of it. From which end can you count so that 0 tokens are "
+    "none?",
 )
 def fit_with_minus_zero(tokens, window, reserve=0, keep_first=0):
     budget = window - reserve
@@ -105,7 +107,8 @@ def fit_first_on_top(tokens, window, reserve=0, keep_first=0):
 
 @bank.mistake(
     "fit_to_window",
-    "A list that fits comes back with its first tokens doubled. Cut only what is too long.",
+    "A list that fits comes back with its first tokens doubled. Only a list that is too long "
+    "is cut: look at what your code does before the slices.",
 )
 def fit_doubles_the_first(tokens, window, reserve=0, keep_first=0):
     _fit([], window, reserve, keep_first)
@@ -200,6 +203,37 @@ def fit_from_the_end(tokens, window, reserve=0, keep_first=0):
         return tokens
     head, tail = tokens[:keep_first], tokens[keep_first:]
     return [*head, *tail[::-1][: budget - keep_first][::-1]]
+
+
+@bank.variant("fit_to_window")
+def fit_by_deleting(tokens, window, reserve=0, keep_first=0):
+    budget = window - reserve
+    if budget <= 0 or keep_first > budget:
+        raise ValueError("no room")
+    kept = tokens.copy()
+    del kept[keep_first : max(keep_first, keep_first + len(kept) - budget)]
+    return kept
+
+
+@bank.variant("fit_to_window")
+def fit_with_a_deque(tokens, window, reserve=0, keep_first=0):
+    from collections import deque
+
+    budget = window - reserve
+    if budget < 1:
+        raise ValueError("no room")
+    if keep_first > budget:
+        raise ValueError("no room for the first")
+    return [*tokens[:keep_first], *deque(tokens[keep_first:], maxlen=budget - keep_first)]
+
+
+@bank.variant("fit_to_window")
+def fit_by_the_end_of_the_gap(tokens, window, reserve=0, keep_first=0):
+    room = window - reserve
+    if room < max(1, keep_first):
+        raise ValueError("no room")
+    gap = max(0, len(tokens) - room)
+    return tokens[:keep_first] + tokens[keep_first + gap :] if gap else tokens[:]
 
 
 # apply_rope
@@ -313,7 +347,7 @@ def rope_positive_exponent(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "`base` is not used: you always take 10000.",
+    "`base` is not used: you always take 10000. Look at the line with the speeds.",
 )
 def rope_ignores_base(x, positions, base=10000.0, scale=1.0):
     return _rope(x, positions, 10000.0, scale)
@@ -321,7 +355,7 @@ def rope_ignores_base(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "`scale` is not used: positions are to be divided by it.",
+    "`scale` is not used. It stands in the formula beside the position: look at the angles.",
 )
 def rope_ignores_scale(x, positions, base=10000.0, scale=1.0):
     return _rope(x, positions, base, 1.0)
@@ -329,7 +363,8 @@ def rope_ignores_scale(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "You multiply positions by `scale`. It squeezes them closer together: divide.",
+    "You multiply positions by `scale`, so they move apart. It should squeeze them closer "
+    "together: look at the formula.",
 )
 def rope_multiplies_scale(x, positions, base=10000.0, scale=1.0):
     return _rope(x, positions, base, 1 / scale)
@@ -388,8 +423,8 @@ def rope_accepts_odd(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "Your function writes into the tensor that it was given: the caller still needs it. Make a new "
-    "one, with torch.cat or torch.empty_like.",
+    "Your function writes into the tensor that it was given: the caller still needs it. Look "
+    "for a slice of x on the left of an equals sign.",
 )
 def rope_changes_its_input(x, positions, base=10000.0, scale=1.0):
     x.copy_(_rope(x, positions, base, scale))
@@ -425,8 +460,8 @@ def rope_turns_by_heads(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "The result has another dtype than x. A model multiplies it with its weights right away, and "
-    "that fails: bring the angles, or the result, to x.dtype.",
+    "The result has another dtype than x, and a model that multiplies it with its weights "
+    "fails. Look at where numbers of another dtype come in: the angles.",
 )
 def rope_changes_the_dtype(x, positions, base=10000.0, scale=1.0):
     return _rope(x.double(), positions, base, scale)
@@ -470,6 +505,207 @@ def rope_by_matrices(x, positions, base=10000.0, scale=1.0):
             out[..., row, i] = a * math.cos(angle) - b * math.sin(angle)
             out[..., row, i + half] = b * math.cos(angle) + a * math.sin(angle)
     return out
+
+
+@bank.variant("apply_rope")
+def rope_by_stacked_pairs(x, positions, base=10000.0, scale=1.0):
+    half, odd = divmod(x.shape[-1], 2)
+    if odd:
+        raise ValueError("odd")
+    speeds = torch.pow(torch.tensor(base).double(), -torch.arange(half).double() / half)
+    angles = torch.outer(positions.double(), speeds) / scale
+    pairs = torch.stack((x[..., :half], x[..., half:]), dim=-1).double()
+    turns = torch.stack((angles.cos(), -angles.sin(), angles.sin(), angles.cos()), dim=-1)
+    turned = (turns.unflatten(-1, (2, 2)) @ pairs[..., None])[..., 0]
+    return torch.cat((turned[..., 0], turned[..., 1]), dim=-1).to(x.dtype)
+
+
+@bank.variant("apply_rope")
+def rope_by_chunks(x, positions, base=10000.0, scale=1.0):
+    if x.shape[-1] % 2 == 1:
+        raise ValueError("odd")
+    low, high = x.double().chunk(2, dim=-1)
+    exponents = torch.linspace(0, 1, low.shape[-1] + 1, dtype=torch.float64)[:-1]
+    angles = positions.unsqueeze(1) / scale / base**exponents
+    cos, sin = torch.cos(angles), torch.sin(angles)
+    return torch.cat((low * cos - high * sin, low * sin + high * cos), -1).type_as(x)
+
+
+@bank.variant("apply_rope")
+def rope_with_angles_in_float32(x, positions, base=10000.0, scale=1.0):
+    half = x.shape[-1] // 2
+    if x.shape[-1] != 2 * half:
+        raise ValueError("odd")
+    angles = (positions.float() / scale)[:, None] * base ** -(torch.arange(half).float() / half)
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    out = torch.empty_like(x)
+    out[..., :half] = x[..., :half] * cos - x[..., half:] * sin
+    out[..., half:] = x[..., half:] * cos + x[..., :half] * sin
+    return out
+
+
+# scaled_speeds
+
+bank.calls(
+    "scaled_speeds",
+    [
+        call(4, 100.0, 2.0, 63, low=1, high=2),
+        call(16, 10000.0, 8.0, 2048, low=1, high=4),
+        call(12, 500000.0, 4.0, 8192),
+        hard(call(2, 77.0, 5.0, 8 * math.pi, low=2, high=6)),
+        hard(call(6, 500.0, 1.0, 4096)),
+        hard(call(8, 10.0, 3.0, 100000)),
+        hard(call(8, 10000.0, 3.0, 6, low=1, high=9)),
+    ],
+)
+bank.terms("scaled_speeds", speeds="pair")
+
+
+def _scaled(head_dim, base, factor, trained, low=1, high=32, around=2 * math.pi, size=None):
+    speeds = base ** (-torch.arange(0, head_dim, 2).double() / (size or head_dim))
+    stays = ((trained * speeds / around - low) / (high - low)).clamp(0, 1)
+    return speeds, stays
+
+
+@bank.mistake(
+    "scaled_speeds",
+    "Every pair is divided by `factor`: that is position interpolation. Fast pairs must stay.",
+)
+def speeds_all_divided(head_dim, base, factor, trained, low=1, high=32):
+    return _scaled(head_dim, base, factor, trained, low, high)[0] / factor
+
+
+@bank.mistake("scaled_speeds", "These are the old speeds: nothing is slowed.")
+def speeds_unchanged(head_dim, base, factor, trained, low=1, high=32):
+    return _scaled(head_dim, base, factor, trained, low, high)[0]
+
+
+@bank.mistake(
+    "scaled_speeds",
+    "The wrong end is slowed. Pairs that turn often stay; those that turn seldom are divided.",
+)
+def speeds_fast_ones_divided(head_dim, base, factor, trained, low=1, high=32):
+    speeds, stays = _scaled(head_dim, base, factor, trained, low, high)
+    return (1 - stays) * speeds + stays * speeds / factor
+
+
+@bank.mistake(
+    "scaled_speeds",
+    "A turn is 2π radians, but you count radians as turns.",
+)
+def speeds_turns_in_radians(head_dim, base, factor, trained, low=1, high=32):
+    speeds, stays = _scaled(head_dim, base, factor, trained, low, high, around=1)
+    return stays * speeds + (1 - stays) * speeds / factor
+
+
+@bank.mistake("scaled_speeds", "Half a circle counts as a turn in your code: a turn is 2π, not π.")
+def speeds_half_turns(head_dim, base, factor, trained, low=1, high=32):
+    speeds, stays = _scaled(head_dim, base, factor, trained, low, high, around=math.pi)
+    return stays * speeds + (1 - stays) * speeds / factor
+
+
+@bank.mistake(
+    "scaled_speeds",
+    "There is a step where a ramp should be: between `low` and `high` the speed goes over in a "
+    "straight line.",
+)
+def speeds_with_a_step(head_dim, base, factor, trained, low=1, high=32):
+    speeds, stays = _scaled(head_dim, base, factor, trained, low, high)
+    return torch.where(stays > 0.5, speeds, speeds / factor)
+
+
+@bank.mistake(
+    "scaled_speeds",
+    "The ramp goes on past its ends: a share above 1 makes fast pairs faster, one below 0 makes "
+    "slow pairs slower still. Cut it off at 0 and 1.",
+)
+def speeds_without_ends(head_dim, base, factor, trained, low=1, high=32):
+    speeds, _ = _scaled(head_dim, base, factor, trained, low, high)
+    stays = (trained * speeds / (2 * math.pi) - low) / (high - low)
+    return stays * speeds + (1 - stays) * speeds / factor
+
+
+@bank.mistake(
+    "scaled_speeds",
+    "You mix the *divisors*, 1 and `factor`, in these shares. It is the speeds that go over in a "
+    "straight line.",
+)
+def speeds_mixed_divisors(head_dim, base, factor, trained, low=1, high=32):
+    speeds, stays = _scaled(head_dim, base, factor, trained, low, high)
+    return speeds / (stays + (1 - stays) * factor)
+
+
+@bank.mistake(
+    "scaled_speeds",
+    "`low` and `high` are not used: you always take 1 and 32.",
+)
+def speeds_with_fixed_ends(head_dim, base, factor, trained, low=1, high=32):
+    speeds, stays = _scaled(head_dim, base, factor, trained)
+    return stays * speeds + (1 - stays) * speeds / factor
+
+
+@bank.mistake(
+    "scaled_speeds",
+    "The exponent runs only half as far: pair i has the speed base^(−2i/D). Did the 2 get lost?",
+)
+def speeds_with_half_the_exponent(head_dim, base, factor, trained, low=1, high=32):
+    speeds, stays = _scaled(head_dim, base, factor, trained, low, high, size=2 * head_dim)
+    return stays * speeds + (1 - stays) * speeds / factor
+
+
+@bank.mistake("scaled_speeds", "Each speed stands there twice: return D/2 of them, one a pair.")
+def speeds_twice(head_dim, base, factor, trained, low=1, high=32):
+    speeds, stays = _scaled(head_dim, base, factor, trained, low, high)
+    return (stays * speeds + (1 - stays) * speeds / factor).repeat(2)
+
+
+@bank.mistake(
+    "scaled_speeds",
+    "The turns are counted in the stretched window. What a pair has learned is in the trained one.",
+)
+def speeds_turns_in_the_long_window(head_dim, base, factor, trained, low=1, high=32):
+    speeds, stays = _scaled(head_dim, base, factor, trained * factor, low, high)
+    return stays * speeds + (1 - stays) * speeds / factor
+
+
+@bank.variant("scaled_speeds")
+def speeds_pair_by_pair(head_dim, base, factor, trained, low=1, high=32):
+    found = []
+    for i in range(head_dim // 2):
+        speed = base ** (-2 * i / head_dim)
+        rounds = trained * speed / (2 * math.pi)
+        if rounds >= high:
+            found.append(speed)
+        elif rounds <= low:
+            found.append(speed / factor)
+        else:
+            share = (rounds - low) / (high - low)
+            found.append(speed * (share + (1 - share) / factor))
+    return torch.tensor(found)
+
+
+@bank.variant("scaled_speeds")
+def speeds_by_wavelength(head_dim, base, factor, trained, low=1, high=32):
+    """Llama 3's own words: wavelengths beside the window's parts."""
+    speeds = 1.0 / base ** (torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+    waves = 2 * math.pi / speeds
+    smooth = (trained / waves - low) / (high - low)
+    mixed = (1 - smooth) * speeds / factor + smooth * speeds
+    slowed = torch.where(waves > trained / low, speeds / factor, mixed)
+    return torch.where(waves < trained / high, speeds, slowed)
+
+
+@bank.variant("scaled_speeds")
+def speeds_by_lerp(head_dim, base, factor, trained, low=1, high=32):
+    speeds, stays = _scaled(head_dim, base, factor, trained, low, high)
+    return torch.lerp(speeds / factor, speeds, stays)
+
+
+@bank.variant("scaled_speeds")
+def speeds_in_float32(head_dim, base, factor, trained, low=1, high=32):
+    speeds = torch.exp(-math.log(base) * torch.arange(0, head_dim, 2).float() / head_dim)
+    stays = torch.clip((trained * speeds / (2 * math.pi) - low) / (high - low), 0, 1)
+    return speeds / factor + stays * (speeds - speeds / factor)
 
 
 # sliding_window_mask
@@ -556,7 +792,8 @@ def slide_sinks_in_the_future(n_queries, n_keys, window, n_sinks=0):
 
 @bank.mistake(
     "sliding_window_mask",
-    "`n_sinks` is not used: the first keys stay visible to everyone after them.",
+    "`n_sinks` is not used. The first keys stay visible to everyone after them: which "
+    "comparison says that a key is a sink?",
 )
 def slide_without_sinks(n_queries, n_keys, window, n_sinks=0):
     return _slide(n_queries, n_keys, window)
@@ -564,7 +801,8 @@ def slide_without_sinks(n_queries, n_keys, window, n_sinks=0):
 
 @bank.mistake(
     "sliding_window_mask",
-    "This is the full causal mask: the window is not used.",
+    "This is the full causal mask: the window is not used. Which comparison says that a key is "
+    "near?",
 )
 def slide_without_window(n_queries, n_keys, window, n_sinks=0):
     _slide(n_queries, n_keys, window)
@@ -663,11 +901,47 @@ def slide_last_rows_of_the_square(n_queries, n_keys, window, n_sinks=0):
     return square[n_keys - n_queries :]
 
 
+@bank.variant("sliding_window_mask")
+def slide_by_distances(n_queries, n_keys, window, n_sinks=0):
+    if window < 1 or n_queries > n_keys:
+        raise ValueError("no such mask")
+    back = torch.arange(n_keys - n_queries, n_keys)[:, None] - torch.arange(n_keys)[None]
+    near = back.clamp(min=0) == back
+    return near & (back.lt(window) | torch.arange(n_keys).lt(n_sinks))
+
+
+@bank.variant("sliding_window_mask")
+def slide_by_filling(n_queries, n_keys, window, n_sinks=0):
+    if window <= 0 or n_keys < n_queries:
+        raise ValueError("no such mask")
+    mask = torch.zeros(n_queries, n_keys, dtype=torch.bool)
+    for row in range(n_queries):
+        end = n_keys - n_queries + row + 1
+        mask[row, : min(n_sinks, end)] = True
+        mask[row, max(0, end - window) : end] = True
+    return mask
+
+
+@bank.variant("sliding_window_mask")
+def slide_without_what_is_too_old(n_queries, n_keys, window, n_sinks=0):
+    if window < 1:
+        raise ValueError("no window")
+    if n_queries > n_keys:
+        raise ValueError("too many queries")
+    last = n_keys - n_queries
+    past = torch.ones(n_queries, n_keys).tril(last)
+    too_old = torch.ones(n_queries, n_keys).tril(last - window)
+    too_old[:, :n_sinks] = 0
+    return (past - too_old).bool()
+
+
 # kv_cache_bytes
 
 _LLAMA2, _LLAMA3 = MODELS["Llama-2-7B"], MODELS["Llama-3.1-8B"]
 _QWEN3, _GEMMA2 = MODELS["Qwen3-0.6B"], MODELS["Gemma-2-9B"]
 _MISTRAL, _SMOL = MODELS["Mistral-7B-v0.1"], MODELS["SmolLM2-135M"]
+_GLM, _QWEN35 = MODELS["GLM-4.7-Flash"], MODELS["Qwen3.5-9B"]
+_KIMI = MODELS["Kimi-Linear-48B-A3B"]
 
 
 def _without_head_size(shape):
@@ -681,13 +955,17 @@ bank.calls(
         call(dict(_LLAMA3), 1000),
         call(dict(_QWEN3), 512, batch=3),
         call(dict(_SMOL), 100, bits=4),
-        hard(call(dict(_GEMMA2), 4000)),
-        hard(call(dict(_GEMMA2), 6000)),
-        hard(call(dict(_MISTRAL), 20000)),
-        hard(call(dict(_LLAMA3), 0)),
-        hard(call(_without_head_size(_QWEN3), 10)),
-        hard(call({**_QWEN3, "head_dim": None}, 10)),
-        hard(call(dict(_LLAMA3), -1)),
+        hard(call(dict(_GEMMA2), 4000), "hard"),
+        hard(call(dict(_GEMMA2), 6000), "hard"),
+        hard(call(dict(_MISTRAL), 20000), "hard"),
+        hard(call(dict(_LLAMA3), 0), "hard"),
+        hard(call(_without_head_size(_QWEN3), 10), "hard"),
+        hard(call({**_QWEN3, "head_dim": None}, 10), "hard"),
+        hard(call(dict(_LLAMA3), -1), "hard"),
+        hard(call(dict(_GLM), 1000), "kinds"),
+        hard(call(dict(_QWEN35), 1000, batch=2), "kinds"),
+        hard(call(dict(_KIMI), 0), "kinds"),
+        hard(call(dict(_KIMI), 4096, bits=8), "kinds"),
     ],
 )
 
@@ -699,10 +977,14 @@ def _bytes(shape, n_tokens, batch=1, bits=16, **other):
     if n_tokens < 0:
         raise ValueError("below 0")
     sliding = shape["n_sliding_layers"]
-    held = n_tokens * (shape["n_layers"] - sliding)
+    latent, state = shape.get("n_latent_layers", 0), shape.get("n_state_layers", 0)
+    held = n_tokens * (shape["n_layers"] - sliding - latent - state)
     if sliding:
         held += min(n_tokens, shape["sliding_window"]) * sliding
-    return 2 * held * shape["n_kv_heads"] * shape["head_dim"] * batch * bits // 8
+    numbers = 2 * held * shape["n_kv_heads"] * shape["head_dim"]
+    numbers += latent * n_tokens * shape.get("latent_dim", 0)
+    numbers += state * shape.get("state_numbers", 0)
+    return numbers * batch * bits // 8
 
 
 @bank.mistake(
@@ -797,10 +1079,9 @@ def bytes_window_everywhere(shape, n_tokens, batch=1, bits=16):
     "min(n_tokens, sliding_window) tokens.",
 )
 def bytes_window_always_full(shape, n_tokens, batch=1, bits=16):
-    _bytes(shape, n_tokens)
-    sliding = shape["n_sliding_layers"]
-    held = n_tokens * (shape["n_layers"] - sliding) + sliding * (shape["sliding_window"] or 0)
-    return 2 * held * shape["n_kv_heads"] * shape["head_dim"] * batch * bits // 8
+    right = _bytes(shape, n_tokens, batch, bits)
+    missing = max((shape["sliding_window"] or 0) - n_tokens, 0) * shape["n_sliding_layers"]
+    return right + 2 * missing * shape["n_kv_heads"] * shape["head_dim"] * batch * bits // 8
 
 
 @bank.mistake(
@@ -849,6 +1130,70 @@ def bytes_below_zero(shape, n_tokens, batch=1, bits=16):
     return int(math.copysign(_bytes(shape, abs(n_tokens), batch, bits), n_tokens))
 
 
+@bank.mistake(
+    "kv_cache_bytes",
+    "Layers of other kinds count like full ones. A latent layer keeps `latent_dim` numbers a "
+    "token, a state layer keeps `state_numbers`, and neither keeps keys and values.",
+)
+def bytes_without_kinds(shape, n_tokens, batch=1, bits=16):
+    return _bytes(shape, n_tokens, batch, bits, n_latent_layers=0, n_state_layers=0)
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "You count the latent vector twice. One vector stands for key *and* value.",
+)
+def bytes_of_two_latents(shape, n_tokens, batch=1, bits=16):
+    twice = 2 * shape.get("latent_dim", 0)
+    return _bytes(shape, n_tokens, batch, bits, latent_dim=twice)
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "You keep a latent vector for every key/value head. All heads share one.",
+)
+def bytes_of_latents_per_head(shape, n_tokens, batch=1, bits=16):
+    each = shape["n_kv_heads"] * shape.get("latent_dim", 0)
+    return _bytes(shape, n_tokens, batch, bits, latent_dim=each)
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "The state grows with the text. It has `state_numbers` numbers, however long the text is.",
+)
+def bytes_of_growing_states(shape, n_tokens, batch=1, bits=16):
+    grown = n_tokens * shape.get("state_numbers", 0)
+    return _bytes(shape, n_tokens, batch, bits, state_numbers=grown)
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "One state is counted for the whole batch. Each text has a state of its own.",
+)
+def bytes_of_one_state(shape, n_tokens, batch=1, bits=16):
+    states = shape.get("n_state_layers", 0) * shape.get("state_numbers", 0) * bits // 8
+    return _bytes(shape, n_tokens, batch, bits) - (batch - 1) * states
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "An empty text costs nothing in your count, but a state is there before the first token.",
+)
+def bytes_without_an_empty_state(shape, n_tokens, batch=1, bits=16):
+    right = _bytes(shape, n_tokens, batch, bits)
+    return right if n_tokens else 0
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "Latent layers are counted right, but also among the full ones: take them off there.",
+)
+def bytes_of_latent_layers_twice(shape, n_tokens, batch=1, bits=16):
+    latent = shape.get("n_latent_layers", 0)
+    also = 2 * latent * n_tokens * shape["n_kv_heads"] * shape["head_dim"] * batch * bits // 8
+    return _bytes(shape, n_tokens, batch, bits) + also
+
+
 @bank.variant("kv_cache_bytes")
 def bytes_layer_by_layer(shape, n_tokens, batch=1, bits=16):
     if shape.get("head_dim") is None:
@@ -860,8 +1205,15 @@ def bytes_layer_by_layer(shape, n_tokens, batch=1, bits=16):
         held = n_tokens
         if layer < shape["n_sliding_layers"]:
             held = min(held, shape["sliding_window"])
-        for _ in ("keys", "values"):
-            total += batch * held * shape["n_kv_heads"] * shape["head_dim"]
+        latent = shape["n_sliding_layers"] + shape.get("n_latent_layers", 0)
+        state = latent + shape.get("n_state_layers", 0)
+        if shape["n_sliding_layers"] <= layer < latent:
+            total += batch * held * shape["latent_dim"]
+        elif latent <= layer < state:
+            total += batch * shape["state_numbers"]
+        else:
+            for _ in ("keys", "values"):
+                total += batch * held * shape["n_kv_heads"] * shape["head_dim"]
     return total * bits // 8
 
 
@@ -870,14 +1222,49 @@ def bytes_with_fractions(shape, n_tokens, batch=1, bits=16):
     if "head_dim" not in shape or shape["head_dim"] is None or n_tokens < 0:
         raise ValueError("the shape lacks its head size, or there are fewer than 0 tokens")
     window = shape["sliding_window"] or n_tokens
-    layers = [n_tokens] * (shape["n_layers"] - shape["n_sliding_layers"])
+    get = {"n_latent_layers": 0, "n_state_layers": 0, "latent_dim": 0, "state_numbers": 0, **shape}
+    less = get["n_sliding_layers"] + get["n_latent_layers"] + get["n_state_layers"]
+    layers = [n_tokens] * (shape["n_layers"] - less)
     layers += [min(window, n_tokens)] * shape["n_sliding_layers"]
-    return int(2 * batch * shape["n_kv_heads"] * shape["head_dim"] * (bits / 8) * sum(layers))
+    sizes = [2 * shape["n_kv_heads"] * shape["head_dim"] * n for n in layers]
+    sizes += [get["latent_dim"] * n_tokens] * get["n_latent_layers"]
+    sizes += [get["state_numbers"]] * get["n_state_layers"]
+    return int(batch * (bits / 8) * sum(sizes))
 
 
 @bank.variant("kv_cache_bytes")
 def bytes_as_a_float(shape, n_tokens, batch=1, bits=16):
     return float(_bytes(shape, n_tokens, batch, bits))
+
+
+@bank.variant("kv_cache_bytes")
+def bytes_of_a_token_first(shape, n_tokens, batch=1, bits=16):
+    if shape.get("head_dim") is None:
+        raise ValueError("the head size is missing")
+    if n_tokens < 0:
+        raise ValueError("below 0")
+    bits_of_one = 2 * shape["n_kv_heads"] * shape["head_dim"] * bits
+    n_sliding, window = shape["n_sliding_layers"], shape["sliding_window"]
+    full = (shape["n_layers"] - n_sliding) * n_tokens * bits_of_one
+    sliding = n_sliding * (min(n_tokens, window) if window else 0) * bits_of_one
+    return batch * (full + sliding) // 8
+
+
+@bank.variant("kv_cache_bytes")
+def bytes_by_the_shape_of_an_array(shape, n_tokens, batch=1, bits=16):
+    try:
+        size = int(shape["head_dim"])
+    except (KeyError, TypeError):
+        raise ValueError("the head size is missing") from None
+    if n_tokens < 0:
+        raise ValueError("below 0")
+    total = 0
+    for layer in range(shape["n_layers"]):
+        held = n_tokens
+        if layer < shape["n_sliding_layers"]:
+            held = min(held, shape["sliding_window"])
+        total += math.prod((2, batch, shape["n_kv_heads"], held, size)) * bits
+    return total // 8
 
 
 # max_context
@@ -1079,3 +1466,34 @@ def longest_by_doubling_steps(shape, memory_bytes, batch=1, bits=16):
     if "head_dim" not in shape:
         raise ValueError("the head size is missing")
     return found
+
+
+@bank.variant("max_context")
+def longest_by_bisect(shape, memory_bytes, batch=1, bits=16):
+    from bisect import bisect_right
+
+    if shape.get("head_dim") is None:
+        raise ValueError("the head size is missing")
+    room = memory_bytes - shape["weight_bytes"]
+    lengths = range(shape["max_tokens"] + 1)
+    return max(0, bisect_right(lengths, room, key=lambda n: _bytes(shape, n, batch, bits)) - 1)
+
+
+@bank.variant("max_context")
+def longest_in_two_stretches(shape, memory_bytes, batch=1, bits=16):
+    if shape.get("head_dim") is None:
+        raise ValueError("the head size is missing")
+    room, longest = memory_bytes - shape["weight_bytes"], shape["max_tokens"]
+    bend = min(shape["sliding_window"] if shape["n_sliding_layers"] else longest, longest)
+    first = _bytes(shape, 1, batch, bits * 8)  # in bits, so that nothing is rounded
+    if room * 8 < _bytes(shape, bend, batch, bits * 8):
+        return max(0, room * 8 // first)
+    per_later = _bytes(shape, bend + 1, batch, bits * 8) - _bytes(shape, bend, batch, bits * 8)
+    if per_later == 0:
+        return longest
+    return min(longest, bend + (room * 8 - _bytes(shape, bend, batch, bits * 8)) // per_later)
+
+
+@bank.variant("max_context")
+def longest_as_a_float(shape, memory_bytes, batch=1, bits=16):
+    return float(longest_by_solving(shape, memory_bytes, batch, bits))

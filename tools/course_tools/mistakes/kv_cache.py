@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from course_tools.mistakes.bank import Bank, Given, call, get, hard, method
 
+from course_tools.mistakes.bank import Bank, Given, call, get, hard, method
+from llm_memory.latent import LatentCache, LatentWeights
 from llm_memory.model import rotate
 from llm_memory.shapes import cache_bytes, model_shape
 
@@ -94,8 +95,7 @@ def plain_reads_prompt_only(model, prompt, n_new):
 
 @bank.mistake(
     "generate_without_cache",
-    "The list that was passed in has grown: whoever called still needs the prompt. Work on a copy, "
-    "list(prompt).",
+    "The list that was passed in has grown: whoever called still needs the prompt. Work on a copy.",
 )
 def plain_changes_prompt(model, prompt, n_new):
     _need(prompt)
@@ -118,7 +118,7 @@ def plain_accepts_empty_prompt(model, prompt, n_new):
 
 @bank.mistake(
     "generate_without_cache",
-    "The tokens are still tensors. `int(...)` makes a number of each.",
+    "The tokens are still tensors. A list of ints is asked for: look at what argmax returns.",
 )
 def plain_returns_tensors(model, prompt, n_new):
     _need(prompt)
@@ -194,6 +194,25 @@ def plain_by_while(model, prompt, n_new):
     return ids
 
 
+@bank.variant("generate_without_cache")
+def plain_with_topk(model, prompt, n_new):
+    _need(prompt)
+    ids = list(prompt)
+    for _ in range(n_new):
+        ids.append(model(ids)[0, -1].topk(1).indices.item())
+    return ids
+
+
+@bank.variant("generate_without_cache")
+def plain_by_probabilities(model, prompt, n_new):
+    _need(prompt)
+    new = []
+    while len(new) < n_new:
+        shares = model([*prompt, *new]).softmax(-1)
+        new.append(int(torch.max(shares[0, -1], dim=-1).indices))
+    return [*prompt, *new]
+
+
 # KVCache
 
 _K, _V = _numbers(11, 1, 2, 5, 2), _numbers(12, 1, 2, 5, 2)
@@ -217,7 +236,7 @@ def _in_part(part: str, *steps: dict) -> list[dict]:
     return [hard(step, part) for step in steps]
 
 
-for _name in ("KVCache", "StaticKVCache", "RollingKVCache"):
+for _name in ("KVCache", "StaticKVCache", "RollingKVCache", "PackedCache"):
     bank.terms(
         _name,
         "append",
@@ -270,6 +289,9 @@ bank.calls(
             get("n_seen"),
             call(1),
             method("append", 0, _K[:, :, :2], _V[:, :, :1]),
+            get("n_seen"),
+            call(1),
+            method("append", 0, _K[:, :, :1], _V[:, :, :2]),
             get("n_seen"),
         ),
     ],
@@ -358,7 +380,7 @@ class CacheForgetsPrefill(_Cache):
 
 @bank.mistake(
     "KVCache",
-    "The keys grow, the values do not: every key needs its value.",
+    "The keys grow, the values do not. Every key needs its value: look at what you store of v.",
 )
 class CacheDoesNotAppendValues(_Cache):
     def append(self, layer, k, v):
@@ -401,7 +423,8 @@ class CacheSharesLayers(_Cache):
 
 @bank.mistake(
     "KVCache",
-    "reset() leaves the old text in the cache, and the next text begins with it.",
+    "reset() leaves the old text in the cache, and the next text begins with it. Compare it "
+    "with what __init__ sets up.",
 )
 class CacheNeverResets(_Cache):
     def __init__(self, n_layers):
@@ -493,7 +516,7 @@ class CacheMaskTopLeft(_Cache):
 
 @bank.mistake(
     "KVCache",
-    "Your mask is the wrong way round: True means *may attend*.",
+    "Your mask is the wrong way round. True means *may attend*: which triangle is that?",
 )
 class CacheMaskInverted(_Cache):
     def mask(self, n_new, n_keys):
@@ -679,6 +702,55 @@ class CacheOfTokens:
         return keys, values, torch.tensor(rows)
 
 
+@bank.variant("KVCache")
+class CacheInOneTensor(_Cache):
+    """Keys and values of a layer stacked, so that one `cat` joins both."""
+
+    def reset(self):
+        self.pairs = [None] * self.n_layers
+
+    @property
+    def n_seen(self):
+        return 0 if self.pairs[-1] is None else self.pairs[-1].shape[-2]
+
+    def append(self, layer, k, v):
+        held = self.pairs[layer]
+        _fits(k, v, None if held is None else held[0])
+        new = torch.stack((k, v))
+        self.pairs[layer] = new if held is None else torch.cat((held, new), dim=-2)
+        keys, values = self.pairs[layer]
+        return keys, values, self.mask(k.shape[2], keys.shape[2])
+
+
+@bank.variant("KVCache")
+class CacheThatCounts(_Cache):
+    """Counts tokens by itself, at the last layer; the mask by comparison of positions."""
+
+    def reset(self):
+        super().reset()
+        self.count = 0
+
+    n_seen = property(lambda self: self.count)
+
+    def append(self, layer, k, v):
+        keys, values, _ = super().append(layer, k, v)
+        if layer == self.n_layers - 1:
+            self.count += k.shape[2]
+        places = torch.arange(keys.shape[2])
+        return keys, values, places[None] <= places[-k.shape[2] :, None]
+
+
+@bank.variant("KVCache")
+class CacheThatStartsEmpty(_Cache):
+    """Begins with tensors of no tokens instead of None."""
+
+    def join(self, held, new):
+        return torch.cat((new[:, :, :0] if held is None else held, new), dim=2)
+
+    def mask(self, n_new, n_keys):
+        return ~torch.ones(n_new, n_keys, dtype=torch.bool).triu(n_keys - n_new + 1)
+
+
 # cached_attention_layer
 
 _X = _numbers(21, 1, 5, 24)
@@ -767,7 +839,8 @@ def layer_gives_one_position_to_all(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "The keys are not rotated: only the queries know where they stand.",
+    "The keys are not rotated: only the queries know where they stand. Look at what you do "
+    "between the split and the append.",
 )
 def layer_does_not_turn_keys(x, weights, cache, layer, start):
     def turn(q, k, v, positions, base):
@@ -778,7 +851,8 @@ def layer_does_not_turn_keys(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "The queries are not rotated: only the keys know where they stand.",
+    "The queries are not rotated: only the keys know where they stand. Look at what you do "
+    "between the split and the attention.",
 )
 def layer_does_not_turn_queries(x, weights, cache, layer, start):
     def turn(q, k, v, positions, base):
@@ -789,7 +863,8 @@ def layer_does_not_turn_queries(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "Nothing is rotated: without positions, the order of the tokens is lost.",
+    "Nothing is rotated: without positions, the order of the tokens is lost. Look at the order "
+    "of the steps below the table.",
 )
 def layer_turns_nothing(x, weights, cache, layer, start):
     return _layer(x, weights, cache, layer, start, lambda q, k, v, positions, base: (q, k, v))
@@ -809,7 +884,8 @@ def layer_turns_values(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "This is what the usual base of 10,000 gives. Models differ: pass base=weights.rope_theta.",
+    "This is what the usual base of 10,000 gives. Models differ: the weights say which base "
+    "theirs was trained with.",
 )
 def layer_uses_default_base(x, weights, cache, layer, start):
     def turn(q, k, v, positions, base):
@@ -878,7 +954,8 @@ def layer_merges_by_reshape(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "The last projection, w_o, is missing, or not transposed as the others are.",
+    "The last projection, w_o, is missing, or not transposed as the others are. Look at the "
+    "last line: weights are stored as (out, in).",
 )
 def layer_without_output_projection(x, weights, cache, layer, start):
     size, base = weights.head_dim, weights.rope_theta
@@ -890,7 +967,8 @@ def layer_without_output_projection(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "The scores are not divided by √D before the softmax.",
+    "The scores are not divided by √D before the softmax. Look at what the first lesson does "
+    "between Q·Kᵀ and the softmax.",
 )
 def layer_without_scale(x, weights, cache, layer, start):
     def attend(q, k, v, mask):
@@ -929,7 +1007,7 @@ def layer_caches_expanded_heads(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "Tokens are put into the cache twice.",
+    "Tokens are put into the cache twice. Look at how often one call of your function appends.",
 )
 def layer_appends_twice(x, weights, cache, layer, start):
     def read(layer, k, v):
@@ -985,6 +1063,37 @@ def layer_with_softmax_in_float32(x, weights, cache, layer, start):
         k, v = (heads.repeat_interleave(q.shape[1] // k.shape[1], 1) for heads in (k, v))
         scores = (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(~mask, -torch.inf)
         return F.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype) @ v
+
+    return _layer(x, weights, cache, layer, start, attend=attend)
+
+
+@bank.variant("cached_attention_layer")
+def layer_with_every_head_written_out(x, weights, cache, layer, start):
+    def attend(q, k, v, mask):
+        times = q.shape[1] // k.shape[1]
+        k, v = k.repeat_interleave(times, dim=1), v.repeat_interleave(times, dim=1)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+    return _layer(x, weights, cache, layer, start, attend=attend)
+
+
+@bank.variant("cached_attention_layer")
+def layer_projected_at_once(x, weights, cache, layer, start):
+    w = torch.cat((weights.w_q, weights.w_k, weights.w_v))
+    heads = F.linear(x, w).unflatten(-1, (-1, weights.head_dim)).transpose(1, 2)
+    q, k, v = heads.split([weights.n_heads, weights.n_kv_heads, weights.n_kv_heads], dim=1)
+    places = torch.arange(x.shape[1]) + start
+    k = rotate(k, places, base=weights.rope_theta)
+    keys, values, mask = cache.append(layer, k, v)
+    q = rotate(q, places, base=weights.rope_theta)
+    return F.linear(_merge(_attend(q, keys, values, mask)), weights.w_o)
+
+
+@bank.variant("cached_attention_layer")
+def layer_with_an_added_mask(x, weights, cache, layer, start):
+    def attend(q, k, v, mask):
+        added = torch.zeros(mask.shape, dtype=q.dtype).masked_fill(~mask, -torch.inf)
+        return _attend(q, k, v, added)
 
     return _layer(x, weights, cache, layer, start, attend=attend)
 
@@ -1104,7 +1213,7 @@ def generate_resets_cache(model, prompt, n_new, cache):
 
 @bank.mistake(
     "generate",
-    "The tokens are still tensors. `int(...)` makes a number of each.",
+    "The tokens are still tensors. A list of ints is asked for: look at what argmax returns.",
 )
 def generate_returns_tensors(model, prompt, n_new, cache):
     _need(prompt)
@@ -1125,7 +1234,8 @@ def generate_returns_new_tokens_only(model, prompt, n_new, cache):
 
 @bank.mistake(
     "generate",
-    "The prediction is taken from the first row. What follows the text stands in the last row.",
+    "The prediction is taken from the first row. What follows the text stands in the last row: "
+    "look at the index.",
 )
 def generate_uses_first_row(model, prompt, n_new, cache):
     _need(prompt)
@@ -1162,7 +1272,7 @@ def generate_adds_one_more(model, prompt, n_new, cache):
 
 @bank.mistake(
     "generate",
-    "The list that was passed in has grown: work on a copy, list(prompt).",
+    "The list that was passed in has grown: whoever called still needs the prompt. Work on a copy.",
 )
 def generate_changes_prompt(model, prompt, n_new, cache):
     _need(prompt)
@@ -1248,6 +1358,25 @@ def generate_by_generator(model, prompt, n_new, cache):
     return [*prompt, *tokens()]
 
 
+@bank.variant("generate")
+def generate_that_appends(model, prompt, n_new, cache):
+    _need(prompt)
+    ids, read = list(prompt), 0
+    for _ in range(n_new):
+        unread, read = ids[read:], len(ids)
+        ids.append(_best(model(unread, cache=cache)))
+    return ids
+
+
+@bank.variant("generate")
+def generate_by_recursion(model, prompt, n_new, cache):
+    _need(prompt)
+    if n_new == 0:
+        return list(prompt)
+    new = _best(model(prompt, cache=cache))
+    return [*prompt, *generate_by_recursion(model, [new], n_new - 1, cache)]
+
+
 # StaticKVCache
 
 
@@ -1294,6 +1423,12 @@ bank.calls(
             get("n_seen"),
             call(1, 1, 2, 4, 2),
             method("append", 0, _K[:, :, :2].float(), _V[:, :, :1].float()),
+            get("n_seen"),
+            call(1, 1, 2, 4, 2),
+            method("append", 0, _K[:, :, :1].float(), _V[:, :, :2].float()),
+            get("n_seen"),
+            call(1, 1, 1, 4, 2),
+            method("append", 0, _K[:, :, :1].float(), _V[:, :, :1].float()),
             get("n_seen"),
         ),
     ],
@@ -1383,8 +1518,8 @@ class StaticAlwaysWritesAtZero(_Static):
 
 @bank.mistake(
     "StaticKVCache",
-    "One count for all layers: layer 0 moves it on, and layer 1 leaves a hole. Each layer needs a "
-    "count of its own.",
+    "There is one count for all layers: layer 0 moves it on, and layer 1 leaves a hole. Each "
+    "layer needs a count of its own.",
 )
 class StaticCountsForAllLayers(_Static):
     def advance(self, layer, n_new):
@@ -1484,7 +1619,8 @@ class StaticBroadcasts(_Static):
 
 @bank.mistake(
     "StaticKVCache",
-    "reset() leaves the count as it is, and the next text is written behind the old one.",
+    "reset() leaves the count as it is, and the next text is written behind the old one. "
+    "Compare it with what __init__ sets up.",
 )
 class StaticNeverResets(_Static):
     def __init__(self, *args, **kwargs):
@@ -1607,6 +1743,24 @@ class StaticTokensFirst(_Static):
         return room[:n_held].permute(1, 2, 0, 3)
 
 
+@bank.variant("StaticKVCache")
+class StaticFilledWithOnes(_Static):
+    """What lies in memory before a token is written is nobody's business."""
+
+    def allocate(self, n_layers, shape, dtype):
+        rooms = torch.full((2, n_layers, *shape), 7, dtype=dtype)
+        return list(rooms[0]), list(rooms[1])
+
+
+@bank.variant("StaticKVCache")
+class StaticByCopy(_Static):
+    def write(self, room, old, new):
+        room.narrow(2, old, new.shape[2]).copy_(new)
+
+    def read(self, room, n_held):
+        return room[..., :n_held, :]
+
+
 # RollingKVCache
 
 _LONG = [_numbers(31 + i, 1, 1, 9, 2) for i in range(4)]
@@ -1658,6 +1812,9 @@ bank.calls(
             get("n_seen"),
             call(1, 3, 1),
             method("append", 0, _LONG[0][:, :, :2], _LONG[1][:, :, :1]),
+            get("n_seen"),
+            call(1, 3, 1),
+            method("append", 0, _LONG[0][:, :, :1], _LONG[1][:, :, :2]),
             get("n_seen"),
         ),
     ],
@@ -1741,7 +1898,8 @@ class RollingForgetsSinks(_Rolling):
 
 @bank.mistake(
     "RollingKVCache",
-    "The sinks are held, but your mask hides them once they are outside the window.",
+    "The sinks are held, but your mask hides them once they are outside the window. A sink is "
+    "seen from any distance: look at the comparison of the mask.",
 )
 class RollingMasksSinks(_Rolling):
     def mask(self, places, asking):
@@ -1751,7 +1909,8 @@ class RollingMasksSinks(_Rolling):
 
 @bank.mistake(
     "RollingKVCache",
-    "Nothing is ever forgotten: the mask is right, but the memory grows with the text.",
+    "Nothing is ever forgotten: the mask is right, but the memory grows with the text. Look at "
+    "what is kept after the result is made.",
 )
 class RollingNeverTrims(_Rolling):
     def keep(self, places, end):
@@ -1890,7 +2049,8 @@ class RollingLeavesErrorToTorch(_Rolling):
 
 @bank.mistake(
     "RollingKVCache",
-    "reset() keeps the count of the tokens seen, so the next text begins at the wrong position.",
+    "reset() keeps the count of the tokens seen, so the next text begins at the wrong "
+    "position. Compare it with what __init__ sets up.",
 )
 class RollingKeepsCount(_Rolling):
     def reset(self):
@@ -1956,6 +2116,33 @@ class RollingInTwoParts(_Rolling):
         return keys, values, self.mask(places, torch.arange(start, end))
 
 
+@bank.variant("RollingKVCache")
+class RollingOfChunks(_Rolling):
+    """Forgets before it appends again: between two calls a layer holds more."""
+
+    def append(self, layer, k, v):
+        self.fits(layer, k, v)
+        asking = torch.arange(self.seen[layer], self.seen[layer] + k.shape[2])
+        if self.k[layer] is not None:
+            kept = self.keep(self.places[layer], self.seen[layer])
+            k = torch.cat((self.k[layer][:, :, kept], k), 2)
+            v = torch.cat((self.v[layer][:, :, kept], v), 2)
+            places = torch.cat((self.places[layer][kept], asking))
+        else:
+            places = asking
+        self.k[layer], self.v[layer], self.places[layer] = k, v, places
+        self.seen[layer] += len(asking)
+        return k, v, self.mask(places, asking)
+
+
+@bank.variant("RollingKVCache")
+class RollingThatKeepsOneLess(_Rolling):
+    """Only W − 1 past tokens are needed beside a new one; the contract lets W be kept."""
+
+    def keep(self, places, end):
+        return (places < self.n_sinks) | (places > end - self.window - 1)
+
+
 # quantize
 
 _Q = _numbers(41, 3, 4)
@@ -2005,7 +2192,7 @@ def quantize_over_other_axes(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "The scale has lost its axis, and no longer lines up with x: keepdim=True leaves a 1 there.",
+    "The scale has lost its axis, and no longer lines up with x. Look up `keepdim` in amax.",
 )
 def quantize_loses_axis(x, axis, bits=8):
     q, scale = _quantize(x, axis, bits)
@@ -2014,8 +2201,8 @@ def quantize_loses_axis(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "The largest value is taken with its sign, so large negative numbers are cut off. Take the "
-    "largest absolute value.",
+    "The largest value is taken with its sign, so large negative numbers are cut off. Which "
+    "value is the largest whatever its sign?",
 )
 def quantize_ignores_negative(x, axis, bits=8):
     return _quantize(x, axis, bits, most=lambda x: x.amax(axis, keepdim=True))
@@ -2093,7 +2280,7 @@ def quantize_takes_powers_only(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "`bits` is not used: there are always 127 steps on each side.",
+    "`bits` is not used: there are always 127 steps on each side. Look at the line that makes top.",
 )
 def quantize_always_to_8_bits(x, axis, bits=8):
     return _quantize(x, axis, bits, top=127)
@@ -2121,7 +2308,7 @@ def quantize_accepts_any_bits(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "q is still made of floats, so no memory is saved: `.to(torch.int8)`.",
+    "q is still made of floats, so no memory is saved. Look up which dtype has one byte a number.",
 )
 def quantize_keeps_floats(x, axis, bits=8):
     q, scale = _quantize(x, axis, bits)
@@ -2130,7 +2317,7 @@ def quantize_keeps_floats(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "x itself was changed: work on a new tensor.",
+    "x itself was changed: the caller still needs it. Look for `/=` or a method whose name ends in _.",
 )
 def quantize_changes_x(x, axis, bits=8):
     q, scale = _quantize(x, axis, bits)
@@ -2159,6 +2346,22 @@ def quantize_with_wide_numbers(x, axis, bits=8):
     return q, scale
 
 
+@bank.variant("quantize")
+def quantize_by_division_only(x, axis, bits=8):
+    if bits not in range(2, 9):
+        raise ValueError("2 to 8 bits")
+    top = 2 ** (bits - 1) - 1
+    most = x.abs().max(dim=axis, keepdim=True).values
+    scale = torch.where(most == 0, torch.ones_like(most), most / top)
+    return x.div(scale).round_().clamp_(-top, top).to(dtype=torch.int8), scale
+
+
+@bank.variant("quantize")
+def quantize_by_the_norm(x, axis, bits=8):
+    largest = torch.linalg.vector_norm(x, ord=torch.inf, dim=axis, keepdim=True)
+    return _quantize(x, axis, bits, most=lambda _: largest)
+
+
 # dequantize
 
 _STEPS = torch.tensor([[7, -3, 0], [-7, 5, 1]], dtype=torch.int8)
@@ -2183,7 +2386,8 @@ def dequantize_divides(q, scale):
 
 @bank.mistake(
     "dequantize",
-    "The result is made of whole numbers again: the fractions are lost.",
+    "The result is made of whole numbers again: the fractions are lost. Look at the dtype of "
+    "each factor.",
 )
 def dequantize_returns_whole_numbers(q, scale):
     return (q * scale).to(q.dtype)
@@ -2191,7 +2395,8 @@ def dequantize_returns_whole_numbers(q, scale):
 
 @bank.mistake(
     "dequantize",
-    "The scale was made a whole number first, and a scale below 1 becomes 0.",
+    "The scale was made a whole number first, and a scale below 1 becomes 0. Which of the two, "
+    "q or scale, has to change its dtype?",
 )
 def dequantize_rounds_scale(q, scale):
     return (q * scale.to(torch.int64)).to(scale.dtype)
@@ -2207,7 +2412,8 @@ def dequantize_divides_by_top(q, scale):
 
 @bank.mistake(
     "dequantize",
-    "The first scale is used for all slices.",
+    "The first scale is used for all slices. Look for an index where the dimension of 1 does "
+    "the work.",
 )
 def dequantize_with_one_scale(q, scale):
     return q.to(scale.dtype) * scale.flatten()[0]
@@ -2245,6 +2451,580 @@ def dequantize_by_einsum(q, scale):
 @bank.variant("dequantize")
 def dequantize_by_wide_numbers(q, scale):
     return (q.double() * scale.double()).to(scale.dtype)
+
+
+@bank.variant("dequantize")
+def dequantize_by_where(q, scale):
+    return torch.where(q == 0, 0, q.to(scale.dtype) * scale)
+
+
+# PackedCache
+
+_FOUR = [_numbers(61 + i, 1, 2, 9, 4) for i in range(4)]
+
+
+def _pack_up(first: int, last: int) -> list[dict]:
+    part = slice(first, last)
+    return [
+        method("append", 0, _FOUR[0][:, :, part], _FOUR[1][:, :, part]),
+        method("append", 1, _FOUR[2][:, :, part], _FOUR[3][:, :, part]),
+    ]
+
+
+bank.calls(
+    "PackedCache",
+    [
+        call(2, 3, 1),
+        get("n_seen"),
+        *_pack_up(0, 3),
+        get("n_bytes"),
+        *_pack_up(3, 4),
+        get("n_seen"),
+        get("n_bytes"),
+        *_pack_up(4, 5),
+        *_in_part(
+            "hard",
+            call(2, 2, 0),
+            *_pack_up(0, 5),
+            get("n_bytes"),
+            *_pack_up(5, 6),
+            *_pack_up(6, 9),
+            get("n_seen"),
+            method("reset"),
+            get("n_seen"),
+            get("n_bytes"),
+            *_pack_up(0, 2)[:1],
+            call(1, 2, 1),
+            method("append", 0, _ZEROS, _ZEROS),
+            method("append", 0, _ZEROS, _ZEROS),
+            method("append", 0, _ZEROS, _ZEROS),
+            call(1, 0, 1),
+            call(1, 2, -1),
+        ),
+    ],
+)
+
+
+class _Packed:
+    """The right cache, in parts that a mistake can replace."""
+
+    key_axis, value_axis = -2, -1
+
+    def __init__(self, n_layers, group, recent):
+        if group < 1 or recent < 0:
+            raise ValueError("group must be at least 1, recent at least 0")
+        self.n_layers, self.group, self.recent = n_layers, group, recent
+        self.reset()
+
+    def reset(self):
+        self.k = [[] for _ in range(self.n_layers)]
+        self.v = [[] for _ in range(self.n_layers)]
+        self.wait = [None] * self.n_layers
+
+    def last_wait(self):
+        return 0 if self.wait[-1] is None else self.wait[-1][0].shape[2]
+
+    @property
+    def n_seen(self):
+        return self.group * len(self.k[-1]) + self.last_wait()
+
+    def held(self):
+        for layer in range(self.n_layers):
+            for q, scale in self.k[layer] + self.v[layer]:
+                yield from (q, scale)
+            if self.wait[layer] is not None:
+                yield from self.wait[layer]
+
+    @property
+    def n_bytes(self):
+        return sum(x.numel() * x.element_size() for x in self.held())
+
+    def to_bytes(self, q):
+        whole = q.int() + 8
+        return (whole[..., 0::2] + 16 * whole[..., 1::2]).to(torch.uint8)
+
+    def to_steps(self, packed):
+        whole = packed.int()
+        q = torch.empty(*packed.shape[:-1], 2 * packed.shape[-1])
+        q[..., 0::2], q[..., 1::2] = (whole % 16 - 8).float(), (whole // 16 - 8).float()
+        return q
+
+    def squeeze(self, x, axis):
+        top = x.abs().amax(axis, keepdim=True)
+        scale = torch.where(top > 0, top / 7, torch.ones_like(top))
+        return self.to_bytes((x / scale).round().clamp(-7, 7).to(torch.int8)), scale
+
+    def widen(self, q, scale):
+        return self.to_steps(q).to(scale.dtype) * scale
+
+    def ready(self, n_waiting):
+        return n_waiting >= self.group + self.recent
+
+    def pack(self, layer, k, v):
+        while self.ready(k.shape[2]):
+            old = slice(0, self.group)
+            self.k[layer].append(self.squeeze(k[:, :, old], self.key_axis))
+            self.v[layer].append(self.squeeze(v[:, :, old], self.value_axis))
+            k, v = k[:, :, self.group :], v[:, :, self.group :]
+        self.wait[layer] = k, v
+
+    def whole(self, layer, k, v):
+        keys = [self.widen(*pair) for pair in self.k[layer]]
+        values = [self.widen(*pair) for pair in self.v[layer]]
+        return torch.cat([*keys, k], 2), torch.cat([*values, v], 2)
+
+    def append(self, layer, k, v):
+        n_new = k.shape[2]
+        if self.wait[layer] is not None:
+            k, v = (torch.cat(pair, 2) for pair in zip(self.wait[layer], (k, v), strict=True))
+        keys, values = self.whole(layer, k, v)
+        self.pack(layer, k, v)
+        return keys, values, _mask(n_new, keys.shape[2])
+
+
+@bank.mistake(
+    "PackedCache",
+    "There is still one number a byte. Two numbers of 4 bits share one: a byte is low + 16 · high.",
+)
+class PackedOneAByte(_Packed):
+    def to_bytes(self, q):
+        return (q + 8).to(torch.uint8)
+
+    def to_steps(self, packed):
+        return packed.float() - 8
+
+
+@bank.mistake(
+    "PackedCache",
+    "The two numbers of a byte come back in the wrong order: even places went in low, so low "
+    "belongs to the even places.",
+)
+class PackedSwapsHalves(_Packed):
+    def to_steps(self, packed):
+        return super().to_steps(packed).unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+
+
+@bank.mistake(
+    "PackedCache",
+    "The 8 that was added before packing was not taken away again.",
+)
+class PackedKeepsTheEight(_Packed):
+    def to_steps(self, packed):
+        return super().to_steps(packed) + 8
+
+
+@bank.mistake(
+    "PackedCache",
+    "Negative steps are cut off: add 8 before packing, so that −7 to 7 become 1 to 15.",
+)
+class PackedLosesSigns(_Packed):
+    def to_bytes(self, q):
+        return super().to_bytes(q.clamp(min=0) if q.dtype == torch.int8 else q)
+
+
+@bank.mistake(
+    "PackedCache",
+    "Keys are rounded with a scale for each token. They share one for each channel, over the "
+    "tokens of a group (axis −2).",
+)
+class PackedKeysByToken(_Packed):
+    key_axis = -1
+
+
+@bank.mistake(
+    "PackedCache",
+    "Values are rounded with a scale for each channel. They have one for each token (axis −1).",
+)
+class PackedValuesByChannel(_Packed):
+    value_axis = -2
+
+
+@bank.mistake(
+    "PackedCache",
+    "Tokens are packed as soon as a group is full, so nothing recent is left as it came. Wait "
+    "until group + recent tokens are there.",
+)
+class PackedForgetsRecent(_Packed):
+    def ready(self, n_waiting):
+        return n_waiting >= self.group
+
+
+@bank.mistake(
+    "PackedCache",
+    "Packing begins one token too late: with exactly group + recent waiting, a group is packed.",
+)
+class PackedWaitsTooLong(_Packed):
+    def ready(self, n_waiting):
+        return n_waiting > self.group + self.recent
+
+
+@bank.mistake(
+    "PackedCache",
+    "Nothing is ever packed: all numbers are still held as they came.",
+)
+class PackedNever(_Packed):
+    def ready(self, n_waiting):
+        return False
+
+
+@bank.mistake(
+    "PackedCache",
+    "You pack before you return, so new tokens come back rounded at once. Return first, then pack.",
+)
+class PackedRoundsFirst(_Packed):
+    def append(self, layer, k, v):
+        n_new = k.shape[2]
+        if self.wait[layer] is not None:
+            k, v = (torch.cat(pair, 2) for pair in zip(self.wait[layer], (k, v), strict=True))
+        self.pack(layer, k, v)
+        keys, values = self.whole(layer, *self.wait[layer])
+        return keys, values, _mask(n_new, keys.shape[2])
+
+
+@bank.mistake(
+    "PackedCache",
+    "The newest tokens were packed and the oldest left waiting. The oldest go first.",
+)
+class PackedPacksNewest(_Packed):
+    def pack(self, layer, k, v):
+        while self.ready(k.shape[2]):
+            new = slice(k.shape[2] - self.group, k.shape[2])
+            self.k[layer].append(self.squeeze(k[:, :, new], self.key_axis))
+            self.v[layer].append(self.squeeze(v[:, :, new], self.value_axis))
+            k, v = k[:, :, : -self.group], v[:, :, : -self.group]
+        self.wait[layer] = k, v
+
+
+@bank.mistake(
+    "PackedCache",
+    "n_seen counts only the tokens that wait. The packed ones were seen, too.",
+)
+class PackedForgetsPackedTokens(_Packed):
+    @property
+    def n_seen(self):
+        return self.last_wait()
+
+
+@bank.mistake(
+    "PackedCache",
+    "n_bytes leaves out the scales: they are held, too.",
+)
+class PackedForgetsScales(_Packed):
+    def held(self):
+        for layer in range(self.n_layers):
+            yield from (q for q, _ in self.k[layer] + self.v[layer])
+            yield from self.wait[layer] or ()
+
+
+@bank.mistake(
+    "PackedCache",
+    "n_bytes leaves out the tokens that wait, as they came: they are held, too.",
+)
+class PackedForgetsWaiting(_Packed):
+    def held(self):
+        for layer in range(self.n_layers):
+            for pair in self.k[layer] + self.v[layer]:
+                yield from pair
+
+
+@bank.mistake(
+    "PackedCache",
+    "Zeros have the scale 0 in your code, and 0 / 0 is nan. `to_steps` gives them the scale 1.",
+)
+class PackedDividesByZero(_Packed):
+    def squeeze(self, x, axis):
+        q, _ = super().squeeze(x, axis)
+        return q, x.abs().amax(axis, keepdim=True) / 7
+
+    def widen(self, q, scale):
+        return super().widen(q, scale) * (scale / scale)
+
+
+@bank.mistake(
+    "PackedCache",
+    "After reset() the packed groups are still there.",
+)
+class PackedResetsHalf(_Packed):
+    def reset(self):
+        if hasattr(self, "k"):
+            self.wait = [None] * self.n_layers
+        else:
+            super().reset()
+
+
+@bank.mistake(
+    "PackedCache",
+    "A group of less than 1 or a negative number of recent tokens cannot work: raise a ValueError "
+    "when the cache is made.",
+)
+class PackedAcceptsAnything(_Packed):
+    def __init__(self, n_layers, group, recent):
+        self.n_layers, self.group, self.recent = n_layers, group, recent
+        self.reset()
+
+
+@bank.variant("PackedCache")
+class PackedByParts(_Packed):
+    """Nothing but the parts of the mistakes, none of them replaced."""
+
+
+@bank.variant("PackedCache")
+class PackedHalvesOfTheWidth(_Packed):
+    """The first half of the channels shares bytes with the second half."""
+
+    def to_bytes(self, q):
+        low, high = (q + 8).to(torch.uint8).chunk(2, dim=-1)
+        return high << 4 | low
+
+    def to_steps(self, packed):
+        return torch.cat((packed & 15, packed >> 4), dim=-1).float() - 8
+
+
+@bank.variant("PackedCache")
+class PackedInTwosComplement(_Packed):
+    """Negative numbers as 4 bits of two's complement, with no 8 added."""
+
+    def to_bytes(self, q):
+        nibbles = q.to(torch.int16) & 15
+        return (nibbles[..., ::2] | nibbles[..., 1::2] << 4).to(torch.uint8)
+
+    def to_steps(self, packed):
+        nibbles = torch.stack((packed & 15, packed >> 4), dim=-1).flatten(-2).float()
+        return torch.where(nibbles > 7, nibbles - 16, nibbles)
+
+
+@bank.variant("PackedCache")
+class PackedOneBlockPerLayer(_Packed):
+    """All groups of a layer joined into one tensor, scales side by side."""
+
+    def pack(self, layer, k, v):
+        n = (max(0, k.shape[2] - self.recent) // self.group) * self.group
+        for held, x, axis in ((self.k, k, -2), (self.v, v, -1)):
+            for part in x[:, :, :n].split(self.group, dim=2) if n else ():
+                q, scale = self.squeeze(part, axis)
+                if held[layer]:
+                    old, scales = held[layer][0]
+                    q, scale = torch.cat((old, q), 2), torch.cat((scales, scale), 2)
+                held[layer] = [(q, scale)]
+        self.wait[layer] = k[:, :, n:], v[:, :, n:]
+
+    def widen(self, q, scale):
+        each = q.shape[2] // scale.shape[2]
+        return super().widen(q, scale.repeat_interleave(each, dim=2))
+
+    @property
+    def n_seen(self):
+        packed = self.k[-1][0][0].shape[2] if self.k[-1] else 0
+        return packed + self.last_wait()
+
+
+@bank.variant("PackedCache")
+class PackedWithNumpy(_Packed):
+    def to_bytes(self, q):
+        whole = q.numpy().astype(np.int16) + 8
+        return torch.from_numpy((whole[..., ::2] * 16 + whole[..., 1::2]).astype(np.uint8))
+
+    def to_steps(self, packed):
+        high, low = np.divmod(packed.numpy().astype(np.int16), 16)
+        return torch.from_numpy(np.stack((high, low), -1).astype(np.float32) - 8).flatten(-2)
+
+
+# latent_attention
+
+_L = _numbers(71, 2, 5, 24)
+
+bank.calls(
+    "latent_attention",
+    [
+        call(_L[:, :4], Given("latent_weights"), Given("latent_cache"), 0, 0, False),
+        call(_L[:, :4], Given("latent_weights"), Given("latent_cache"), 1, 0, True),
+        call(_L[:, 4:], Given("latent_weights"), Given("latent_cache"), 0, 4, False),
+        call(_L[:, 4:], Given("latent_weights"), Given("latent_cache"), 1, 4, True),
+        hard(call(30 * _L[:, :2], Given("latent_weights"), Given("latent_cache"), 2, 0, False)),
+        hard(call(30 * _L[:, :2], Given("latent_weights"), Given("latent_cache"), 3, 0, True)),
+    ],
+)
+bank.terms("latent_attention", output="text token number")
+
+
+def _latent(
+    x, w, cache, layer, absorb, scale=None, masked=True, swap=False, mix=False, kept=None, last=True
+):
+    """Attend by latents; the arguments after `absorb` are what mistakes change."""
+    new = x @ w.w_d.T
+    latents, mask = cache.append(layer, new if kept is None else kept(new))
+    H, D = w.n_heads, w.head_dim
+    q = torch.stack((x @ w.w_q.T).chunk(H, dim=-1), 1)
+    up_k, up_v = (w.w_uv, w.w_uk) if swap else (w.w_uk, w.w_uv)
+    if mix:  # head h gets every H-th row
+        up_k, up_v = (torch.cat([u[h::H] for h in range(H)]) for u in (up_k, up_v))
+    outputs = []
+    for h in range(H):
+        rows = slice(h * D, (h + 1) * D)
+        if absorb:
+            scores = torch.einsum("bld,dr,bsr->bls", q[:, h], up_k[rows], latents)
+        else:
+            scores = q[:, h] @ (latents @ up_k[rows].T).mT
+        scores = scores / (D**0.5 if scale is None else scale(w))
+        if masked:
+            scores = scores.masked_fill(~mask, -torch.inf)
+        shares = scores.softmax(-1)
+        if absorb:
+            outputs.append(torch.einsum("bls,bsr,dr->bld", shares, latents, up_v[rows]))
+        else:
+            outputs.append(shares @ (latents @ up_v[rows].T))
+    heads = torch.cat(outputs, -1)
+    return heads @ w.w_o.T if last else heads
+
+
+@bank.mistake(
+    "latent_attention",
+    "The scores are divided by √R. A score is still the product of a query and a key of D numbers, "
+    "however it is computed: divide by √D.",
+)
+def latent_scaled_by_rank(x, weights, cache, layer, start, absorb):
+    return _latent(x, weights, cache, layer, absorb, lambda w: w.w_d.shape[0] ** 0.5)
+
+
+@bank.mistake("latent_attention", "The scale is missing: divide the scores by √D.")
+def latent_without_scale(x, weights, cache, layer, start, absorb):
+    return _latent(x, weights, cache, layer, absorb, lambda w: 1.0)
+
+
+@bank.mistake(
+    "latent_attention",
+    "The scores are divided by √(H·D), the width of all heads together. One head has D numbers.",
+)
+def latent_scaled_by_all_heads(x, weights, cache, layer, start, absorb):
+    return _latent(x, weights, cache, layer, absorb, lambda w: w.w_q.shape[0] ** 0.5)
+
+
+@bank.mistake(
+    "latent_attention",
+    "The mask that the cache returned is not used: tokens see what comes after them.",
+)
+def latent_without_mask(x, weights, cache, layer, start, absorb):
+    return _latent(x, weights, cache, layer, absorb, masked=False)
+
+
+@bank.mistake("latent_attention", "Keys are made with w_uv, and values with w_uk.")
+def latent_swaps_the_ups(x, weights, cache, layer, start, absorb):
+    return _latent(x, weights, cache, layer, absorb, swap=True)
+
+
+@bank.mistake(
+    "latent_attention",
+    "The heads are cut the wrong way: head 0 has the *first* D rows of w_uk and w_uv, not every "
+    "H-th one.",
+)
+def latent_mixes_heads(x, weights, cache, layer, start, absorb):
+    return _latent(x, weights, cache, layer, absorb, mix=True)
+
+
+@bank.mistake(
+    "latent_attention",
+    "The heads come back side by side, but w_o is not applied.",
+)
+def latent_without_output(x, weights, cache, layer, start, absorb):
+    return _latent(x, weights, cache, layer, absorb, last=False)
+
+
+@bank.mistake(
+    "latent_attention",
+    "With absorb=True, w_uv is not applied to the mixed latents: w_uk was absorbed twice.",
+)
+def latent_absorbs_keys_twice(x, weights, cache, layer, start, absorb):
+    if not absorb:
+        return _latent(x, weights, cache, layer, absorb)
+    twice = LatentWeights(
+        weights.w_q, weights.w_d, weights.w_uk, weights.w_uk, weights.w_o,
+        weights.n_heads, weights.head_dim,
+    )  # fmt: skip
+    return _latent(x, twice, cache, layer, absorb)
+
+
+@bank.mistake(
+    "latent_attention",
+    "With absorb=True, the queries ask the latents, but the scale has become √R. It stays √D.",
+)
+def latent_scaled_by_rank_when_absorbed(x, weights, cache, layer, start, absorb):
+    scale = (lambda w: w.w_d.shape[0] ** 0.5) if absorb else None
+    return _latent(x, weights, cache, layer, absorb, scale)
+
+
+@bank.mistake(
+    "latent_attention",
+    "Only the new latents are attended to. The cache returned all of them.",
+)
+def latent_forgets_the_past(x, weights, cache, layer, start, absorb):
+    cache.append(layer, x @ weights.w_d.T)
+    return _latent(x, weights, LatentCache(), layer, absorb)
+
+
+@bank.mistake(
+    "latent_attention",
+    "`layer` is not handed to the cache: all layers share one store.",
+)
+def latent_always_layer_zero(x, weights, cache, layer, start, absorb):
+    return _latent(x, weights, cache, 0, absorb)
+
+
+@bank.mistake(
+    "latent_attention",
+    "The result is right, but `absorb=True` makes keys and values all the same.",
+    visible=False,
+)
+def latent_never_absorbs(x, weights, cache, layer, start, absorb):
+    return _latent(x, weights, cache, layer, False)
+
+
+@bank.mistake(
+    "latent_attention",
+    "x is changed: work on a new tensor instead of `*=`.",
+)
+def latent_changes_x(x, weights, cache, layer, start, absorb):
+    got = _latent(x.clone(), weights, cache, layer, absorb)
+    x *= 0
+    return got
+
+
+@bank.variant("latent_attention")
+def latent_head_by_head(x, weights, cache, layer, start, absorb):
+    return _latent(x, weights, cache, layer, absorb)
+
+
+@bank.variant("latent_attention")
+def latent_always_absorbs(x, weights, cache, layer, start, absorb):
+    return _latent(x, weights, cache, layer, True)
+
+
+@bank.variant("latent_attention")
+def latent_with_absorbed_weights(x, weights, cache, layer, start, absorb):
+    """One matrix for each head in place of w_q and w_uk, and one in place of w_uv and w_o."""
+    w, (H, D) = weights, (weights.n_heads, weights.head_dim)
+    latents, mask = cache.append(layer, F.linear(x, w.w_d))
+    asks = torch.einsum("hdr,hde->hre", w.w_uk.view(H, D, -1), w.w_q.view(H, D, -1))
+    gives = torch.einsum("ehd,hdr->her", w.w_o.view(-1, H, D), w.w_uv.view(H, D, -1))
+    queries = torch.einsum("hre,ble->bhlr", asks, x)
+    bias = torch.zeros(mask.shape, dtype=x.dtype).masked_fill(mask.logical_not(), -torch.inf)
+    shares = torch.softmax(queries @ latents.mT.unsqueeze(1) / D**0.5 + bias, dim=-1)
+    return torch.einsum("bhlr,her->ble", shares @ latents.unsqueeze(1), gives)
+
+
+@bank.variant("latent_attention")
+def latent_by_the_framework(x, weights, cache, layer, start, absorb):
+    """PyTorch's own attention, over latents or over keys and values."""
+    w, (H, D) = weights, (weights.n_heads, weights.head_dim)
+    latents, mask = cache.append(layer, F.linear(x, w.w_d))
+    q = F.linear(x, w.w_q).unflatten(-1, (H, D)).movedim(2, 1)
+    up_k, up_v = w.w_uk.view(H, D, -1), w.w_uv.view(H, D, -1)
+    every = latents.unsqueeze(1).expand(-1, H, -1, -1)
+    if absorb:
+        mixed = F.scaled_dot_product_attention(q @ up_k, every, every, mask, scale=D**-0.5)
+        heads = mixed @ up_v.mT
+    else:
+        heads = F.scaled_dot_product_attention(q, every @ up_k.mT, every @ up_v.mT, mask)
+    return F.linear(heads.movedim(1, 2).flatten(2), w.w_o)
 
 
 # decode_step_seconds (optional: a visible check only)
@@ -2304,7 +3084,8 @@ def step_reads_one_cache(shape, n_tokens, batch, bandwidth, peak):
 
 @bank.mistake(
     "decode_step_seconds",
-    "The cache is missing: only the weights are read.",
+    "The cache is missing: only the weights are read. Each step reads every text's keys and "
+    "values, too.",
 )
 def step_without_cache(shape, n_tokens, batch, bandwidth, peak):
     return _step(shape, n_tokens, batch, bandwidth, peak, cache=0)
@@ -2329,7 +3110,8 @@ def step_takes_the_shorter(shape, n_tokens, batch, bandwidth, peak):
 
 @bank.mistake(
     "decode_step_seconds",
-    "The cache's numbers always have 2 bytes: take weight_bytes / parameters.",
+    "The cache's numbers always have 2 bytes. They have as many as the weights': the shape "
+    "says how many.",
 )
 def step_with_two_bytes(shape, n_tokens, batch, bandwidth, peak):
     return _step(shape, n_tokens, batch, bandwidth, peak, whole=False)
@@ -2338,3 +3120,25 @@ def step_with_two_bytes(shape, n_tokens, batch, bandwidth, peak):
 @bank.variant("decode_step_seconds")
 def step_by_ratio(shape, n_tokens, batch, bandwidth, peak):
     return _step(shape, n_tokens, batch, bandwidth, peak)
+
+
+@bank.variant("decode_step_seconds")
+def step_in_plain_steps(shape, n_tokens, batch, bandwidth, peak):
+    size = shape["weight_bytes"] / shape["parameters"]
+    numbers = 2 * shape["n_layers"] * shape["n_kv_heads"] * shape["head_dim"] * n_tokens
+    loading = (shape["weight_bytes"] + batch * numbers * size) / bandwidth
+    attending = 4 * shape["n_layers"] * shape["n_heads"] * shape["head_dim"] * n_tokens
+    computing = batch * (2 * shape["parameters"] + attending) / peak
+    return loading if loading > computing else computing
+
+
+@bank.variant("decode_step_seconds")
+def step_by_torch(shape, n_tokens, batch, bandwidth, peak):
+    times = torch.tensor(
+        [
+            _step(shape, n_tokens, batch, bandwidth, peak, join=lambda a, _: a),
+            _step(shape, n_tokens, batch, bandwidth, peak, join=lambda _, b: b),
+        ],
+        dtype=torch.float64,
+    )
+    return times.max().item()

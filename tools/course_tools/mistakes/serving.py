@@ -7,9 +7,9 @@ import heapq
 
 import numpy as np
 import torch
-from course_tools.mistakes.bank import Bank, Given, call, get, hard, method
 from torch.nn.utils.rnn import pad_sequence
 
+from course_tools.mistakes.bank import Bank, Given, call, get, hard, method
 from llm_memory.check.given import make
 from llm_memory.serving import Lanes, padded
 from llm_memory.streaming import ModelCache

@@ -15,18 +15,23 @@ __all__ = ["configure"]
 def configure(c: Config) -> None:
     """Set all that grading needs in nbgrader's configuration; for `nbgrader_config.py`.
 
-    Everything is a setting of nbgrader's but four, which have their names in nbgrader's code and
+    Everything is a setting of nbgrader's but five, which have their names in nbgrader's code and
     are replaced there: the converter that it runs (`nbjudge.classes.converter`), what makes a
     gradebook's database engine (`nbjudge.classes.engines`), the converter for feedback
-    (`nbjudge.plugins.feedback`), and the end of `zip_collect` (`nbjudge.plugins.platforms`).
+    (`nbjudge.plugins.feedback`), what fills Formgrader's pages (`nbjudge.plugins.formgrader`), and
+    the end of `zip_collect` (`nbjudge.plugins.platforms`).
     """
     from sqlalchemy.exc import SAWarning
 
     from nbjudge.classes.converter import install
-    from nbjudge.plugins import feedback, platforms
+    from nbjudge.consoles import give_ipython_a_folder, speak_every_name
+    from nbjudge.plugins import feedback, formgrader, platforms
 
+    speak_every_name()
+    give_ipython_a_folder()
     install()
     feedback.install()
+    formgrader.install()
     platforms.install()
     # nbgrader 0.9.6 makes rows in an order that newer versions of SQLAlchemy remark on.
     warnings.filterwarnings("ignore", "Object of type", SAWarning)
@@ -41,7 +46,7 @@ def configure(c: Config) -> None:
         "nbjudge.steps.clear.ClearOutput",
         f"{nbgrader}.CheckCellMetadata",
         f"{nbgrader}.ComputeChecksums",
-        f"{nbgrader}.SaveCells",
+        "nbjudge.steps.cells.SaveCells",
         f"{nbgrader}.ClearHiddenTests",
         f"{nbgrader}.ClearMarkScheme",
         f"{nbgrader}.ComputeChecksums",
@@ -69,6 +74,7 @@ def configure(c: Config) -> None:
         f"{nbgrader}.SaveAutoGrades",
         "nbjudge.steps.manual.LeaveToTeacher",
         f"{nbgrader}.AssignLatePenalties",
+        "nbjudge.steps.pages.FitPages",
         "nbjudge.steps.flags.SaveFlags",
     ]
     # Of wall-clock time, which a busy machine stretches: nbgrader's 30 seconds cost honest work.

@@ -31,7 +31,6 @@ import nbgrader.apps.api
 import nbgrader.apps.generateassignmentapp
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook, MissingEntry
-from nbgrader.converters import GenerateAssignment
 from nbgrader.converters.base import NbGraderException
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.utils import determine_grade, find_all_files, is_grade, is_solution
@@ -40,7 +39,8 @@ from rich.table import Table
 from rich.text import Text
 from traitlets.config import Config
 
-from nbjudge import settings
+from nbjudge import graders, settings
+from nbjudge.classes.release import Release
 from nbjudge.classes.temporary import folder_for_submissions
 from nbjudge.codes import INSIDE, MANUAL, OUTSIDE, OWN_FOLDER, by_hand, forced_mode, own
 from nbjudge.intake import rebuild
@@ -127,13 +127,13 @@ def store(course: CourseDirectory, found: Calibration) -> None:
         },
     }
     path = _path(course, found.assignment)
-    path.parent.mkdir(exist_ok=True, mode=0o775)
+    graders.folder(course.root, OWN_FOLDER)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{found.assignment}-")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(data, file, indent=1)
         # Another grader of the same course reads it, too.
-        os.chmod(temporary, 0o664 if course.groupshared else 0o644)
+        os.chmod(temporary, graders.file_mode(course.root))
         os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):
@@ -494,8 +494,8 @@ def report(found: Calibration, say: Callable[[Any], None]) -> None:
 # -- after `nbgrader generate_assignment` ---------------------------------------------------
 
 
-class CalibratedGenerate(GenerateAssignment):
-    """nbgrader's GenerateAssignment, which then finds out how the test cells can be checked."""
+class CalibratedGenerate(Release):
+    """Releases, and then finds out how the test cells can be checked."""
 
     def start(self) -> None:
         """Release the assignment, calibrate it and print what came of it."""

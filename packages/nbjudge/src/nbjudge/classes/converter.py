@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+from dataclasses import replace
 from fnmatch import fnmatch
-from glob import glob
+from glob import escape, glob
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +28,21 @@ from nbgrader.utils import find_all_files, remove, rmtree
 from traitlets import Dict, Instance, List
 
 from nbjudge import settings
-from nbjudge.classes import calibration, engines, gradebook_file
+from nbjudge.classes import (
+    calibration,
+    engines,
+    gradebook_file,
+    one_at_a_time,
+    past_releases,
+    release,
+)
 from nbjudge.classes.freshness import Freshness, Why
 from nbjudge.classes.record import Graded
 from nbjudge.classes.temporary import folder_for_submissions
 from nbjudge.codes import KEY, Flag, all_flags, shown
 from nbjudge.intake import folder as intake
 from nbjudge.intake import rebuild
+from nbjudge.intake.choice import Content
 from nbjudge.intake.notebook import Submission, Unreadable, language_of, read_notebook
 from nbjudge.run.execution import WRITTEN
 from nbjudge.run.judged import COURSE_FOLDER
@@ -102,6 +112,9 @@ class ClassAutograde(Autograde):
     freshness = Instance(Freshness, allow_none=True)
     students: Any = List(help="Who handed in and is asked for, whether graded now or before.")
 
+    _others: dict[str, set[str]] | None = None
+    _contents: dict[str, Content] | None = None
+
     @property
     def sanitizing(self) -> bool:
         """Whether this is the first of nbgrader's two passes over a notebook."""
@@ -111,6 +124,15 @@ class ClassAutograde(Autograde):
     def _input_directory(self) -> str:
         # format_path joins it to the root, which an absolute path replaces.
         return str(self.staging) if self._sanitizing else self.coursedir.autograded_directory
+
+    def _format_source(self, assignment_id: str, student_id: str, escape: bool = False) -> str:
+        if not self._sanitizing:
+            return super()._format_source(assignment_id, student_id, escape=escape)
+        # However the course is laid out: this folder is the grader's own.
+        staging = str(self.staging)
+        if escape:
+            return re.escape(os.path.sep).join([re.escape(staging), student_id, assignment_id])
+        return os.path.join(staging, student_id, assignment_id)
 
     def start(self) -> None:
         """Grade the class; `NbGraderException` where that cannot be or somebody was left out."""
@@ -122,6 +144,7 @@ class ClassAutograde(Autograde):
         except ImportError as error:
             self._fail(str(error))
         with (
+            one_at_a_time.grading(self.coursedir, self.coursedir.assignment_id, self.log),
             folder_for_submissions() as self.staging,
             folder_for_submissions() as self.course_files,
         ):
@@ -159,7 +182,7 @@ class ClassAutograde(Autograde):
         pattern = self._submitted(self.coursedir.student_id, assignment)
         found = []
         # A student's name may hold what glob takes for a pattern.
-        for path in [pattern] if os.path.lexists(pattern) else sorted(glob(pattern)):
+        for path in [pattern] if os.path.lexists(pattern) else self._matching(assignment):
             student = self._student_of(path)
             if "\n" in student:
                 self.log.error("The name of the folder %r cannot be a student's; rename it.", path)
@@ -172,6 +195,12 @@ class ClassAutograde(Autograde):
             )
         excluded = self.coursedir.student_id_exclude.split(",")
         return [student for student in found if student not in excluded]
+
+    def _matching(self, assignment: str) -> list[str]:
+        """Return the hand-ins of an assignment whose learner matches what is asked for."""
+        # The course's own path may hold what glob takes for a pattern, too.
+        before, after = self._submitted("\0", assignment).split("\0")
+        return sorted(glob(escape(before) + self.coursedir.student_id + escape(after)))
 
     def _reasons(self, assignment: str, *, anew: bool) -> dict[str, Why]:
         """Return why each student whose grade does not stand is graded.
@@ -225,10 +254,16 @@ class ClassAutograde(Autograde):
         if problem := gradebook_file.problem(course.db_url):
             self._fail(problem)
         with Gradebook(course.db_url, course.course_id) as gradebook:
+            names = _notebooks_of(gradebook, assignment)
+        folder = Path(course.format_path(course.source_directory, ".", assignment))
+        if not names and folder.is_dir() and any(folder.glob("*.ipynb")):
             try:
-                names = sorted(nb.name for nb in gradebook.find_assignment(assignment).notebooks)
-            except MissingEntry:
-                names = []
+                release.fill_gradebook(course, assignment, self.config, self.log)
+            except rebuild.CourseError as error:
+                self._fail(str(error))
+            with Gradebook(course.db_url, course.course_id) as gradebook:
+                names = _notebooks_of(gradebook, assignment)
+        past_releases.keep(course, assignment, self.log)
         if not names:
             folder = Path(course.format_path(course.source_directory, ".", assignment))
             self._fail(self._not_ready(assignment, folder))
@@ -240,7 +275,7 @@ class ClassAutograde(Autograde):
         folder = Path(course.format_path(course.source_directory, ".", assignment))
         for name in names:
             try:
-                self.lessons[name] = rebuild.load_lesson(
+                lesson = rebuild.load_lesson(
                     folder / f"{name}.ipynb",
                     name,
                     assignment,
@@ -248,6 +283,8 @@ class ClassAutograde(Autograde):
                     self.config,
                     course.root,
                 )
+                given = past_releases.of(course, assignment, name)
+                self.lessons[name] = replace(lesson, releases=given)
                 kernel_for(self.lessons[name].notebook.metadata)
             except rebuild.CourseError as error:
                 self._fail(str(error))
@@ -259,11 +296,6 @@ class ClassAutograde(Autograde):
             self._fail(f"{assignment} could not be calibrated, so nothing was graded: {error}")
 
     def _not_ready(self, assignment: str, folder: Path) -> str:
-        if folder.is_dir() and any(folder.glob("*.ipynb")):
-            return (
-                f"{assignment} was never released. Run `nbgrader generate_assignment "
-                f"{assignment}`, then autograde again."
-            )
         lesson = Path(self.coursedir.root) / "notebooks" / f"{assignment}.md"
         if lesson.is_file():
             return (
@@ -287,7 +319,11 @@ class ClassAutograde(Autograde):
         course = self.coursedir
         self.freshness.hand_in(student_id)  # before it is read: what changes later is seen later
         ours = self._own_files(assignment_id)
-        found = intake.take_in(submitted, staged, self.expected, ours, course.ignore)
+        if self._contents is None:
+            self._contents = {n: rebuild.content_of(lesson) for n, lesson in self.lessons.items()}
+        found = intake.take_in(
+            submitted, staged, self.expected, ours, course.ignore, self._contents
+        )
         self.staged_flags.update(
             {str(staged / f"{name}.ipynb"): those for name, those in found.items()}
         )
@@ -301,6 +337,20 @@ class ClassAutograde(Autograde):
                 if (path := graded / f"{name}.ipynb").exists():
                     remove(path)
         return True
+
+    def other_lessons(self) -> dict[str, set[str]]:
+        """Return the names of the graded cells of the course's other assignments, by assignment."""
+        if self._others is None:
+            course, marker = self.coursedir, "\1"
+            before, after = course.format_path(course.source_directory, ".", marker).split(marker)
+            folder = Path(before)
+            names = sorted(os.listdir(folder)) if folder.is_dir() else []
+            self._others = {
+                name: set().union(*map(_grade_ids, Path(before, name + after).glob("*.ipynb")))
+                for name in names
+                if name != course.assignment_id
+            }
+        return self._others
 
     def _own_files(self, assignment_id: str) -> set[str]:
         """Return the relative paths of the course's files, which stand in every submission."""
@@ -410,3 +460,19 @@ def _graded(notebook: dict[str, Any], hand_in: str, lesson: str) -> Graded:
         answers=ours.get("answers", {}),
         mistakes=[mistake for mistake in mistakes if mistake],
     )
+
+
+def _notebooks_of(gradebook: Gradebook, assignment: str) -> list[str]:
+    try:
+        return sorted(notebook.name for notebook in gradebook.find_assignment(assignment).notebooks)
+    except MissingEntry:
+        return []
+
+
+def _grade_ids(path: Path) -> set[str]:
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        about = [cell["metadata"].get("nbgrader", {}) for cell in cells]
+        return {each["grade_id"] for each in about if "grade_id" in each}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()

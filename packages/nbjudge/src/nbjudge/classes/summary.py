@@ -45,13 +45,19 @@ class Summary:
     first: dict[str, Counter] = field(default_factory=dict)
     #: (student, reason code, cell, sentence)
     flags: list[tuple[str, str, str, str]] = field(default_factory=list)
-    mistakes: Counter = field(default_factory=Counter)
+    #: known mistake → the learners who made it
+    made: dict[str, set[str]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
 
     @property
     def mean(self) -> float:
         """The mean score; 0 where nobody was graded."""
         return sum(self.scores.values()) / len(self.scores) if self.scores else 0.0
+
+    @property
+    def mistakes(self) -> Counter:
+        """How many learners made each mistake, in however many cells it showed."""
+        return Counter({name: len(learners) for name, learners in sorted(self.made.items())})
 
     @property
     def hardest(self) -> list[Item]:
@@ -104,9 +110,8 @@ def _read_graded(summary: Summary, student: str, path: Path) -> None:
         summary.chosen.setdefault(name, Counter())[last] += 1
         summary.first.setdefault(name, Counter())[first] += 1
     for cell in notebook.get("cells", []):
-        mistake = cell.get("metadata", {}).get(KEY, {}).get("mistake")
-        if mistake:
-            summary.mistakes[mistake] += 1
+        for mistake in cell.get("metadata", {}).get(KEY, {}).get("mistakes", []):
+            summary.made.setdefault(mistake, set()).add(student)
 
 
 def _group_by_exercise(summary: Summary, names: list[str]) -> None:

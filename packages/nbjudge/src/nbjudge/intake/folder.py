@@ -8,38 +8,43 @@ submission is first copied to a folder of the grader's own, by these rules:
   (`files-skipped`), and so are names that an import would take for Python's (`shadowing`).
 - A learner's copy of one of the course's own files is no oddity, and gives way to the course's.
   Anything else in the place of such a file (a folder, a link) is left out and flagged.
-- A notebook handed in under another name counts if its name is the lesson's with something
-  behind it (`attention (1).ipynb`, `attention-Copy1.ipynb`; the last of several in sorted
-  order), or if it is the only notebook there and the lesson has only one (`renamed`).
+- A notebook handed in under another name, in a folder or in a zip counts (`renamed`): which one
+  of several, `nbjudge.intake.choice` says by what is in them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 
 from nbgrader.utils import parse_utc
 
 from nbjudge.codes import Flag, shown
-from nbjudge.intake.notebook import MAX_NOTEBOOK, Unreadable, read_bytes, read_json
-from nbjudge.intake.recorded import recorder
+from nbjudge.intake.choice import Content, candidates, choose
+from nbjudge.intake.notebook import MAX_NOTEBOOK, Unreadable, read_bytes, read_json, slim
+from nbjudge.intake.recorded import is_answers, recorder
 from nbjudge.wire import course
 
-SETTLE_TRIES, SETTLE_SECONDS = 4, 0.5
+SETTLE_TRIES, SETTLE_SECONDS, RECENT_SECONDS = 4, 0.5, 60
 _COURSE_FILES = {"gradebook.db", "nbgrader_config.py"}
 _LIBRARIES = (
     *("IPython", "ipykernel", "ipywidgets", "matplotlib", "numpy", "torch"),
     *("sitecustomize", "usercustomize"),
 )
+#: Bytes of a time stamp; nbgrader's have 30.
+MAX_TIMESTAMP = 100
 MAX_FILE, MAX_TOTAL, MAX_FILES, MAX_DEPTH = 20_000_000, 50_000_000, 1_000, 8
+
+
+#: Names of notebooks, which are chosen, not copied.
+_NOTEBOOKS = (".ipynb", ".ipynb.txt", ".ipynb.json")
 
 
 class BeingWritten(Exception):
@@ -47,7 +52,12 @@ class BeingWritten(Exception):
 
 
 def take_in(
-    submitted: Path, staged: Path, notebooks: list[str], ours: set[str], ignore: list[str]
+    submitted: Path,
+    staged: Path,
+    notebooks: list[str],
+    ours: set[str],
+    ignore: list[str],
+    lesson: Mapping[str, Content] | None = None,
 ) -> dict[str, list[Flag]]:
     """Copy a submission as `copy_in` does, once nobody writes to it any more.
 
@@ -56,8 +66,9 @@ def take_in(
     """
     for _ in range(SETTLE_TRIES):
         before = _state(submitted)
-        flags = copy_in(submitted, staged, notebooks, ours, ignore)
-        if not all(_is_json(staged / f"{name}.ipynb") for name in notebooks):
+        flags = copy_in(submitted, staged, notebooks, ours, ignore, lesson)
+        broken = not all(_is_json(staged / f"{name}.ipynb") for name in notebooks)
+        if broken and _is_recent(submitted):
             time.sleep(SETTLE_SECONDS)
         if _state(submitted) == before:
             return flags
@@ -80,6 +91,12 @@ def _state(submitted: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
+def _is_recent(submitted: Path) -> bool:
+    """Whether anything of a hand-in was written a moment ago, so that it may go on."""
+    now = time.time_ns()
+    return any(now - changed < RECENT_SECONDS * 10**9 for _, changed in _state(submitted).values())
+
+
 def _is_json(path: Path) -> bool:
     try:
         read_json(path, MAX_NOTEBOOK)
@@ -89,13 +106,19 @@ def _is_json(path: Path) -> bool:
 
 
 def copy_in(
-    submitted: Path, staged: Path, notebooks: list[str], ours: set[str], ignore: list[str]
+    submitted: Path,
+    staged: Path,
+    notebooks: list[str],
+    ours: set[str],
+    ignore: list[str],
+    lesson: Mapping[str, Content] | None = None,
 ) -> dict[str, list[Flag]]:
     """Copy a submission and return the flags of each notebook.
 
     `notebooks` are the lesson's notebook names without suffix, `ours` the relative paths of the
-    files that the course brings along, `ignore` patterns of names to pass over. A notebook that
-    was not handed in, or cannot be copied, is flagged and not in `staged` afterwards.
+    files that the course brings along, `ignore` patterns of names to pass over, `lesson` what each
+    of the lesson's notebooks is known by (those that are not asked for, too). A notebook that was
+    not handed in, or cannot be copied, is flagged and not in `staged` afterwards.
     """
     staged.mkdir(parents=True)
     flags: dict[str, list[Flag]] = {name: [] for name in notebooks}
@@ -105,25 +128,84 @@ def copy_in(
             flags[name].append(Flag("unreadable", detail=f"{what} where a folder belongs"))
         return flags
     general = _copy_files(submitted, staged, ours, ignore) + _check_timestamp(staged)
-    there = _notebooks_in(submitted)
+    found, answers = candidates(submitted, ignore)
+    _lay_beside(answers, staged, ours)
     if names := _shadowing(staged):
         general.append(Flag("shadowing", detail=", ".join(map(shown, names[:5]))))
-    choice = _choose(there, notebooks)
-    extra = [shown(name) for name in there if name not in choice.values()]
+    choice = choose(found, lesson or dict.fromkeys(notebooks, Content()))
+    taken = {chosen.taken.path for chosen in choice.values() if chosen is not None}
+    extra = [shown(one.path) for one in found if one.path not in taken and one.as_saved]
     if extra:
         general.append(Flag("extra_notebooks", detail=", ".join(extra[:5])))
-    for name, chosen in choice.items():
+    for name in notebooks:
         flags[name].extend(general)
+        chosen = choice[name]
         if chosen is None:
-            flags[name].append(Flag("missing_notebook", detail=f"{name}.ipynb"))
+            flags[name].append(Flag("missing_notebook", detail=_what_is_there(name, submitted)))
             continue
-        if chosen != f"{name}.ipynb":
-            flags[name].append(Flag("renamed", detail=shown(chosen)))
+        path = chosen.taken.path
+        if path != f"{name}.ipynb":
+            flags[name].append(Flag("renamed", detail=shown(path)))
+        if chosen.why:
+            flags[name].append(Flag("chosen", detail=chosen.why))
+        if chosen.taken.slimmed:
+            most = f"{MAX_NOTEBOOK // 1_000_000} MB"
+            flags[name].append(Flag("large_outputs", detail=most))
         try:
-            (staged / f"{name}.ipynb").write_bytes(read_bytes(submitted / chosen, MAX_NOTEBOOK))
+            # One that cannot be read is read again for the reason.
+            data = chosen.taken.data or slim(submitted / path)[0]
+            (staged / f"{name}.ipynb").write_bytes(data)
         except Unreadable as error:
             flags[name].append(Flag("unreadable", detail=str(error)))
+            continue
+        _bring_files_beside(staged, os.path.dirname(path), ours)
     return flags
+
+
+def file_of(submitted: Path, name: str, ignore: list[str], lesson: Mapping[str, Content]) -> str:
+    """Return the path in a hand-in of the file that counts as one of the lesson's notebooks.
+
+    It is `name` with a notebook's suffix where there is none.
+    """
+    if submitted.is_symlink() or not submitted.is_dir():
+        return f"{name}.ipynb"
+    chosen = choose(candidates(submitted, ignore)[0], lesson)[name]
+    return f"{name}.ipynb" if chosen is None else chosen.taken.path
+
+
+def _what_is_there(name: str, submitted: Path) -> str:
+    """Return the name of what is missing, with the names of what is there instead."""
+    there = sorted(
+        os.path.relpath(os.path.join(folder, file), submitted)
+        for folder, _, files in os.walk(submitted)
+        for file in files[:MAX_FILES]
+        if file not in ("timestamp.txt", "submission_secret.txt")
+    )
+    if not there:
+        return f"{name}.ipynb (there were no files at all)"
+    more = f" and {len(there) - 5} more" if len(there) > 5 else ""
+    return f"{name}.ipynb (there were: {', '.join(map(shown, there[:5]))}{more})"
+
+
+def _lay_beside(answers: dict[str, bytes], staged: Path, ours: set[str]) -> None:
+    """Put recorded answers out of a zip where they are looked for."""
+    for number, data in enumerate(answers.values()):
+        for file in recorder().files[:1]:
+            stem, suffix = os.path.splitext(file)
+            target = f"{stem} (zip {number + 1}){suffix}"
+            if not _in_the_way(target, ours) and not (staged / target).exists():
+                (staged / target).write_bytes(data[:MAX_FILE])
+
+
+def _bring_files_beside(staged: Path, folder: str, ours: set[str]) -> None:
+    """Let a notebook out of a folder find the files that lay beside it there."""
+    place = staged / folder
+    if not folder or not place.is_dir():
+        return
+    for path in sorted(place.iterdir()):
+        target = staged / path.name
+        if path.is_file() and not _in_the_way(path.name, ours) and not os.path.lexists(target):
+            shutil.copyfile(path, target)
 
 
 def lay_out(files: dict[str, bytes], graded: Path, ours: set[str], ignore: list[str]) -> list[str]:
@@ -165,8 +247,8 @@ def _copy_files(submitted: Path, staged: Path, ours: set[str], ignore: list[str]
     total = count = 0
     skipped: list[str] = []
     # However many files there are: what grading itself reads is among those taken.
-    needed = (*recorder().files, "timestamp.txt")
-    for relative in sorted(_walk(submitted, "", ignore, skipped), key=lambda p: p not in needed):
+    every = _walk(submitted, "", ignore, skipped)
+    for relative in sorted(every, key=lambda path: not _needed(path)):
         room = min(MAX_FILE, MAX_TOTAL - total)
         if relative in ours and _is_file(submitted / relative):
             continue
@@ -189,6 +271,10 @@ def _copy_files(submitted: Path, staged: Path, ours: set[str], ignore: list[str]
     return [Flag("files_skipped", detail=names + more)]
 
 
+def _needed(relative: str) -> bool:
+    return relative == "timestamp.txt" or is_answers(os.path.basename(relative))
+
+
 def _walk(root: Path, folder: str, ignore: list[str], skipped: list[str]) -> Iterator[str]:
     """Yield the relative paths of what is no folder and no notebook, in sorted order."""
     try:
@@ -207,7 +293,7 @@ def _walk(root: Path, folder: str, ignore: list[str], skipped: list[str]) -> Ite
                 skipped.append(relative)
             else:
                 yield from _walk(root, relative, ignore, skipped)
-        elif not entry.name.endswith(".ipynb") or folder:
+        elif not entry.name.lower().endswith(_NOTEBOOKS):
             yield relative
 
 
@@ -247,41 +333,11 @@ def _check_timestamp(staged: Path) -> list[Flag]:
     if not path.is_file():
         return []
     try:
-        text = path.read_text(encoding="utf-8")
+        # Looking for a time in what is longer takes minutes, and finds none.
+        text = read_bytes(path, MAX_TIMESTAMP).decode("utf-8")
         if text.strip():
             parse_utc(text.strip())
         return []
-    except (ValueError, OverflowError, TypeError, AttributeError):
+    except (Unreadable, ValueError, OverflowError, TypeError, AttributeError, RecursionError):
         path.unlink()
         return [Flag("timestamp")]
-
-
-def _notebooks_in(submitted: Path) -> list[str]:
-    return sorted(
-        name
-        for name in os.listdir(submitted)
-        if name.endswith(".ipynb") and not name.startswith(".")
-    )
-
-
-def _choose(there: list[str], notebooks: list[str]) -> dict[str, str | None]:
-    """Return the file that counts for each notebook of the lesson."""
-    chosen: dict[str, str | None] = {
-        name: f"{name}.ipynb" if f"{name}.ipynb" in there else None for name in notebooks
-    }
-    spare = [name for name in there if name not in chosen.values()]
-    for name in notebooks:
-        if chosen[name] is None:
-            alike = [other for other in spare if _variant(other, name)]
-            if alike:
-                chosen[name] = alike[-1]
-                spare.remove(alike[-1])
-    if len(notebooks) == len(there) == 1:
-        chosen[notebooks[0]] = there[0]
-    return chosen
-
-
-def _variant(file: str, name: str) -> bool:
-    """Whether a file's name is a notebook's name with something behind it, or in other case."""
-    pattern = re.escape(name) + r"([\W_].*|copy.*|\d+)?"
-    return re.fullmatch(pattern, file.removesuffix(".ipynb"), re.IGNORECASE | re.DOTALL) is not None

@@ -22,7 +22,12 @@ from nbjudge.intake.recorded import recorder
 
 #: Bytes of a notebook; one with every picture of a lesson in it has about a tenth of this.
 MAX_NOTEBOOK = 32_000_000
+#: Bytes of a notebook's file, of which all but `MAX_NOTEBOOK` have to be outputs; and of an output
+#: that is kept all the same (recorded answers are in one).
+MAX_WITH_OUTPUTS, MAX_KEPT_OUTPUT = 200_000_000, 100_000
 MAX_CELLS, MAX_SOURCE, MAX_NAME = 2_000, 200_000, 200
+#: Characters of all sources together; the lessons' own have a twentieth of this.
+MAX_SOURCES = 2_000_000
 #: Characters of all outputs together beyond which they are remarked on.
 MANY_OUTPUTS = 10_000_000
 
@@ -44,6 +49,8 @@ class Submission:
     cells: list[NotebookNode] = field(default_factory=list)
     answers: dict[str, Any] = field(default_factory=dict)
     flags: list[Flag] = field(default_factory=list)
+    #: The version of Python that it was last run with, as it says itself; "" if it does not.
+    python: str = ""
 
 
 def read_bytes(path: str | Path, limit: int) -> bytes:
@@ -71,15 +78,85 @@ def read_bytes(path: str | Path, limit: int) -> bytes:
 
 def read_json(path: str | Path, limit: int) -> Any:
     """Return the JSON value in a file, read as by `read_bytes`; `Unreadable` if it is none."""
-    data = read_bytes(path, limit)
+    return load(read_bytes(path, limit))[0]
+
+
+def load(data: bytes) -> tuple[Any, str]:
+    """Return the JSON value in some bytes, and what had to be mended to read it ("" if nothing).
+
+    One byte of another encoding than UTF-8 is read as Windows' Western one. Raises `Unreadable`.
+    """
     if not data.strip():
         raise Unreadable("it is empty")
+    text, mended = _as_text(data)
     try:
-        return json.loads(data)
+        return json.loads(text), mended
     except RecursionError as error:
         raise Unreadable("it is nested too deep") from error
     except (ValueError, MemoryError) as error:
         raise Unreadable("it is not JSON") from error
+
+
+def _as_text(data: bytes) -> tuple[str, str]:
+    try:
+        return data.decode(json.detect_encoding(data)), ""
+    except UnicodeDecodeError:
+        text = data.decode("utf-8", "surrogateescape")
+    strange = re.compile("[\udc80-\udcff]")
+    place = next(strange.finditer(text)).start()
+    line = text.count("\n", 0, place) + 1
+    where = f"byte {ord(text[place]) - 0xDC00:#04x} in line {line}"
+
+    def western(match: re.Match[str]) -> str:
+        return bytes([ord(match[0]) - 0xDC00]).decode("cp1252", "replace")
+
+    return strange.sub(western, text), where
+
+
+def slim(path: str | Path) -> tuple[bytes, bool]:
+    """Return a notebook's bytes, and whether large outputs were left out to keep the bound.
+
+    Raises `Unreadable` as `read_bytes`, and where it is too large without outputs, too.
+    """
+    data = read_bytes(path, MAX_WITH_OUTPUTS)
+    if len(data) <= MAX_NOTEBOOK:
+        return data, False
+    data = _without_outputs(data)
+    if len(data) > MAX_NOTEBOOK:
+        raise Unreadable(f"it is larger than {MAX_NOTEBOOK // 1000:,} kB, even without outputs")
+    return data, True
+
+
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
+
+def _without_outputs(data: bytes) -> bytes:
+    """Return a notebook's JSON without its large outputs, which is not taken apart for that."""
+    kept: list[bytes] = []
+    done = depth = 0
+    outputs_at = start = 0  # the depth within a list of outputs, and where one of them begins
+    key = False
+    for token in _TOKEN.finditer(data):
+        what = token[0]
+        if what in b"[{":
+            depth += 1
+            if what == b"[" and key and not outputs_at:
+                outputs_at = depth
+                kept.append(data[done : token.end()])
+                first = True
+            elif outputs_at and depth == outputs_at + 1:
+                start = token.start()
+        elif what in b"]}":
+            if outputs_at and depth == outputs_at + 1:
+                if token.end() - start <= MAX_KEPT_OUTPUT:
+                    kept.append((b"" if first else b",") + data[start : token.end()])
+                    first = False
+            elif outputs_at and depth == outputs_at:
+                outputs_at, done = 0, token.start()
+            depth -= 1
+        # Cells lie in one list in format 4, and in a list of sheets before.
+        key = what == b'"outputs"' and depth in (3, 5) and not outputs_at
+    return b"".join([*kept, b"" if outputs_at else data[done:]])
 
 
 def language_of(metadata: Mapping[str, Any]) -> str:
@@ -103,7 +180,11 @@ def language_named(name: str) -> str:
 
 def read_notebook(path: str | Path, language: str = "python") -> Submission:
     """Return the usable part of a notebook file of format 3 or 4; `Unreadable` if it is none."""
-    return parse_notebook(read_json(path, MAX_NOTEBOOK), language)
+    content, mended = load(read_bytes(path, MAX_NOTEBOOK))
+    found = parse_notebook(content, language)
+    if mended:
+        found.flags.append(Flag("encoding", detail=mended))
+    return found
 
 
 def parse_notebook(content: Any, language: str = "python") -> Submission:
@@ -115,14 +196,16 @@ def parse_notebook(content: Any, language: str = "python") -> Submission:
         raise Unreadable("it is JSON, but not a notebook")
     answers, problems = recorder().in_notebook(content)
     found = Submission(answers=answers, flags=answer_flags(problems))
+    found.python = _python_of(content.get("metadata"))
     remarks = _Remarks(language)
     remarks.on_notebook(content)
-    for count, raw in enumerate(_raw_cells(content)):
+    room = MAX_SOURCES
+    for count, raw in enumerate(raw_cells(content)):
         if count == MAX_CELLS:
             found.flags.append(Flag("too_large", detail=f"{MAX_CELLS:,} cells"))
             break
         if isinstance(raw, dict):
-            _read_cell(raw, found)
+            room -= _read_cell(raw, found, room)
             remarks.on_cell(raw)
         else:
             remarks.add("unknown_cells", type(raw).__name__)
@@ -193,12 +276,20 @@ class _Remarks:
                     self.add("forged", "points saved as the result of a test")
 
 
+def _python_of(metadata: Any) -> str:
+    about = metadata.get("language_info") if isinstance(metadata, dict) else None
+    version = about.get("version") if isinstance(about, dict) else None
+    known = isinstance(version, str) and re.fullmatch(r"\d{1,2}(\.\d{1,3}){1,2}", version)
+    return version if known and isinstance(version, str) else ""
+
+
 def answer_flags(problems: list[str]) -> list[Flag]:
     """Return the flag for what was wrong with recorded answers, if anything was."""
     return [Flag("answers", detail=shown(problems[0], 200))] if problems else []
 
 
-def _raw_cells(content: dict[str, Any]) -> Iterator[Any]:
+def raw_cells(content: dict[str, Any]) -> Iterator[Any]:
+    """Yield the cells of a notebook as they are in JSON; `Unreadable` where it is none."""
     if isinstance(content.get("cells"), list):
         yield from content["cells"]
     elif isinstance(content.get("worksheets"), list):  # format 3
@@ -209,10 +300,15 @@ def _raw_cells(content: dict[str, Any]) -> Iterator[Any]:
         raise Unreadable("it is JSON, but not a notebook")
 
 
-def _read_cell(raw: dict[str, Any], found: Submission) -> None:
+def _read_cell(raw: dict[str, Any], found: Submission, room: int) -> int:
+    """Add a cell to what was found; return the characters of its source, at most `room`."""
     source = text(raw.get("source", raw.get("input", "")))
     if len(source) > MAX_SOURCE:
-        found.flags.append(Flag("too_large", detail=f"{MAX_SOURCE // 1000} kB"))
+        _add_once(found.flags, Flag("too_large", detail=f"{MAX_SOURCE // 1000} kB"))
+        source = ""
+    elif len(source) > room:
+        what = f"what is left of {MAX_SOURCES // 1000:,} kB for all cells"
+        _add_once(found.flags, Flag("too_large", detail=what))
         source = ""
     kind = raw.get("cell_type")
     cell = NotebookNode(
@@ -234,6 +330,12 @@ def _read_cell(raw: dict[str, Any], found: Submission) -> None:
     if isinstance(tags, list):
         cell.metadata.tags = [tag[:MAX_NAME] for tag in tags[:100] if isinstance(tag, str)]
     found.cells.append(cell)
+    return len(source)
+
+
+def _add_once(flags: list[Flag], flag: Flag) -> None:
+    if flag not in flags:
+        flags.append(flag)
 
 
 def joined(value: Any) -> str:

@@ -28,9 +28,10 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
@@ -50,8 +51,11 @@ from nbgrader.utils import is_grade, is_locked, is_solution, is_task
 from traitlets.config import Config
 
 from nbjudge.codes import KEY, Flag, record
-from nbjudge.intake.notebook import answer_flags, parse_notebook
-from nbjudge.intake.recorded import recorder
+from nbjudge.intake.choice import Content
+from nbjudge.intake.given import Given, plain
+from nbjudge.intake.notebook import answer_flags, language_of, parse_notebook
+from nbjudge.intake.recorded import answer_files, recorder
+from nbjudge.intake.remarks import on_code
 from nbjudge.names import import_statements, shared_names
 
 #: The tag of cells that grading does not run.
@@ -75,6 +79,8 @@ class Lesson:
     #: What the course's own code has in common with its tests, for the judge: its `imports`
     #: (statements), and the global names that it binds or reads (`shared`).
     common: dict[str, list[str]] = field(default_factory=dict)
+    #: Every release that is kept, the newest first.
+    releases: list[Given] = field(default_factory=list)
 
 
 def load_lesson(
@@ -183,7 +189,7 @@ def _take_recorded(
     notebook: NotebookNode, path: str, notebook_id: str, assignment_id: str, db_url: str
 ) -> None:
     """Put what the gradebook recorded of each cell into the notebook."""
-    remedy = f"Run `nbgrader generate_assignment {assignment_id}`, then autograde again."
+    remedy = f"Run `nbgrader generate_assignment {assignment_id} --force`, then autograde again."
     places = _places(notebook)
     with Gradebook(db_url) as gradebook:
         try:
@@ -215,9 +221,7 @@ def _recorded(cell: NotebookNode) -> bool:
 
 def _same(one: str, other: str) -> bool:
     """Whether two sources differ in nothing but white space at the ends of lines."""
-    return [line.rstrip() for line in one.strip().splitlines()] == [
-        line.rstrip() for line in other.strip().splitlines()
-    ]
+    return plain(one) == plain(other)
 
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -230,6 +234,11 @@ def _defined(source: str) -> set[str]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return set(re.findall(r"^(?:async +def|def|class)\s+(\w+)", source, re.MULTILINE))
     return {node.name for node in body if isinstance(node, _DEFINITIONS)}
+
+
+def _may_define(source: str, names: set[str]) -> bool:
+    """Whether a source has one of the names in it; Python reads other letters as the same ones."""
+    return not source.isascii() or any(name in source for name in names)
 
 
 def _bound(source: str) -> set[str] | None:
@@ -258,6 +267,28 @@ def _given_id(cell: NotebookNode) -> str | None:
     return given if isinstance(given, str) else None
 
 
+def _given(lesson: Lesson, submitted: list[NotebookNode]) -> Given | None:
+    """Return the earlier release that a submission comes from; None if it is of today's."""
+    if not lesson.releases:
+        return None
+    names = {place: name for name, place in lesson.places.items()}
+    today = Given(
+        "",
+        [
+            {
+                "source": source,
+                "nbgrader": {"grade_id": names[place]} if place in names else {},
+                "cell_type": "",
+            }
+            for place, source in enumerate(lesson.released)
+        ],
+    )
+    likeness, _, given = max(
+        (release.likeness(submitted), -age, release) for age, release in enumerate(lesson.releases)
+    )
+    return given if likeness > today.likeness(submitted) else None
+
+
 class _Match:
     """Which cell of the lesson each submitted cell is, and which is the learner's own."""
 
@@ -266,6 +297,8 @@ class _Match:
         self.place: dict[int, int] = {}
         self.copies: dict[str, list[int]] = defaultdict(list)
         self.flags: list[Flag] = []
+        self.given = _given(lesson, submitted)
+        self._defined: dict[int, set[str]] = {}
         self._by_grade_id()
         self._by_source_or_id()
         self._by_definition()
@@ -312,11 +345,19 @@ class _Match:
                 if (
                     index not in self.place
                     and cell.cell_type == "code"
-                    and names & _defined(cell.source)
+                    # Parsing takes long, and most cells name nothing of the kind.
+                    and _may_define(cell.source, names)
+                    and names & self._defines(index)
                 ):
                     self._take(index, place)
             if self.copies[grade_id]:
                 self._recovered(place)
+
+    def _defines(self, index: int) -> set[str]:
+        """Return what a submitted cell defines, parsed once however often that is asked."""
+        if index not in self._defined:
+            self._defined[index] = _defined(self.submitted[index].source)
+        return self._defined[index]
 
     def _recovered(self, place: int) -> None:
         cell = self.lesson.notebook.cells[place]
@@ -335,8 +376,28 @@ class _Match:
         return above[-1] if above else written[0]
 
     def untouched(self, index: int) -> bool:
-        """Whether a submitted cell still is what was released."""
-        return _same(self.submitted[index].source, self.lesson.released[self.place[index]])
+        """Whether a submitted cell still is what this learner was given."""
+        cell = self.submitted[index]
+        if _same(cell.source, self.lesson.released[self.place[index]]):
+            return True
+        return self.given is not None and self.given.has(cell)
+
+    def about(self, index: int) -> NotebookNode | dict[str, Any]:
+        """Return what nbgrader knew of a submitted cell's original when the learner got it."""
+        place = self.place[index]
+        ours = self.lesson.notebook.cells[place]
+        known = {"cell_type": ours.cell_type, **ours.metadata.nbgrader}
+        if self.given is None:
+            return known
+        return {**known, **self.given.about(ours.metadata.nbgrader.grade_id)}
+
+    def left_behind(self, index: int) -> bool:
+        """Whether a submitted cell is one of an earlier release that the lesson has no longer."""
+        return (
+            index not in self.place
+            and self.given is not None
+            and self.given.has(self.submitted[index])
+        )
 
     def _first_test(self, place: int) -> int:
         for cell in self.lesson.notebook.cells[place + 1 :]:
@@ -345,6 +406,27 @@ class _Match:
                     self.copies[cell.metadata.nbgrader.grade_id], default=len(self.submitted)
                 )
         return len(self.submitted)
+
+
+def content_of(lesson: Lesson) -> Content:
+    """Return what a lesson's notebook is known by, in every release of it."""
+    stubs: dict[str, set[str]] = {}
+    defined: dict[str, str] = {}
+    cells = set(lesson.places)
+    for name, place in lesson.places.items():
+        if is_solution(lesson.notebook.cells[place]):
+            stubs[name] = {plain(lesson.released[place])}
+            defined.update(dict.fromkeys(_defined(lesson.released[place]), name))
+    for release in lesson.releases:
+        for cell in release.cells:
+            about = cell["nbgrader"]
+            if name := about.get("grade_id"):
+                cells.add(name)
+                if about.get("solution"):
+                    stubs.setdefault(name, set()).add(plain(cell["source"]))
+    return Content(
+        frozenset(cells), {name: frozenset(found) for name, found in stubs.items()}, defined
+    )
 
 
 def rebuild(lesson: Lesson, submitted: list[NotebookNode]) -> tuple[NotebookNode, list[Flag]]:
@@ -362,6 +444,8 @@ def rebuild(lesson: Lesson, submitted: list[NotebookNode]) -> tuple[NotebookNode
     here, furthest, moved = -1, -1, False
     for index, cell in enumerate(submitted):
         place = match.place.get(index)
+        if match.left_behind(index):
+            continue
         if place is None:
             added[here].append(_added(cell))
             continue
@@ -379,6 +463,8 @@ def rebuild(lesson: Lesson, submitted: list[NotebookNode]) -> tuple[NotebookNode
         here = place
         moved = moved or place < furthest
         furthest = max(furthest, place)
+    if match.given is not None:
+        found.append(Flag("older_release", detail=match.given.when.partition("T")[0]))
     if moved:
         found.append(Flag("moved"))
 
@@ -389,9 +475,10 @@ def rebuild(lesson: Lesson, submitted: list[NotebookNode]) -> tuple[NotebookNode
             if chosen_one is not None and not match.untouched(chosen_one):
                 cell.source = _learners_source(submitted[chosen_one], cell.cell_type)
         elif chosen_one is None:
-            found.append(Flag("restored", name))
+            if match.given is None or match.given.knows(name):
+                found.append(Flag("restored", name))
         elif not all(match.untouched(i) for i in match.copies[name]) or _relabelled(
-            submitted[chosen_one], cell
+            submitted[chosen_one], match.about(chosen_one)
         ):
             found.append(Flag("tampered", name))
         if not is_solution(cell) and len(match.copies[name]) > 1:
@@ -410,23 +497,23 @@ def rebuild(lesson: Lesson, submitted: list[NotebookNode]) -> tuple[NotebookNode
 
 def _solution_flags(match: _Match, name: str, index: int | None) -> list[Flag]:
     if index is None:
-        return [Flag("missing", name)]
+        new = match.given is not None and not match.given.knows(name)
+        return [Flag("new_exercise" if new else "missing", name)]
     found = []
     if sum(not match.untouched(i) for i in match.copies[name]) > 1:
         found.append(Flag("duplicate", name))
-    if _relabelled(match.submitted[index], match.lesson.notebook.cells[match.lesson.places[name]]):
+    if _relabelled(match.submitted[index], match.about(index)):
         found.append(Flag("relabelled", name))
     return found
 
 
-def _relabelled(submitted: NotebookNode, original: NotebookNode) -> bool:
+def _relabelled(submitted: NotebookNode, ours: Mapping[str, Any]) -> bool:
     """Whether the type, the points or the lock of a submitted cell were changed."""
     given = submitted.metadata.get("nbgrader")
     if not isinstance(given, dict):
         return False
-    ours = original.metadata.nbgrader
     keys = ("grade", "solution", "locked", "task", "points")
-    return submitted.cell_type != original.cell_type or any(
+    return submitted.cell_type != ours["cell_type"] or any(
         key in given and key in ours and given[key] != ours[key] for key in keys
     )
 
@@ -490,9 +577,15 @@ class Rebuild(NbGraderPreprocessor):
         rebuilt, found = rebuild(lesson, submission.cells)
         if any(flag.code in ("unreadable", "missing_notebook") for flag in submission.flags):
             found = []  # that nothing is there has been said
+        elif other := self._other_lesson(lesson, submission.cells):
+            found = [Flag("other_lesson", detail=other)]
+        elif language_of(lesson.notebook.metadata) in ("", "python"):
+            theirs = _learners_code(rebuilt, lesson)
+            folder = Path(resources["metadata"]["path"])
+            found = [*found, *on_code(theirs, folder, submission.python)]
         answers, records = submission.answers, recorder()
-        for file in records.files:
-            recorded, problems = records.in_file(Path(resources["metadata"]["path"]) / file)
+        for file in answer_files(Path(resources["metadata"]["path"])):
+            recorded, problems = records.in_file(file)
             answers = records.merge(answers, recorded)
             found += answer_flags(problems)
         rebuilt.metadata[KEY] = NotebookNode(
@@ -500,6 +593,28 @@ class Rebuild(NbGraderPreprocessor):
         )
         record(rebuilt, [*submission.flags, *found])
         return rebuilt, resources
+
+    def _other_lesson(self, lesson: Lesson, cells: list[NotebookNode]) -> str:
+        """Return the name of the lesson that a notebook is of, if it is not this one's."""
+        names = {name for cell in cells if (name := _given_id(cell))}
+        ours = len(names & lesson.places.keys())
+        if not names or 2 * ours >= min(len(names), len(lesson.places)):
+            return ""
+        alike = self.parent.parent.other_lessons()
+        best = max(alike, key=lambda name: len(names & alike[name]), default="")
+        return best if best and len(names & alike[best]) > 2 * ours else ""
+
+
+def _learners_code(rebuilt: NotebookNode, lesson: Lesson) -> list[NotebookNode]:
+    """Return the code cells of a rebuilt notebook that are not the course's own."""
+    known = {plain(cell.source) for cell in lesson.notebook.cells}
+    return [
+        cell
+        for cell in rebuilt.cells
+        if cell.cell_type == "code"
+        and (is_solution(cell) or not _recorded(cell))
+        and plain(cell.source) not in known
+    ]
 
 
 def _common(solved: list[str]) -> dict[str, list[str]]:

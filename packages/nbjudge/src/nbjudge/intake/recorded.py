@@ -6,6 +6,7 @@ What they are and what they are worth is the course's; `c.NbJudge.recorder` name
 from __future__ import annotations
 
 import functools
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +14,8 @@ from typing import Any, Protocol
 from nbformat import NotebookNode
 
 from nbjudge.wire import course, named
+
+MAX_ANSWER_FILES = 20
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,25 @@ class NoRecords:
 def recorder() -> Recorder:
     """Return the course's recorder. Raises `ImportError` that names it if it cannot be had."""
     return load(course.here().recorder)
+
+
+def is_answers(name: str) -> bool:
+    """Whether a file's name is that of recorded answers, as platforms and learners change it."""
+    lower = name.lower()
+    for answers in recorder().files:
+        stem, suffix = os.path.splitext(answers.lower())
+        if stem in lower and lower.removesuffix(".txt").endswith(suffix):
+            return True
+    return False
+
+
+def answer_files(folder: Path) -> list[Path]:
+    """Return the files of recorded answers in a staged hand-in, wherever they lie in it."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        found += [Path(place, name) for name in sorted(names) if is_answers(name)]
+    return found[:MAX_ANSWER_FILES]
 
 
 @functools.lru_cache(maxsize=4)

@@ -26,14 +26,14 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import zmq
 from jupyter_client import BlockingKernelClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
-from nbjudge.codes import REASONS
+from nbjudge.codes import sentence
 from nbjudge.judge.namespace import Namespace, execute, watched_libraries
 from nbjudge.judge.peer import JudgePeer, Unanswered
 from nbjudge.names import free_names, import_statements, names_read, shared_names
@@ -50,7 +50,7 @@ class Outcome:
 
     outputs: as nbgrader scores them (none: full points; an error: none).
     reason, fields: why the test could not be finished, for `reasons.mark`; None if it could.
-    mistake: the known mistake that a visible check named, or None.
+    mistakes: the known mistakes that a visible check named.
     stuck: whether the kernel may still be busy with the test.
     unchecked: a sentence that says why the test cannot be judged from outside the student's
         process, or None; the outputs then say so, and the cell is neither right nor wrong.
@@ -59,15 +59,15 @@ class Outcome:
     outputs: list[NotebookNode] = field(default_factory=list)
     reason: str | None = None
     fields: dict[str, Any] = field(default_factory=dict)
-    mistake: str | None = None
+    mistakes: list[str] = field(default_factory=list)
     stuck: bool = False
     unchecked: str | None = None
 
 
 def unfinished(reason: str, *, stuck: bool = True, **fields: Any) -> Outcome:
     """Return the outcome of a test that was not finished."""
-    sentence = REASONS[reason].sentence.format(**fields)
-    return Outcome([_error_output("TestNotFinished", sentence)], reason, fields, stuck=stuck)
+    said = sentence(reason, **fields)
+    return Outcome([_error_output("TestNotFinished", said)], reason, fields, stuck=stuck)
 
 
 class Judge:
@@ -111,7 +111,7 @@ class Judge:
         self._context.setsockopt(zmq.RCVHWM, 8)
         self._context.setsockopt(zmq.LINGER, 0)
         client = BlockingKernelClient(context=self._context)
-        client.load_connection_info(connection)
+        client.load_connection_info(cast(Any, connection))
         self._session, identity = client.session, secrets.token_hex(16).encode()
         self._shell = client.connect_shell(identity)
         stdin = client.connect_stdin(identity)
@@ -201,7 +201,13 @@ class Judge:
             if isinstance(error, ModuleNotFoundError) and not hasattr(error, "place"):
                 return _not_checked(f"the test needs a module that is not here: {error}")
             shown = _error_output(type(error).__name__, str(error), error)
-            return Outcome([shown], mistake=getattr(error, "mistake", None))
+            return Outcome([shown], mistakes=_mistakes(error))
+
+
+def _mistakes(error: BaseException) -> list[str]:
+    """Return the names that a course's check gives to what it found, if it gives any."""
+    names = getattr(error, "mistakes", None)
+    return [name for name in names if isinstance(name, str)] if isinstance(names, tuple) else []
 
 
 def _not_checked(why: str) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import tarfile
@@ -9,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -56,7 +58,7 @@ class SafeExtractor(ExtractorPlugin):
     ).tag(config=True)
     max_files = Integer(50_000, help="Of one archive's files, in number.").tag(config=True)
     max_file = Integer(100_000_000, help="Of one unpacked file, in bytes.").tag(config=True)
-    left_out = List(help="Path under the archive folder and reason of all that was left out.")
+    left_out: List = List(help="Path under the archive folder and reason of all that was left out.")
     unpacked = Set(help="The folders that stand for an archive of the archive folder.")
 
     def extract(self, archive_path: str, extracted_path: str) -> None:
@@ -156,16 +158,21 @@ def _members(path: Path) -> Iterator[tuple[str, str, Callable[[], IO[bytes]]]]:
                     continue
                 kind = "link" if stat.S_ISLNK(mode) else "file"
                 # Encrypted ones raise RuntimeError when they are opened.
-                yield member.filename, kind, lambda member=member: archive.open(member)
+                yield member.filename, kind, partial(archive.open, member)
         return
     # As a stream: the list of a compressed tar's members would be all of it, unpacked.
-    with tarfile.open(path, "r|*") as archive:
-        for member in archive:
-            if member.isdir():
+    with tarfile.open(path, "r|*") as tar:
+        for entry in tar:
+            if entry.isdir():
                 continue
-            kind = "file" if member.isreg() else "link" if member.issym() else "special file"
-            kind = "hard link" if member.islnk() else kind
-            yield member.name, kind, lambda member=member: archive.extractfile(member)
+            kind = "file" if entry.isreg() else "link" if entry.issym() else "special file"
+            kind = "hard link" if entry.islnk() else kind
+            yield entry.name, kind, partial(_content, tar, entry)
+
+
+def _content(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
+    """Return the bytes of an entry; none where it is no file, which nobody asks for."""
+    return tar.extractfile(entry) or io.BytesIO()
 
 
 def _parts(name: str) -> list[str]:

@@ -26,7 +26,7 @@ from nbjudge.plugins.folders import Copy, Refused
 try:
     import pwd
 except ImportError:  # Windows, where nbgrader has no exchange
-    pwd = None
+    pwd = None  # type: ignore[assignment]
 
 #: A time stamp, in characters; nbgrader's own has 30.
 MAX_TIME = 100

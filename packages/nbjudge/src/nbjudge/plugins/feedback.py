@@ -14,6 +14,7 @@ from nbgrader.exchange.default import ExchangeReleaseFeedback
 from nbgrader.utils import notebook_hash
 
 from nbjudge.ids import printable
+from nbjudge.intake.choice import is_variant
 from nbjudge.plugins.folders import of_students
 
 #: Of a secret or a time stamp, in characters; nbgrader's have 64 and 30.
@@ -70,9 +71,18 @@ class ReleaseFeedback(ExchangeReleaseFeedback):
                 )
                 continue
             when = printable(_line(folder / "timestamp.txt") or "no time of handing in")
+            handed_in = self._handed_in(student)
+            if handed_in == []:
+                self.log.warning(
+                    "%s cannot fetch this feedback: nbgrader looks for the notebooks that a "
+                    "learner handed in, and there was none outside a folder or an archive. Hand "
+                    "the page over another way: %s",
+                    *(student, printable(str(folder))),
+                )
             for page in pages:
                 try:
-                    self._release(page, secret)
+                    for name in _names_of(page.stem, [p.stem for p in pages], handed_in or []):
+                        self._release(page, secret, name)
                 except OSError as error:
                     self.log.error("Feedback for %s was not released: %s", student, error)
                     continue
@@ -81,11 +91,28 @@ class ReleaseFeedback(ExchangeReleaseFeedback):
                     *(student, course.course_id, course.assignment_id, page.stem, when),
                 )
 
-    def _release(self, page: Path, secret: str) -> None:
-        name = notebook_hash(secret=secret, notebook_id=page.stem)
+    def _handed_in(self, student: str) -> list[str] | None:
+        """Return the names of the notebooks in a hand-in's own folder; None if that is gone."""
+        course = self.coursedir
+        place = course.format_path(course.submitted_directory, student, course.assignment_id)
+        try:
+            return sorted(name[:-6] for name in os.listdir(place) if name.endswith(".ipynb"))
+        except OSError:
+            return None
+
+    def _release(self, page: Path, secret: str, notebook: str) -> None:
+        name = notebook_hash(secret=secret, notebook_id=notebook)
         new = Path(self.dest_path, f"{name}-tmp.html")
         shutil.copy(page, new)
         os.replace(new, Path(self.dest_path, f"{name}.html"))
+
+
+def _names_of(page: str, pages: list[str], handed_in: list[str]) -> list[str]:
+    """Return the names under which a learner who renamed a notebook looks for its feedback."""
+    others = [name for name in handed_in if name not in pages]
+    if len(pages) > 1:
+        others = [name for name in others if is_variant(name, page)]
+    return [page, *others]
 
 
 def _line(path: Path) -> str:

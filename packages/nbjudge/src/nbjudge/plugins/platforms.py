@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nbgrader.api import Gradebook
 from nbgrader.apps import ZipCollectApp
 from nbgrader.plugins import FileNameCollectorPlugin
 from nbgrader.utils import find_all_notebooks
@@ -30,6 +31,12 @@ _MOODLE = re.compile(
 )
 _AGAIN = re.compile(r"(?P<stem>.+)-(?P<number>\d{1,4})")
 _COPY = re.compile(r"(?:[-_ ]?Copy\d*|\s*\(\d+\))+$", re.IGNORECASE)
+#: Names of folders that say what is in them, and not whose it is.
+_NOBODY = {
+    *("work", "notebooks", "notebook", "submission", "submissions", "submitted", "homework", "hw"),
+    *("files", "src", "code", "solution", "solutions", "assignment", "assignments", "lesson"),
+    *("abgabe", "abgaben", "devoir", "desktop", "downloads", "documents", "onlinetext", "content"),
+}
 _NOTEBOOK = re.compile(r"\.(ipynb|ipynb\.txt|ipynb\.json)$", re.IGNORECASE)
 
 
@@ -71,7 +78,7 @@ class PlatformCollector(FileNameCollectorPlugin):
         app = self.parent
         root = Path(app._format_collect_path(app.extracted_directory))
         steps = app.coursedir
-        lessons = set()
+        lessons: set[str] = set()
         for step in (steps.release_directory, steps.source_directory):
             folder = steps.format_path(step, ".", steps.assignment_id)
             lessons.update(Path(name).stem for name in find_all_notebooks(folder))
@@ -81,7 +88,9 @@ class PlatformCollector(FileNameCollectorPlugin):
         for folder, folders, names in os.walk(root):
             folders.sort()
             every += [Path(folder, name) for name in sorted(names)]
-        people = _People(root, archives, every, lessons)
+        with Gradebook(steps.db_url, steps.course_id) as gradebook:
+            known = {student.id for student in gradebook.students}
+        people = _People(root, archives, every, lessons, known)
         found = [self._whose(path, root, people) for path in every]
         self._same_name(found)
         for one in found:
@@ -137,8 +146,15 @@ class PlatformCollector(FileNameCollectorPlugin):
 class _People:
     """Whose a file is in plain folders: a folder for each person, or a file for each."""
 
-    def __init__(self, root: Path, archives: set[str], every: list[Path], lessons: set[str]):
-        self.lessons = lessons
+    def __init__(
+        self,
+        root: Path,
+        archives: set[str],
+        every: list[Path],
+        lessons: set[str],
+        known: set[str],
+    ):
+        self.lessons, self.known = lessons, known
         self.root = root
         self.inside = defaultdict(list)
         self.folders = defaultdict(set)
@@ -149,14 +165,32 @@ class _People:
                     break
                 self.folders[parent.parent].add(parent)
         self.archives = {Path(name) for name in archives}
+        parents = defaultdict(set)
+        for parent, inner in self.folders.items():
+            # Several archives with a folder "class" in each are several classes.
+            for folder in () if parent == root or parent in self.archives else inner:
+                parents[folder.name, len(folder.parts)].add(parent)
+        #: What several people call a folder names none of them.
+        self.shared = {key for key, found in parents.items() if len(found) > 1}
 
     def whose(self, path: Path) -> Found:
         """Return whose `path` is, or the reason why that cannot be told."""
+        folders = path.relative_to(self.root).parts[:-1]
+        enrolled = [name for name in folders if name in self.known]
+        if len(enrolled) == 1:
+            return Found(path, enrolled[0], file=path.name)
         folder = self.root
-        for name in path.relative_to(self.root).parts[:-1]:
+        passed: list[str] = []
+        for name in folders:
             below = folder / name
             if not self._of_a_class(below):
+                maybe = [*passed, name]
+                if len(passed) > 1:
+                    reason = f"any of its folders may name the learner: {', '.join(maybe)}"
+                    return Found(path, reason=reason)
                 return Found(path, name, file=path.name)
+            if len(self.folders[below]) == 1 and below not in self.archives:
+                passed.append(name)
             folder = below
         return self._by_file(path)
 
@@ -167,11 +201,18 @@ class _People:
             # Several notebooks none of which is the lesson: each bears its learner's name.
             return len(notebooks) > 1 and not any(self._lesson(path) for path in notebooks)
         inner = self.folders[folder]
-        if not inner or {path.name for path in inner} <= self.lessons | {"work"}:
+        if not inner or all(self._names_nobody(path) for path in inner):
             return False
         return folder in self.archives or all(
             self.folders[path] or any(_NOTEBOOK.search(p.name) for p in self.inside[path])
             for path in inner
+        )
+
+    def _names_nobody(self, folder: Path) -> bool:
+        return (
+            folder.name in self.lessons
+            or folder.name.lower() in _NOBODY
+            or (folder.name, len(folder.parts)) in self.shared
         )
 
     def _lesson(self, path: Path) -> bool:
@@ -244,7 +285,7 @@ def install() -> None:
             before(self)
             _finish(self)
 
-        start.replaced = before
+        start.replaced = before  # type: ignore[attr-defined]
         ZipCollectApp.start = start
 
 

@@ -72,7 +72,7 @@ _NEW_NAMESPACES = 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000
 _NEW_NAMESPACES |= 0x40000000 | 0x00020000
 _KIND = 0o170000  # of a file, in its mode
 _TYPE = 0xF  # of a socket's type, without the flags that go with it
-_FAMILIES = [
+_FAMILIES: list[tuple[int, int, int]] = [
     (family, kind, protocol)
     for family in (socket.AF_INET, socket.AF_INET6)
     for kind, own in (

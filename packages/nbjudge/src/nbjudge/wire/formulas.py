@@ -50,13 +50,13 @@ def _parts(sympy: Any, value: Any, depth: int) -> list[Any]:
         kind = "immutable" if isinstance(value, sympy.ImmutableMatrix) else "mutable"
         items = [_parts(sympy, item, depth + 1) for item in value]
         return ["matrix", kind, int(rows), int(columns), items]
-    kind = type(value)
+    own = type(value)
     if isinstance(value, sympy.core.function.AppliedUndef):
         items = [_parts(sympy, item, depth + 1) for item in value.args]
-        return ["function", kind.__name__, items]
-    if getattr(sympy, kind.__name__, None) is not kind or not _is_allowed(sympy, kind):
-        raise LookupError(kind.__name__)
-    return ["node", kind.__name__, [_parts(sympy, item, depth + 1) for item in value.args]]
+        return ["function", own.__name__, items]
+    if getattr(sympy, own.__name__, None) is not own or not _is_allowed(sympy, own):
+        raise LookupError(own.__name__)
+    return ["node", own.__name__, [_parts(sympy, item, depth + 1) for item in value.args]]
 
 
 def _is_allowed(sympy: Any, kind: Any) -> bool:
@@ -107,6 +107,6 @@ def _make(sympy: Any, parts: list[Any], depth: int) -> Any:
     if kind == "function":
         return sympy.Function(first)(*arguments)
     node = getattr(sympy, first, None)
-    if kind != "node" or not _is_allowed(sympy, node):
+    if kind != "node" or node is None or not _is_allowed(sympy, node):
         raise Malformed("not a formula")
     return node(*arguments)

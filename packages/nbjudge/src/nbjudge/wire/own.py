@@ -71,9 +71,9 @@ def name_of(value: Any) -> tuple[str, str] | None:
     if not callable(value):
         return None
     if isinstance(value, type):
-        for name, kind in _TYPES.items():
+        for known, kind in _TYPES.items():
             if kind is value:
-                return "types", name
+                return "types", known
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
     module = getattr(value, "__module__", None)
     if module is None and type(value).__module__ == "numpy":

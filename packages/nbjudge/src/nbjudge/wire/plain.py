@@ -104,13 +104,13 @@ _KINDS: dict[str, tuple[type, Callable[[Any], Parts], Callable[..., Any]]] = {
     "datetime": (
         datetime.datetime,
         _datetime,
-        lambda *p: datetime.datetime(*p[:7], _make_zone(p[7]), fold=p[8]),
+        lambda *p: datetime.datetime(*p[:7]).replace(tzinfo=_make_zone(p[7]), fold=p[8]),
     ),
     "date": (datetime.date, lambda v: [v.year, v.month, v.day], datetime.date),
     "time": (
         datetime.time,
         _time,
-        lambda *p: datetime.time(*p[:4], _make_zone(p[4]), fold=p[5]),
+        lambda *p: datetime.time(*p[:4]).replace(tzinfo=_make_zone(p[4]), fold=p[5]),
     ),
     "timedelta": (
         datetime.timedelta,

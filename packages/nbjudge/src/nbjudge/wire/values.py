@@ -524,7 +524,8 @@ def _make_record(kind: type, fields: list) -> Any:
     if issubclass(kind, tuple):
         return tuple.__new__(kind, fields)
     value = object.__new__(kind)
-    for name, item in zip(kind.__dataclass_fields__, fields, strict=True):
+    names = getattr(kind, "__dataclass_fields__", ())
+    for name, item in zip(names, fields, strict=True):
         object.__setattr__(value, name, item)
     return value
 
