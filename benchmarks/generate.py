@@ -4,8 +4,9 @@
 
 All ways run on the shipped weights in one process and one thread, taking turns. What counts is the
 thread's CPU time, which a busy machine hardly changes, and the fastest of the rounds. The caches
-and loops are those of the reference solution, taken from `source/`. A second table is of a stream of
-requests (`benchmarks/serving.py`). Prints both and writes `docs/generate.md` with the curve of time against length beside it.
+and loops are those of the reference solution, taken from `source/`. A second table is of a stream
+of requests (`serving.py` beside this file). Prints both and writes `docs/generate.md` with the
+curve of time against length beside it.
 """
 
 from __future__ import annotations
@@ -180,8 +181,8 @@ def main() -> int:
         f"by `make bench-generate`: all in one run, taking turns, the fastest of {options.rounds} "
         f"rounds each.\n\n{lines}\n\n![milliseconds a new token by prompt length](generate.png)\n\n"
         f"## A stream of requests\n\nThe 32 requests of the lesson on many texts at once, all "
-        f"there at the start; {serving.SLOTS} at a time, at most {serving.BUDGET} tokens a step. Prefill "
-        f"included.\n\n{served}\n",
+        f"there at the start; {serving.SLOTS} at a time, at most {serving.BUDGET} tokens a "
+        f"step. Prefill included.\n\n{served}\n",
         encoding="utf-8",
     )
     slower = [

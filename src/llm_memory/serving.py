@@ -98,33 +98,33 @@ class BlockPool:
     def __init__(self, n_blocks: int, block_size: int) -> None:
         """Make `n_blocks` free blocks of `block_size` tokens."""
         self.block_size = block_size
-        self.users = [0] * n_blocks
+        self.users = n_blocks * [0]
         self.held: dict[int, dict[int, Tensor]] = {}
 
     @property
     def n_free(self) -> int:
         """How many blocks nobody uses."""
-        return self.users.count(0)
+        return sum(n == 0 for n in self.users)
 
     def take(self) -> int:
         """Return the free block with the lowest number, now used once; ValueError if all are."""
         if 0 not in self.users:
             raise ValueError("the pool is full: no block is free")
-        block = self.users.index(0)
-        self.users[block] = 1
-        return block
+        number = self.users.index(0)
+        self.users[number] += 1
+        return number
 
-    def hold(self, block: int) -> None:
+    def hold(self, number: int) -> None:
         """Add a user to a block that is in use; ValueError for a free one."""
-        if self.users[block] == 0:
-            raise ValueError(f"block {block} is free: take it first")
-        self.users[block] += 1
+        if self.users[number] == 0:
+            raise ValueError(f"block {number} is free: take it first")
+        self.users[number] += 1
 
-    def release(self, block: int) -> None:
+    def release(self, number: int) -> None:
         """Take a user away; ValueError for a free block."""
-        if self.users[block] == 0:
-            raise ValueError(f"block {block} is free already")
-        self.users[block] -= 1
+        if self.users[number] == 0:
+            raise ValueError(f"block {number} is free already")
+        self.users[number] -= 1
 
     def store(self, block: int, cache: ModelCache, start: int) -> None:
         """Copy `block_size` tokens of a text, from place `start` on, into a block."""
@@ -137,8 +137,8 @@ class BlockPool:
     def load(self, blocks: Sequence[int]) -> ModelCache:
         """Return a cache that has seen the tokens of these blocks, in this order."""
         cache = ModelCache()
-        for block in blocks:
-            for layer, (keys, values) in self.held[block].items():
+        for number in blocks:
+            for layer, (keys, values) in self.held[number].items():
                 cache.append(layer, keys, values)
         return cache
 

@@ -60,8 +60,8 @@ def _idle_pool() -> Any:
     class Idle(BlockPool):
         """Lets a block be held that nobody took."""
 
-        def hold(self, block: int) -> None:
-            self.users[block] += 1
+        def hold(self, number: int) -> None:
+            self.users[number] += 1
 
     return Idle(n_blocks=8, block_size=2)
 
