@@ -4,8 +4,9 @@
 
 All ways run on the shipped weights in one process and one thread, taking turns. What counts is the
 thread's CPU time, which a busy machine hardly changes, and the fastest of the rounds. The caches
-and loops are those of the reference solution, taken from `source/kv_cache/`. Prints a table and
-writes `docs/generate.md` with the curve of time against length beside it.
+and loops are those of the reference solution, taken from `source/`. A second table is of a stream
+of requests (`serving.py` beside this file). Prints both and writes `docs/generate.md` with the
+curve of time against length beside it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 import nbformat
+import serving
 import torch
 from course_tools.build import course
 from course_tools.build.fingerprints import solved_namespace
@@ -32,12 +34,12 @@ RIVAL = "transformers, DynamicCache"
 EXACT = ("recompute", "KVCache", "StaticKVCache", RIVAL)  # these must write the same tokens
 
 
-def solution() -> dict:
-    """Return what the solved lesson in `source/` defines. Exits where it is not built."""
-    path = ROOT / "source" / "kv_cache" / "kv_cache.ipynb"
+def solution(name: str = "kv_cache") -> dict:
+    """Return what a solved lesson in `source/` defines. Exits where it is not built."""
+    path = ROOT / "source" / name / f"{name}.ipynb"
     if not path.is_file():
         sys.exit(f"{path} is not there: run `make build` first")
-    return solved_namespace(nbformat.read(path, as_version=4), "kv_cache")
+    return solved_namespace(nbformat.read(path, as_version=4), name)
 
 
 def rival() -> Callable[[list[int], int], list[int]]:
@@ -66,7 +68,7 @@ def rival() -> Callable[[list[int], int], list[int]]:
 
 def ways(n_most: int) -> dict[str, Callable[[list[int], int], list[int]]]:
     """Return each way to continue a prompt by a number of tokens, by name."""
-    lesson = solution()
+    lesson, pages = solution(), solution("serving")["PagedKVCache"]
     model, _ = load_model()
     c = model.config
 
@@ -74,7 +76,7 @@ def ways(n_most: int) -> dict[str, Callable[[list[int], int], list[int]]]:
         return lesson["StaticKVCache"](c.n_layers, 1, c.n_kv_heads, n_most, c.head_dim)
 
     def paged() -> object:
-        pool = lesson["PagedKVCache"](c.n_layers, n_most // 16 + 1, 16, c.n_kv_heads, c.head_dim)
+        pool = pages(c.n_layers, n_most // 16 + 1, 16, c.n_kv_heads, c.head_dim)
         return Sequence(pool, pool.new())
 
     caches = {
@@ -166,8 +168,9 @@ def main() -> int:
     warnings.simplefilter("ignore")  # prompts beyond the trained window are meant here
     with torch.inference_mode():
         seconds = measure(options.new, options.rounds)
-    lines = table(seconds, options.new)
-    print(lines)
+        rates = serving.measure(solution("serving"), solution(), options.rounds)
+    lines, served = table(seconds, options.new), serving.table(rates)
+    print(lines, served, sep="\n\n")
     folder = ROOT / "docs"
     folder.mkdir(exist_ok=True)
     draw(seconds, options.new, folder / "generate.png")
@@ -176,7 +179,10 @@ def main() -> int:
         f"{options.new} new tokens, prefill included, CPU time of one thread, the shipped weights; "
         f"in brackets the ratio to `transformers`' own `generate` with its `DynamicCache`. Written "
         f"by `make bench-generate`: all in one run, taking turns, the fastest of {options.rounds} "
-        f"rounds each.\n\n{lines}\n\n![milliseconds a new token by prompt length](generate.png)\n",
+        f"rounds each.\n\n{lines}\n\n![milliseconds a new token by prompt length](generate.png)\n\n"
+        f"## A stream of requests\n\nThe 32 requests of the lesson on many texts at once, all "
+        f"there at the start; {serving.SLOTS} at a time, at most {serving.BUDGET} tokens a "
+        f"step. Prefill included.\n\n{served}\n",
         encoding="utf-8",
     )
     slower = [
@@ -188,7 +194,9 @@ def main() -> int:
     ]
     for name, n in slower:
         print(f"transformers is faster than {name} at {n} tokens", file=sys.stderr)
-    return 1 if slower else 0
+    for sentence in serving.shortfalls(rates):
+        print(sentence, file=sys.stderr)
+    return 1 if slower or serving.shortfalls(rates) else 0
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def test_right_and_wrong_differ_in_words_and_a_guess_gives_no_verdict():
 
 def test_each_lesson_has_three_quizzes_or_more_and_three_guesses():
     counts = Counter((item.topic, item.kind) for item in BANK.values())
-    for topic in ("attention", "context_window", "kv_cache"):
+    for topic in ("attention", "context_window", "kv_cache", "serving"):
         assert counts[topic, "quiz"] >= 3
         assert counts[topic, "guess"] == 3
 

@@ -87,7 +87,7 @@ class Counted:
         return logits
 
 
-def small_model(window: int = 512) -> Llama:
+def small_model(window: int = 512, seed: int = 7) -> Llama:
     """Return a model of 2 layers with fixed random weights in float64, for checks and tests.
 
     Its sizes are pairwise different (E 24, H 6, H_kv 2, D 8: H·D is not E) and its RoPE base is not
@@ -106,7 +106,7 @@ def small_model(window: int = 512) -> Llama:
     )
     model = Llama(config).double()
     # The legacy generator: its stream is frozen, in every version of NumPy.
-    random = np.random.RandomState(7)
+    random = np.random.RandomState(seed)
     for name, weight in model.named_parameters():
         numbers = random.standard_normal(tuple(weight.shape))
         if weight.dim() == 1:

@@ -18,6 +18,54 @@ def _small_model() -> Any:
     return Counted(small_model())
 
 
+def _other_small_model() -> Any:
+    from llm_memory.counted import Counted, small_model
+
+    return Counted(small_model(seed=8))
+
+
+def _half_right_model() -> Any:
+    from llm_memory.counted import Counted, small_model
+
+    class HalfRight(Counted):
+        """As small_model, but at every second place it takes another token for the best."""
+
+        def __call__(self, ids: Any, cache: Any = None, **kwargs: Any) -> Any:
+            seen = 0 if cache is None else cache.n_seen
+            logits = super().__call__(ids, cache=cache, **kwargs)
+            logits[:, seen % 2 :: 2] = logits[:, seen % 2 :: 2].roll(1, dims=-1)
+            return logits
+
+    return HalfRight(small_model())
+
+
+def _foreign_draft() -> Any:
+    from llm_memory.serving import LookupDraft
+
+    return LookupDraft(vocab_size=31)
+
+
+def _pool() -> Any:
+    from llm_memory.serving import BlockPool
+
+    pool = BlockPool(n_blocks=8, block_size=2)
+    for _ in pool.users:
+        pool.take()
+    return pool
+
+
+def _idle_pool() -> Any:
+    from llm_memory.serving import BlockPool
+
+    class Idle(BlockPool):
+        """Lets a block be held that nobody took."""
+
+        def hold(self, number: int) -> None:
+            self.users[number] += 1
+
+    return Idle(n_blocks=8, block_size=2)
+
+
 def _layer() -> Any:
     from llm_memory.counted import small_model
 
@@ -58,8 +106,14 @@ def _latent_cache() -> Any:
 MAKERS: dict[str, Callable[[], Any]] = {
     "model": _model,
     "small_model": _small_model,  # random weights, two layers, counts what passes
+    "other_small_model": _other_small_model,  # the same shape, other weights
+    "half_right_model": _half_right_model,  # as small_model at every second place
+    "foreign_draft": _foreign_draft,  # another vocabulary
+    "pool": _pool,  # 8 blocks of 2 tokens, each used once
+    "idle_pool": _idle_pool,  # as many, which nobody else uses
     "layer": _layer,  # the projections of its layer 1
     "cache": _cache,
+    "draft_cache": _cache,
     "forgetful_cache": _forgetful_cache,  # what it returns does not begin at position 0
     "latent_weights": _latent_weights,  # E 24, H 3, D 8, R 5
     "latent_cache": _latent_cache,

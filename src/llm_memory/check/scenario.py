@@ -62,6 +62,8 @@ def encode_steps(steps: Iterable[dict]) -> list[dict]:
     """Return steps with their arguments as JSON data."""
 
     def one(value: Any) -> Any:
+        if isinstance(value, tuple) and any(isinstance(item, Given) for item in value):
+            return {"tuple": [one(item) for item in value]}
         return {"given": value.name} if isinstance(value, Given) else encode(value)
 
     return [
@@ -169,12 +171,19 @@ def run(
         changed = [
             index
             for index, (stored, now) in enumerate(zip(step["args"], args, strict=True))
-            if not (isinstance(stored, dict) and "given" in stored) and encode(now) != stored
+            if not _is_given(stored) and encode(now) != stored
         ]
         if changed:
             outcome["changed"] = changed
         outcomes.append(outcome)
     return outcomes
+
+
+def _is_given(stored: Any) -> bool:
+    """Tell whether an argument is, or holds, an object that is only named."""
+    if not isinstance(stored, dict):
+        return False
+    return "given" in stored or any(map(_is_given, stored.get("tuple", ())))
 
 
 OWN = "the exercise's own"

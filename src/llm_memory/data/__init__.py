@@ -1,5 +1,6 @@
 """The shipped model's files, and held-out text: documents that training never saw."""
 
+import json
 from pathlib import Path
 
 
@@ -11,3 +12,28 @@ def held_out() -> list[str]:
     """
     path = Path(__file__).parent / "held_out.txt"
     return path.read_text(encoding="utf-8").splitlines()
+
+
+def requests() -> list[dict]:
+    """Return a recorded afternoon of 32 requests, in order of arrival.
+
+    Each is a dict with `arrives` (a step of the server), `prompt` (text) and `n_new` (tokens to
+    write). Three of four begin with the same text. Sentences of the held-out documents, lengths and
+    gaps drawn once.
+    """
+    path = Path(__file__).parent / "requests.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def recorded_lanes() -> dict[str, list[dict[str, tuple[str, int]]]]:
+    """Return what four places did with those requests, step by step, static and continuous.
+
+    Each step: request → (kind, tokens), kind "read", "write" or "idle". Recorded with at most 24
+    tokens a step by `python -m course_tools.afternoon`.
+    """
+    path = Path(__file__).parent / "lanes.json"
+    ways = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        way: [{name: tuple(what) for name, what in step.items()} for step in steps]
+        for way, steps in ways.items()
+    }

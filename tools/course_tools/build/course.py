@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-LESSONS = ("attention", "context_window", "kv_cache")
+LESSONS = ("attention", "context_window", "kv_cache", "serving")
 
 
 def root() -> Path:

@@ -1,0 +1,1878 @@
+"""How learners get the exercises on many texts at once wrong, and what else is right."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from course_tools.mistakes.bank import Bank, Given, call, get, hard, method
+from llm_memory.check.given import make
+from llm_memory.serving import Lanes, padded
+from llm_memory.streaming import ModelCache
+
+bank = Bank("serving")
+
+
+def _numbers(seed: int, *shape: int) -> torch.Tensor:
+    """Return numbers with two decimals, so that a fingerprint file holds them exactly."""
+    return torch.from_numpy(np.round(np.random.RandomState(seed).standard_normal(shape), 2))
+
+
+# pad_batch
+
+bank.terms("pad_batch", ids="text token", positions="text token", mask="text head query key")
+bank.calls(
+    "pad_batch",
+    [
+        call([[7, 2, 5, 9], [3], [8, 6]], 1),
+        call([[4, 4], [5, 1]], 0),
+        hard(call([[6, 3, 6], [6, 6]], 6)),
+        hard(call([[2]], 0)),
+        hard(call([], 0)),
+        hard(call([[3, 4], []], 0)),
+    ],
+)
+
+
+def _need(prompts):
+    if len(prompts) == 0:
+        raise ValueError("no prompts")
+    for prompt in prompts:
+        if len(prompt) == 0:
+            raise ValueError("an empty prompt")
+
+
+def _padded(prompts, pad, real=None, causal=True, diagonal=True, positions=None, right=False):
+    _need(prompts)
+    width = max(map(len, prompts))
+    ids = torch.full((len(prompts), width), pad)
+    is_real = torch.zeros(ids.shape, dtype=torch.bool)
+    for row, prompt in enumerate(prompts):
+        start = 0 if right else width - len(prompt)
+        ids[row, start : start + len(prompt)] = torch.tensor(prompt, dtype=torch.long)
+        is_real[row, start : start + len(prompt)] = True
+    counted = (is_real.cumsum(1) - 1).clamp(min=0)
+    if right:
+        counted = counted * is_real
+    shown = is_real if real is None else real(ids)
+    mask = shown[:, None, :].expand(-1, width, -1).clone()
+    if causal:
+        mask &= torch.ones(width, width).tril().bool()
+    if diagonal:
+        mask |= torch.eye(width, dtype=torch.bool)
+    return ids, counted if positions is None else positions(counted, width), mask[:, None]
+
+
+@bank.mistake(
+    "pad_batch",
+    "The pads stand at the right. Then the last column, where the next token is read off, is a pad "
+    "in every short row: fill up at the left.",
+)
+def pads_right(prompts, pad):
+    return _padded(prompts, pad, right=True)
+
+
+@bank.mistake(
+    "pad_batch",
+    "All rows have the same positions, counted from the first column. A text must not notice its "
+    "pads: count from its first real token.",
+)
+def pads_share_positions(prompts, pad):
+    return _padded(
+        prompts, pad, positions=lambda p, width: torch.arange(width).expand_as(p).clone()
+    )
+
+
+@bank.mistake(
+    "pad_batch",
+    "The pads are attended to: the mask is causal, but does not shut them out.",
+)
+def pads_attended(prompts, pad):
+    return _padded(prompts, pad, real=lambda ids: torch.ones_like(ids).bool())
+
+
+@bank.mistake(
+    "pad_batch",
+    "The mask shuts the pads out, but is not causal: a token sees those that come after it.",
+)
+def pads_without_causality(prompts, pad):
+    return _padded(prompts, pad, causal=False)
+
+
+@bank.mistake(
+    "pad_batch",
+    "A pad sees nothing at all, not even itself. A softmax over nothing gives nan: let each "
+    "pad see "
+    "itself.",
+)
+def pads_see_nothing(prompts, pad):
+    return _padded(prompts, pad, diagonal=False)
+
+
+@bank.mistake(
+    "pad_batch",
+    "A real token that has the id of the pad was taken for a pad. Count the pads of each row from "
+    "the lengths; do not look at the ids.",
+)
+def pads_by_id(prompts, pad):
+    return _padded(prompts, pad, real=lambda ids: ids != pad)
+
+
+@bank.mistake(
+    "pad_batch",
+    "Positions begin at 1. The first real token of a text stands at position 0.",
+)
+def pads_count_from_one(prompts, pad):
+    return _padded(prompts, pad, positions=lambda p, width: p + 1)
+
+
+@bank.mistake(
+    "pad_batch",
+    "The mask is the wrong way round: True means that a token may attend.",
+)
+def pads_mask_inverted(prompts, pad):
+    ids, positions, mask = _padded(prompts, pad)
+    return ids, positions, ~mask
+
+
+@bank.mistake(
+    "pad_batch",
+    "The mask has shape (B, L, L). It needs an axis of 1 for the heads: (B, 1, L, L).",
+)
+def pads_mask_without_heads(prompts, pad):
+    ids, positions, mask = _padded(prompts, pad)
+    return ids, positions, mask[:, 0]
+
+
+@bank.mistake(
+    "pad_batch",
+    "The positions of pads are below 0. The model's positions begin at 0: give pads 0.",
+)
+def pads_below_zero(prompts, pad):
+    ids, _, mask = _padded(prompts, pad)
+    width = ids.shape[1]
+    starts = torch.tensor([width - len(prompt) for prompt in prompts])[:, None]
+    return ids, torch.arange(width) - starts, mask
+
+
+@bank.variant("pad_batch")
+def pads_by_the_package(prompts, pad):
+    return padded(prompts, pad)
+
+
+@bank.variant("pad_batch")
+def pads_by_counting(prompts, pad):
+    return _padded(prompts, pad)
+
+
+@bank.variant("pad_batch")
+def pads_by_flipping(prompts, pad):
+    _need(prompts)
+    rows = [torch.tensor(list(prompt)[::-1]) for prompt in prompts]
+    ids = pad_sequence(rows, batch_first=True, padding_value=pad).flip(1)
+    real = pad_sequence([torch.ones(len(p)) for p in prompts], batch_first=True).flip(1).bool()
+    mask = (real[:, None] & real[:, :, None]).tril() | torch.eye(ids.shape[1]).bool()
+    return ids, (real.cumsum(1) - 1).clamp_min(0), mask.unsqueeze(1)
+
+
+@bank.variant("pad_batch")
+def pads_by_loops(prompts, pad):
+    _need(prompts)
+    width = max(len(prompt) for prompt in prompts)
+    ids, positions, mask = [], [], []
+    for prompt in prompts:
+        n = width - len(prompt)
+        ids.append([pad] * n + prompt)
+        positions.append([0] * n + list(range(len(prompt))))
+        mask.append([[[k == q or n <= k <= q for k in range(width)] for q in range(width)]])
+    return torch.tensor(ids), torch.tensor(positions), torch.tensor(mask)
+
+
+# generate_batch
+
+_PROMPTS = [[3, 17, 8, 1], [11], [6, 2, 20]]
+STOP = 28  # ends row 1 at once and the others later
+
+bank.calls(
+    "generate_batch",
+    [
+        call(Given("small_model"), _PROMPTS, 5),
+        call(Given("small_model"), [[9, 9, 1], [14, 5]], 1),
+        hard(call(Given("small_model"), _PROMPTS, 6, STOP)),
+        hard(call(Given("small_model"), [[9, 9, 1], [14, 5]], 0)),
+        hard(call(Given("small_model"), [], 3)),
+        hard(call(Given("small_model"), [[4], []], 3)),
+    ],
+)
+
+
+def _batch(model, prompts, n_new, stop=None, make=padded, flaw=""):
+    _need(prompts)
+    texts = [list(prompt) for prompt in prompts]
+    if n_new == 0 and flaw != "always one":
+        return texts
+    cache = ModelCache()
+    ids, positions, mask = make(prompts)
+    logits = model(ids, cache=cache, positions=positions, mask=mask)
+    column = 0 if flaw == "first column" else -1
+    rows, at, seen = list(range(len(prompts))), positions[:, -1], mask[:, :, -1:]
+    ended = set()
+    for step in range(max(n_new, 1)):
+        newest = logits[:, column].argmax(-1)
+        for row, token in zip(rows, newest.tolist(), strict=True):
+            if row not in ended and not (flaw == "drops stop" and token == stop):
+                texts[row].append(token)
+            if token == stop and flaw != "never stops":
+                ended.add(row)
+        if flaw == "all stop" and ended:
+            break
+        if len(ended) == len(rows) and flaw == "keeps rows":
+            break
+        if flaw not in ("keeps rows", "never stops", "drops stop"):
+            keep = [i for i, row in enumerate(rows) if row not in ended]
+            if not keep:
+                break
+            if flaw != "keeps cache" and len(keep) < len(rows):
+                cache.keep_rows(keep)
+            elif len(keep) < len(rows):
+                cache.keep_rows(list(range(len(keep))))
+            rows, newest, at, seen = [rows[i] for i in keep], newest[keep], at[keep], seen[keep]
+        if step + 1 >= n_new and flaw != "one pass more":
+            break
+        at = at + (0 if flaw == "position stays" else 1)
+        if flaw == "shared positions":
+            at = torch.full_like(at, int(at.max()))
+        seen = torch.cat((seen, torch.ones(len(rows), 1, 1, 1).bool()), -1)
+        shown = torch.ones_like(seen) if flaw == "opens pads" else seen
+        logits = model(newest[:, None], cache=cache, positions=at[:, None], mask=shown)
+    if flaw == "new only":
+        return [text[len(prompt) :] for text, prompt in zip(texts, prompts, strict=True)]
+    return texts
+
+
+def _flawed(exercise, base, name, sentence, flaw, visible=True):
+    """Add a mistake that is the right function but for one flaw."""
+
+    def work(*args, **kwargs):
+        return base(*args, **kwargs, flaw=flaw)
+
+    work.__name__ = name
+    bank.mistake(exercise, sentence, visible)(work)
+
+
+for _name, _flaw, _visible, _sentence in (
+    (
+        "batch_shares_positions",
+        "shared positions",
+        True,
+        "All rows count on from the longest row's position. Each text has a position of its own.",
+    ),
+    (
+        "batch_opens_pads",
+        "opens pads",
+        True,
+        "After the prompt the pads are seen: the mask of a step must keep them shut, for as "
+        "long as "
+        "they are in the cache.",
+    ),
+    (
+        "batch_position_stays",
+        "position stays",
+        True,
+        "The position does not count on: each new token stands one place further.",
+    ),
+    (
+        "batch_reads_first_column",
+        "first column",
+        True,
+        "The next token is read off the first column. With pads at the left, every text ends "
+        "in the "
+        "last one.",
+    ),
+    (
+        "batch_never_stops",
+        "never stops",
+        True,
+        "stop is not looked at: a row ends with its stop token.",
+    ),
+    (
+        "batch_drops_stop",
+        "drops stop",
+        True,
+        "The stop token is missing at the end of a row: it belongs to the text.",
+    ),
+    (
+        "batch_all_stop",
+        "all stop",
+        True,
+        "All rows end as soon as one of them does. The others go on.",
+    ),
+    (
+        "batch_mixes_caches",
+        "keeps cache",
+        True,
+        "When a row ended, its cache stayed and another one's was thrown away: keep in the "
+        "cache the "
+        "rows that go on.",
+    ),
+    (
+        "batch_keeps_rows",
+        "keeps rows",
+        False,
+        "A row that has ended still passes through the model at every step.",
+    ),
+    (
+        "batch_passes_once_more",
+        "one pass more",
+        False,
+        "The last token is passed through the model, too. Nobody reads what comes of it.",
+    ),
+    (
+        "batch_returns_new_only",
+        "new only",
+        True,
+        "Only the new tokens come back. The result is the whole text: the prompt, then what was "
+        "added.",
+    ),
+    (
+        "batch_always_one",
+        "always one",
+        True,
+        "With n_new 0 a token is added all the same.",
+    ),
+):
+    _flawed("generate_batch", _batch, _name, _sentence, _flaw, _visible)
+
+
+@bank.variant("generate_batch")
+def batch_by_counting(model, prompts, n_new, stop=None):
+    return _batch(model, prompts, n_new, stop)
+
+
+@bank.variant("generate_batch")
+def batch_by_own_padding(model, prompts, n_new, stop=None):
+    return _batch(model, prompts, n_new, stop, make=lambda prompts: _padded(prompts, 5))
+
+
+@bank.variant("generate_batch")
+def batch_by_lanes(model, prompts, n_new, stop=None):
+    _need(prompts)
+    texts, lanes = [list(prompt) for prompt in prompts], Lanes(model)
+    give = dict(enumerate(prompts)) if n_new else {}
+    for _ in range(n_new):
+        if not give:
+            break
+        found = lanes.run(give)
+        for row, token in found.items():
+            texts[row].append(token)
+            if token == stop:
+                lanes.drop(row)
+        give = {row: [token] for row, token in found.items() if token != stop}
+    return texts
+
+
+@bank.variant("generate_batch")
+def batch_without_a_cache_of_pads(model, prompts, n_new, stop=None):
+    """Drops the columns that no row sees any more."""
+    _need(prompts)
+    texts = [list(prompt) for prompt in prompts]
+    going = list(range(len(texts)))
+    if not n_new:
+        return texts
+    cache = ModelCache()
+    ids, positions, mask = padded(prompts, 3)
+    logits = model(ids, cache=cache, positions=positions, mask=mask)
+    real = mask[:, 0, -1]
+    for left in reversed(range(n_new)):
+        new = logits[:, -1].argmax(-1)
+        for row, token in zip(going, new.tolist(), strict=True):
+            texts[row].append(token)
+        stay = [i for i, token in enumerate(new.tolist()) if token != stop]
+        if not left or not stay:
+            return texts
+        cache.keep_rows(stay)
+        real, going, new = real[stay], [going[i] for i in stay], new[stay]
+        used = real.any(0)
+        cache.keep_tokens(used.nonzero().flatten().tolist())
+        real = torch.cat((real[:, used], torch.ones(len(stay), 1).bool()), 1)
+        at = real.sum(1, keepdim=True) - 1
+        logits = model(new[:, None], cache=cache, positions=at, mask=real[:, None, None])
+    return texts
+
+
+# Scheduler
+
+_SERVE = [
+    call(Given("small_model"), 2, 6),
+    method("submit", "a", [5, 3, 9], 2),
+    method("submit", "b", [11, 4, 7, 2, 20], 2),
+    method("submit", "c", [8], 3),
+    method("step"),
+    get("tokens_in_step"),
+    method("step"),
+    get("tokens_in_step"),
+    method("done", "a"),
+    method("step"),
+    get("tokens_in_step"),
+    method("step"),
+    get("tokens_in_step"),
+    method("step"),
+    method("done", "b"),
+    method("step"),
+    method("done", "c"),
+    method("step"),
+    get("tokens_in_step"),
+]
+_LATER = [
+    call(Given("small_model"), 3, 3),
+    method("submit", 1, [2, 19], 9),
+    method("step"),
+    method("submit", 2, [3, 1, 4, 1, 5, 9, 2, 6], 9),
+    method("step"),
+    method("step"),
+    method("submit", 3, [7, 7], 2),
+    method("cancel", 2),
+    method("done", 2),
+    method("step"),
+    method("step"),
+    method("cancel", 1),
+    method("step"),
+    method("step"),
+    # From here on errors are asked for: what a first draft does then spoils its object.
+    method("done", 8),
+    method("submit", 4, [], 1),
+    method("submit", 5, [1], 0),
+    method("submit", 6, [1] * 509, 4),
+    method("submit", 3, [1], 1),
+    method("cancel", 2),
+    call(Given("small_model"), 0, 4),
+    call(Given("small_model"), 3, 2),
+]
+bank.calls("Scheduler", [*_SERVE, *map(hard, _LATER)])
+
+
+class _Server:
+    """The right scheduler, in parts that a mistake can replace."""
+
+    def __init__(self, model, slots, budget):
+        self.refuse_server(slots, budget)
+        self.model, self.slots, self.budget = model, slots, budget
+        self.lanes, self.tokens_in_step = Lanes(model), 0
+        self.waiting, self.inside, self.over = [], [], []
+        self.text, self.prompt, self.wants = {}, {}, {}
+
+    def refuse_server(self, slots, budget):
+        if slots < 1 or budget < slots:
+            raise ValueError("not so few")
+
+    def refuse(self, id, prompt, n_new):
+        self.refuse_twice(id)
+        self.refuse_nothing(prompt, n_new)
+        self.refuse_long(prompt, n_new)
+
+    def refuse_twice(self, id):
+        if id in self.text:
+            raise ValueError("used before")
+
+    def refuse_nothing(self, prompt, n_new):
+        if not prompt or n_new < 1:
+            raise ValueError("nothing to do")
+
+    def refuse_long(self, prompt, n_new):
+        if len(prompt) + n_new > self.model.config.window:
+            raise ValueError("too long")
+
+    def submit(self, id, prompt, n_new):
+        self.refuse(id, prompt, n_new)
+        self.text[id], self.prompt[id], self.wants[id] = list(prompt), len(prompt), n_new
+        self.waiting.append(id)
+
+    def done(self, id):
+        self.refuse_unknown(id)
+        return id in self.over
+
+    def refuse_unknown(self, id):
+        if id not in self.text:
+            raise ValueError("unknown")
+
+    def refuse_over(self, id):
+        if id in self.over:
+            raise ValueError("done already")
+
+    def cancel(self, id):
+        self.refuse_unknown(id)
+        self.refuse_over(id)
+        self.leave(id)
+
+    def leave(self, id):
+        self.waiting = [i for i in self.waiting if i != id]
+        self.inside = [i for i in self.inside if i != id]
+        self.lanes.drop(id)
+        self.over.append(id)
+
+    def admit(self):
+        while self.waiting and len(self.inside) < self.slots:
+            self.inside.append(self.next())
+
+    def next(self):
+        return self.waiting.pop(0)
+
+    def unseen(self, id):
+        return self.text[id][self.lanes.n_seen(id) :]
+
+    def writes(self, id):
+        return self.lanes.n_seen(id) >= self.prompt[id]
+
+    def plan(self):
+        plan = {id: self.unseen(id) for id in self.inside if self.writes(id)}
+        room = self.budget - len(plan)
+        for id in self.inside:
+            if id not in plan and room > 0:
+                plan[id] = self.unseen(id)[:room]
+                room -= len(plan[id])
+        return {id: plan[id] for id in self.inside if id in plan}
+
+    def ready(self, id):
+        return self.lanes.n_seen(id) == len(self.text[id])
+
+    def full(self, id):
+        return len(self.text[id]) == self.prompt[id] + self.wants[id]
+
+    def forward(self, plan):
+        return self.lanes.run(plan)
+
+    def step(self):
+        self.admit()
+        plan = self.plan()
+        self.tokens_in_step = sum(len(tokens) for tokens in plan.values())
+        if not plan:
+            return {}
+        new = {}
+        for id, token in self.forward(plan).items():
+            if self.ready(id):
+                self.text[id].append(token)
+                new[id] = [token]
+                if self.full(id):
+                    self.leave(id)
+        return new
+
+
+@bank.mistake(
+    "Scheduler",
+    "A request joins only when all others have left: that is a static batch. Admit whenever a "
+    "place "
+    "is free.",
+)
+class ServesInBatches(_Server):
+    def admit(self):
+        if not self.inside:
+            super().admit()
+
+
+@bank.mistake(
+    "Scheduler",
+    "The request that came last is served first. Take the queue from its beginning.",
+)
+class ServesLastFirst(_Server):
+    def next(self):
+        return self.waiting.pop()
+
+
+@bank.mistake(
+    "Scheduler",
+    "Whoever asks for least goes first, so that a long request may wait for ever. Keep the "
+    "order of "
+    "arrival.",
+)
+class ServesShortestFirst(_Server):
+    def next(self):
+        shortest = min(self.waiting, key=lambda id: self.prompt[id] + self.wants[id])
+        self.waiting.remove(shortest)
+        return shortest
+
+
+@bank.mistake(
+    "Scheduler",
+    "The number of slots is not looked at: too many requests run at the same time.",
+)
+class ServesAll(_Server):
+    def admit(self):
+        self.inside += self.waiting
+        self.waiting = []
+
+
+@bank.mistake(
+    "Scheduler",
+    "A prompt is read in one piece, although it is longer than what is left of the budget.",
+)
+class ServesWithoutBudget(_Server):
+    def plan(self):
+        return {id: self.unseen(id) for id in self.inside}
+
+
+@bank.mistake(
+    "Scheduler",
+    "While a prompt is read, the others do not write: everyone waits. Give the writing requests "
+    "their token first, then fill up with prompts.",
+)
+class ServesPromptsFirst(_Server):
+    def plan(self):
+        plan, room = {}, self.budget
+        for id in sorted(self.inside, key=self.writes):
+            if room > 0:
+                plan[id] = self.unseen(id)[:room]
+                room -= len(plan[id])
+        return {id: plan[id] for id in self.inside if id in plan}
+
+
+@bank.mistake(
+    "Scheduler",
+    "Only one prompt is read in a step, although the budget has room for more.",
+)
+class ServesOnePromptAStep(_Server):
+    def plan(self):
+        reading = [id for id in self.inside if not self.writes(id)]
+        return {id: tokens for id, tokens in super().plan().items() if id not in reading[1:]}
+
+
+@bank.mistake(
+    "Scheduler",
+    "A request gets a token before its whole prompt has been read.",
+)
+class ServesTooEarly(_Server):
+    def ready(self, id):
+        return True
+
+    def unseen(self, id):
+        return self.text[id][self.lanes.n_seen(id) :]
+
+
+@bank.mistake(
+    "Scheduler",
+    "The step that ends a prefill gives no token: its last row of logits is the first answer.",
+)
+class ServesOneStepLate(_Server):
+    def writes(self, id):
+        return self.lanes.n_seen(id) >= self.prompt[id] - 1
+
+    def unseen(self, id):
+        end = len(self.text[id]) if self.writes(id) else self.prompt[id] - 1
+        return self.text[id][self.lanes.n_seen(id) : end]
+
+
+@bank.mistake(
+    "Scheduler",
+    "A request gets one token more than it wants.",
+)
+class ServesOneTooMany(_Server):
+    def full(self, id):
+        return len(self.text[id]) > self.prompt[id] + self.wants[id]
+
+
+@bank.mistake(
+    "Scheduler",
+    "cancel does not give the place back: a cancelled request stays among those that run.",
+)
+class ServesTheCancelled(_Server):
+    def cancel(self, id):
+        self.refuse_unknown(id)
+        self.refuse_over(id)
+        self.waiting = [i for i in self.waiting if i != id]
+        self.over.append(id)
+
+
+@bank.mistake(
+    "Scheduler",
+    "Every request passes through the model on its own. Give all of them to one pass: that is what "
+    "the server is for.",
+    visible=False,
+)
+class ServesOneByOne(_Server):
+    def forward(self, plan):
+        return {id: self.lanes.run({id: tokens})[id] for id, tokens in plan.items()}
+
+
+@bank.mistake(
+    "Scheduler",
+    "A text that is longer than the model's window was let through: raise a ValueError in submit.",
+)
+class ServesPastTheWindow(_Server):
+    def refuse_long(self, prompt, n_new):
+        pass
+
+
+@bank.mistake(
+    "Scheduler",
+    "A budget below the number of slots, or no slot at all, was let through: some would starve.",
+)
+class ServesWithTooLittle(_Server):
+    def refuse_server(self, slots, budget):
+        pass
+
+
+@bank.mistake(
+    "Scheduler",
+    "An id that was used before was let through: the first request's text is lost.",
+)
+class ServesAnIdTwice(_Server):
+    def refuse_twice(self, id):
+        pass
+
+
+@bank.variant("Scheduler")
+class ServerInParts(_Server):
+    """The parts that the mistakes replace, as they should be."""
+
+
+@bank.variant("Scheduler")
+class ServerWithRecords:
+    """One dict a request, in order of arrival."""
+
+    def __init__(self, model, slots, budget):
+        if slots < 1 or budget < slots:
+            raise ValueError("slots and budget")
+        self.model, self.slots, self.budget, self.tokens_in_step = model, slots, budget, 0
+        self.lanes, self.all = Lanes(model), {}
+
+    def submit(self, id, prompt, n_new):
+        fits = len(prompt) > 0 and n_new > 0 and len(prompt) + n_new <= self.model.config.window
+        if id in self.all or not fits:
+            raise ValueError(f"cannot serve {id}")
+        self.all[id] = {"give": list(prompt), "left": n_new, "in": False, "reads": True}
+
+    def done(self, id):
+        if id not in self.all:
+            raise ValueError(f"no {id}")
+        return self.all[id]["left"] == 0
+
+    def cancel(self, id):
+        if self.done(id):
+            raise ValueError(f"{id} is done")
+        self.all[id]["left"] = 0
+        self.lanes.drop(id)
+
+    def step(self):
+        going = {id: item for id, item in self.all.items() if item["left"]}
+        for item in going.values():
+            item["in"] = item["in"] or sum(i["in"] for i in going.values()) < self.slots
+        here = {id: item for id, item in going.items() if item["in"]}
+        room, sizes = self.budget, {}
+        for reads in (False, True):
+            for id, item in here.items():
+                if item["reads"] == reads:
+                    sizes[id] = min(room, len(item["give"]))
+                    room -= sizes[id]
+        plan = {id: item["give"][: sizes[id]] for id, item in here.items() if sizes[id]}
+        self.tokens_in_step = self.budget - room
+        best = self.lanes.run(plan) if plan else {}
+        found = {}
+        for id in plan:
+            item = here[id]
+            item["give"] = item["give"][sizes[id] :]
+            if not item["give"]:
+                item["give"], item["reads"] = [best[id]], False
+                item["left"] -= 1
+                found[id] = [best[id]]
+                if not item["left"]:
+                    self.lanes.drop(id)
+        return found
+
+
+@bank.variant("Scheduler")
+class ServerNewestFirst(_Server):
+    """Gives the newest request's tokens first; who stands where in the row is free."""
+
+    def forward(self, plan):
+        found = self.lanes.run(dict(reversed(plan.items())))
+        return {id: found[id] for id in plan}
+
+
+class _OwnLanes:
+    """As `Lanes`, with the mask of every text written place by place."""
+
+    def __init__(self, model):
+        self.model, self.cache, self.who = model, ModelCache(), []
+
+    def n_seen(self, id):
+        return sum(name == id for name, _ in self.who)
+
+    def run(self, plan):
+        row, ends = [], {}
+        for id, tokens in plan.items():
+            for token in tokens:
+                self.who.append((id, self.n_seen(id)))
+                row.append(token)
+            ends[id] = len(row) - 1
+        new = self.who[-len(row) :]
+        mask = torch.tensor([[a == b and j <= i for b, j in self.who] for a, i in new])
+        at = torch.tensor([place for _, place in new])
+        scores = self.model([row], cache=self.cache, positions=at, mask=mask)
+        return {id: int(scores[0, end].argmax()) for id, end in ends.items()}
+
+    def drop(self, id):
+        keep = [i for i, (name, _) in enumerate(self.who) if name != id]
+        if len(keep) < len(self.who):
+            self.cache.keep_tokens(keep)
+            self.who = [self.who[i] for i in keep]
+
+
+@bank.variant("Scheduler")
+class ServerWithItsOwnLanes(_Server):
+    def __init__(self, model, slots, budget):
+        super().__init__(model, slots, budget)
+        self.lanes = _OwnLanes(model)
+
+
+# PrefixCache
+
+_LONG = [4, 9, 1, 0, 4, 9, 7]
+bank.calls(
+    "PrefixCache",
+    [
+        call(Given("pool")),
+        method("match", _LONG),
+        method("insert", _LONG, [0, 1, 2, 3]),
+        method("match", _LONG),
+        method("match", [*_LONG, 7]),
+        method("match", [4, 9, 1, 5, 5]),
+        method("match", [1, 0, 4, 9, 3]),
+        method("match", [4, 9, 4, 9, 3]),
+        method("insert", [4, 9, 8, 8], [4, 5]),
+        method("match", [4, 9, 8, 8, 8]),
+        hard(method("match", [4, 9, 1, 0])),
+        hard(method("evict", 1)),
+        hard(call(Given("idle_pool"))),
+        hard(method("insert", [1, 2, 3, 4], [0, 1])),
+        hard(method("insert", [5, 5, 6, 6], [2, 3])),
+        hard(method("match", [1, 2, 8])),
+        hard(method("match", [])),
+        hard(method("evict", 1)),
+        hard(method("evict", 1)),
+        hard(method("match", [1, 2, 3, 4, 0])),
+        hard(method("match", [5, 5, 6, 6, 0])),
+        hard(method("evict", 9)),
+        hard(method("match", [1, 2, 9])),
+        hard(method("insert", [7, 7, 8, 8], [4])),
+        hard(method("match", [7, 7, 8])),
+    ],
+)
+
+
+class _Prefixes:
+    """The right cache, in parts that a mistake can replace."""
+
+    def __init__(self, pool):
+        self.pool, self.size, self.time = pool, pool.block_size, 0
+        self.known = {}  # key → [block, key before, time of use]
+
+    def keys(self, ids):
+        before = None
+        for i in range(self.n_full(ids)):
+            key = (before, tuple(ids[i * self.size : (i + 1) * self.size]))
+            yield key, before
+            before = key
+
+    def n_full(self, ids):
+        return len(ids) // self.size
+
+    def left_over(self, ids):
+        return ids[:-1]
+
+    def match(self, ids):
+        self.time += 1
+        blocks = []
+        for key, _ in self.keys(self.left_over(ids)):
+            if key not in self.known:
+                break
+            blocks.append(self.known[key][0])
+            self.hold(self.known[key][0])
+            self.use(key)
+        return self.found(blocks), blocks
+
+    def found(self, blocks):
+        return len(blocks) * self.size
+
+    def hold(self, block):
+        self.pool.hold(block)
+
+    def use(self, key):
+        self.known[key][2] = self.time
+
+    def refuse(self, ids, blocks):
+        if len(blocks) < self.n_full(ids):
+            raise ValueError("too few blocks")
+
+    def insert(self, ids, blocks):
+        self.refuse(ids, blocks)
+        self.time += 1
+        for (key, before), block in zip(self.keys(ids), blocks, strict=False):
+            self.remember(key, before, block)
+            self.known[key][2] = self.time
+
+    def remember(self, key, before, block):
+        if key not in self.known:
+            self.pool.hold(block)
+            self.known[key] = [block, before, 0]
+
+    def may_go(self, key):
+        return self.is_leaf(key) and self.is_idle(key)
+
+    def is_leaf(self, key):
+        return all(before != key for _, before, _ in self.known.values())
+
+    def is_idle(self, key):
+        return self.pool.users[self.known[key][0]] == 1
+
+    def pick(self, keys):
+        return min(keys, key=lambda key: self.known[key][2])
+
+    def evict(self, n_blocks):
+        gone = 0
+        while gone < n_blocks:
+            keys = [key for key in self.known if self.may_go(key)]
+            if not keys:
+                break
+            self.pool.release(self.known.pop(self.pick(keys))[0])
+            gone += 1
+        return gone
+
+
+@bank.mistake(
+    "PrefixCache",
+    "A block is known by its own tokens only, whatever came before. After another beginning "
+    "its keys "
+    "and values are others: put the name of the block before into its name.",
+)
+class PrefixWithoutChain(_Prefixes):
+    def keys(self, ids):
+        for key, before in super().keys(ids):
+            yield key[1], before and before[1]
+
+
+@bank.mistake(
+    "PrefixCache",
+    "A block that is not full was remembered. Only full blocks can be shared.",
+)
+class PrefixOfPartBlocks(_Prefixes):
+    def n_full(self, ids):
+        return -(-len(ids) // self.size)
+
+
+@bank.mistake(
+    "PrefixCache",
+    "The whole of ids was found, so nothing is left to compute and there are no logits. Leave at "
+    "least one token.",
+)
+class PrefixLeavesNothing(_Prefixes):
+    def left_over(self, ids):
+        return ids
+
+
+@bank.mistake(
+    "PrefixCache",
+    "match returns the number of blocks. It is asked for the number of tokens in them.",
+)
+class PrefixCountsBlocks(_Prefixes):
+    def found(self, blocks):
+        return len(blocks)
+
+
+@bank.mistake(
+    "PrefixCache",
+    "match does not hold the blocks for the caller, so they can be given back while they are used.",
+)
+class PrefixDoesNotHold(_Prefixes):
+    def hold(self, block):
+        pass
+
+
+@bank.mistake(
+    "PrefixCache",
+    "A block that was known already is replaced by the new one. Keep the one that others may be "
+    "using.",
+)
+class PrefixReplaces(_Prefixes):
+    def remember(self, key, before, block):
+        self.pool.hold(block)
+        self.known[key] = [block, before, 0]
+
+
+@bank.mistake(
+    "PrefixCache",
+    "A block was given back although another one follows it: what follows can no longer be found. "
+    "Leaves first.",
+)
+class PrefixEvictsInner(_Prefixes):
+    def is_leaf(self, key):
+        return True
+
+
+@bank.mistake(
+    "PrefixCache",
+    "A block that somebody uses was given back. Only those with one user, the cache, may go.",
+)
+class PrefixEvictsUsed(_Prefixes):
+    def is_idle(self, key):
+        return True
+
+
+@bank.mistake(
+    "PrefixCache",
+    "The block that was used last goes first. Give back the one that was used longest ago.",
+)
+class PrefixEvictsNewest(_Prefixes):
+    def pick(self, keys):
+        return max(keys, key=lambda key: self.known[key][2])
+
+
+@bank.mistake(
+    "PrefixCache",
+    "A match is not counted as a use: what is found often must stay longer.",
+    visible=False,
+)
+class PrefixForgetsUse(_Prefixes):
+    def use(self, key):
+        pass
+
+
+@bank.mistake(
+    "PrefixCache",
+    "Fewer blocks than full blocks of tokens were let through: raise a ValueError first.",
+)
+class PrefixTakesTooFew(_Prefixes):
+    def refuse(self, ids, blocks):
+        pass
+
+
+@bank.variant("PrefixCache")
+class PrefixByTuples(_Prefixes):
+    """The parts that the mistakes replace, as they should be."""
+
+
+@bank.variant("PrefixCache")
+class PrefixByWholeBeginnings(_Prefixes):
+    """The name of a block is all that stands up to its end."""
+
+    def keys(self, ids):
+        for i in range(1, self.n_full(ids) + 1):
+            before = tuple(ids[: (i - 1) * self.size])
+            yield tuple(ids[: i * self.size]), before or None
+
+
+@bank.variant("PrefixCache")
+class PrefixByHashes(_Prefixes):
+    def keys(self, ids):
+        before = None
+        for i in range(self.n_full(ids)):
+            own = repr(ids[i * self.size : (i + 1) * self.size])
+            key = hashlib.md5(f"{before}{own}".encode(), usedforsecurity=False).hexdigest()
+            yield key, before
+            before = key
+
+
+@bank.variant("PrefixCache")
+class PrefixByOrder(_Prefixes):
+    """Keeps the dict itself in order of use, oldest first."""
+
+    def use(self, key):
+        self.known[key] = self.known.pop(key)
+
+    def insert(self, ids, blocks):
+        super().insert(ids, blocks)
+        for key, _ in self.keys(ids):
+            self.use(key)
+
+    def pick(self, keys):
+        return keys[0]
+
+
+# bill
+
+_PRICES = {"input": 4.0, "output": 10.0, "write": 1.5, "read": 0.25}
+_TURNS = [(700, 50, False), (40, 110, False), (25, 60, False)]
+_EDITS = [(500, 30, True), (60, 0, True), (20, 10, False), (8, 4, True)]
+bank.calls(
+    "bill",
+    [
+        call(_TURNS, _PRICES, False),
+        call(_TURNS, _PRICES, True),
+        call(_TURNS[:1], _PRICES, True),
+        hard(call(_EDITS, _PRICES, True)),
+        hard(call(_EDITS, _PRICES, False)),
+        hard(call([], _PRICES, True)),
+    ],
+)
+
+
+def _bill(turns, prices, cached, flaw=""):
+    history, before, total, cost = 0, 0, 0, 0.0
+    for asked, answered, edited in turns:
+        now = history + asked
+        hit = before if cached and not edited else 0
+        if flaw == "answers found" and hit:
+            hit = history
+        if flaw == "edit ignored" and cached:
+            hit = before
+        if flaw == "edit for good" and edited:
+            before = None
+        if before is None:
+            hit = 0
+        read = (
+            1 if flaw == "read at full price" else 0 if flaw == "read is free" else prices["read"]
+        )
+        write = prices["write"] if cached and flaw != "write at input" else 1
+        if flaw == "write always":
+            write = prices["write"]
+        cost += prices["input"] * (hit * read + (now - hit) * write)
+        cost += prices["output"] * (now if flaw == "output of all" else answered)
+        total += now - hit if flaw == "counts what is computed" else now
+        if flaw == "new only":
+            total -= history
+            cost -= prices["input"] * (history - hit) * write
+        history = now if flaw == "answers forgotten" else now + answered
+        before = None if before is None else now
+    return total, cost / (1e3 if flaw == "thousands" else 1e6)
+
+
+for _name, _flaw, _sentence in (
+    (
+        "bill_forgets_answers",
+        "answers forgotten",
+        "The answers are not sent again with later turns. They are part of the chat.",
+    ),
+    (
+        "bill_sends_new_only",
+        "new only",
+        "Each turn sends its own question only. A chat sends all that was before it, each time.",
+    ),
+    (
+        "bill_finds_answers",
+        "answers found",
+        "The answer of the turn before is taken as found. What the turn before sent is found; "
+        "its answer is new and is written.",
+    ),
+    (
+        "bill_reads_at_full_price",
+        "read at full price",
+        "What is found costs as much as what is not: use the factor read.",
+    ),
+    (
+        "bill_reads_for_nothing",
+        "read is free",
+        "What is found costs nothing. It costs the factor read.",
+    ),
+    (
+        "bill_writes_at_input",
+        "write at input",
+        "With a cache, what is not found is written there: use the factor write.",
+    ),
+    (
+        "bill_writes_without_cache",
+        "write always",
+        "The factor write is charged without a cache, too.",
+    ),
+    (
+        "bill_counts_what_is_computed",
+        "counts what is computed",
+        "The tokens that are found are not counted as sent. They are sent all the same.",
+    ),
+    (
+        "bill_charges_output_for_all",
+        "output of all",
+        "The price of output is charged for what is sent, not for the answer.",
+    ),
+    ("bill_by_the_thousand", "thousands", "Prices are for a million tokens."),
+    (
+        "bill_ignores_edits",
+        "edit ignored",
+        "After an edited first line nothing is found, for every block after it has another name.",
+    ),
+    (
+        "bill_never_finds_again",
+        "edit for good",
+        "After an edit nothing is ever found again. The turn after it finds what the edited "
+        "turn sent.",
+    ),
+):
+    _flawed("bill", _bill, _name, _sentence, _flaw)
+
+
+@bank.variant("bill")
+def bill_by_turns(turns, prices, cached):
+    return _bill(turns, prices, cached)
+
+
+@bank.variant("bill")
+def bill_by_sums(turns, prices, cached):
+    sent = [sum(a + b for a, b, _ in turns[:i]) + turns[i][0] for i in range(len(turns))]
+    found = [0 if turns[i][2] or i == 0 else sent[i - 1] for i in range(len(turns))]
+    read, write = (prices["read"], prices["write"]) if cached else (1, 1)
+    dollars = (
+        prices["input"]
+        / 1e6
+        * sum(f * read + (s - f) * write for f, s in zip(found, sent, strict=True))
+    )
+    return sum(sent), dollars + sum(turn[1] for turn in turns) * prices["output"] / 1e6
+
+
+@bank.variant("bill")
+def bill_by_arrays(turns, prices, cached):
+    table = np.array(turns, dtype=float).reshape(-1, 3)
+    sent = np.cumsum(table[:, 0]) + np.cumsum(table[:, 1]) - table[:, 1]
+    found = np.concatenate(([0.0], sent[:-1]))[: len(sent)] * (1 - table[:, 2])
+    paid = found * prices["read"] + (sent - found) * prices["write"] if cached else sent
+    cost = paid.sum() * prices["input"] + table[:, 1].sum() * prices["output"]
+    return int(sent.sum()), float(cost) / 1e6
+
+
+@bank.variant("bill")
+def bill_by_recursion(turns, prices, cached):
+    if not turns:
+        return 0, 0.0
+    *earlier, (asked, answered, edited) = turns
+    tokens, cost = bill_by_recursion(earlier, prices, cached)
+    sent = asked + sum(a + b for a, b, _ in earlier)
+    found = sent - asked - earlier[-1][1] if earlier and not edited else 0
+    paid = found * prices["read"] + (sent - found) * prices["write"] if cached else sent
+    return tokens + sent, cost + (paid * prices["input"] + answered * prices["output"]) / 1e6
+
+
+# speculative_step
+
+_NEW = (Given("cache"), Given("draft_cache"))
+
+
+def _speculate(target, draft, text, k, caches, flaw=""):
+    _refuse_speculation(target, draft, text, k, flaw)
+    (whole, cheap), old = caches, len(text)
+    guesses = []
+    for _ in range(k):
+        guesses += [int(draft((text + guesses)[cheap.n_seen :], cache=cheap)[0, -1].argmax())]
+    if flaw == "k of 0" and k == 0:
+        return list(text)
+    if flaw == "token by token":
+        best = []
+        for token in range(k + 1):
+            unseen = (text + guesses)[whole.n_seen : old + token]
+            best.append(int(target(unseen, cache=whole)[0, -1].argmax()))
+    else:
+        rows = target((text + guesses)[whole.n_seen :], cache=whole)[0].argmax(-1).tolist()
+        best = rows[len(rows) - k - 1 :]
+    compared = best[1:] + best[-1:] if flaw == "row too late" else best
+    agree = [guess == own for guess, own in zip(guesses, compared, strict=False)]
+    n = agree.index(False) if False in agree else k
+    if flaw == "keeps all":
+        n = k
+    if flaw == "keeps later ones":
+        n = sum(agree)
+    own = [guesses[n]] if flaw == "keeps the wrong one" and n < k else [best[n]]
+    longer = text + guesses[:n] + ([] if flaw == "no token of its own" else own)
+    held = len(longer) - 1
+    if flaw != "target not rolled back":
+        whole.truncate(min(held, whole.n_seen))
+    if cheap.n_seen < held and flaw != "draft lacks one":
+        draft(longer[cheap.n_seen : held], cache=cheap)
+    if flaw != "draft not rolled back":
+        cheap.truncate(min(held, cheap.n_seen))
+    if flaw == "changes text":
+        text[:] = longer
+    return longer[old:] if flaw == "new only" else longer
+
+
+def _refuse_speculation(target, draft, text, k, flaw):
+    if not text and flaw != "empty":
+        raise ValueError("no text")
+    if k < 0 and flaw != "negative":
+        raise ValueError("k below 0")
+    if target.config.vocab_size != draft.config.vocab_size and flaw != "vocabulary":
+        raise ValueError("another vocabulary")
+
+
+def _chain():
+    """Return the steps of one text, each call with what the one before gave."""
+    models = {name: make(name) for name in ("small_model", "half_right_model")}
+    caches, text, steps = (ModelCache(), ModelCache()), [15, 22, 5, 1], []
+    for name, k in (*[("half_right_model", 3)] * 4, *[("small_model", 3)] * 2):
+        steps.append(call(Given("small_model"), Given(name), text, k, _NEW))
+        text = _speculate(models["small_model"], models[name], text, k, caches)
+    for _ in range(2):
+        steps.append(hard(call(Given("small_model"), Given("small_model"), text, 0, _NEW)))
+        text = _speculate(models["small_model"], models["small_model"], text, 0, caches)
+    steps.append(hard(call(Given("small_model"), Given("small_model"), text, -1, _NEW)))
+    return steps
+
+
+bank.calls(
+    "speculative_step",
+    [
+        *_chain(),
+        hard(call(Given("small_model"), Given("foreign_draft"), [3, 4], 2, _NEW)),
+        hard(call(Given("small_model"), Given("small_model"), [], 2, _NEW)),
+    ],
+)
+
+for _name, _flaw, _visible, _sentence in (
+    (
+        "guess_without_own_token",
+        "no token of its own",
+        True,
+        "The target's own token is missing: the first row that disagrees holds the right "
+        "token, and "
+        "it is free.",
+    ),
+    (
+        "guess_keeps_all",
+        "keeps all",
+        True,
+        "All guesses are kept, whatever the target says. Keep them only as long as they agree.",
+    ),
+    (
+        "guess_keeps_the_wrong_one",
+        "keeps the wrong one",
+        True,
+        "The guess that disagrees is kept. In its place stands the target's own token.",
+    ),
+    (
+        "guess_keeps_later_ones",
+        "keeps later ones",
+        True,
+        "Guesses are counted that agree after one that does not. What follows a wrong token is "
+        "of no "
+        "use: stop at the first.",
+    ),
+    (
+        "guess_compares_a_row_too_late",
+        "row too late",
+        True,
+        "Guesses are compared with the wrong rows. The row of a token says what follows it: "
+        "the first "
+        "guess is checked by the row of the last token of the text.",
+    ),
+    (
+        "guess_leaves_the_target_cache",
+        "target not rolled back",
+        True,
+        "The target's cache still holds the guesses that were thrown away: truncate it.",
+    ),
+    (
+        "guess_leaves_the_draft_cache",
+        "draft not rolled back",
+        True,
+        "The draft's cache still holds the guesses that were thrown away: truncate it.",
+    ),
+    (
+        "guess_leaves_the_draft_behind",
+        "draft lacks one",
+        False,
+        "When all guesses agree, the draft has not seen its own last one: let it read it.",
+    ),
+    (
+        "guess_checks_one_by_one",
+        "token by token",
+        False,
+        "The target checks one token a pass. Give it all guesses at once: that is what saves "
+        "passes.",
+    ),
+    (
+        "guess_stands_still_at_zero",
+        "k of 0",
+        True,
+        "With k of 0 no token is written. It is plain decoding: one token of the target.",
+    ),
+    (
+        "guess_returns_new_only",
+        "new only",
+        True,
+        "Only the new tokens come back. The result is the whole text, longer.",
+    ),
+    (
+        "guess_changes_the_text",
+        "changes text",
+        True,
+        "The list that was passed in has grown: work on a copy, list(text).",
+    ),
+    (
+        "guess_with_another_vocabulary",
+        "vocabulary",
+        True,
+        "A draft with another vocabulary was let through: the same number means another token "
+        "to it.",
+    ),
+    (
+        "guess_backwards",
+        "negative",
+        True,
+        "A k below 0 was let through: raise a ValueError.",
+    ),
+):
+    _flawed("speculative_step", _speculate, _name, _sentence, _flaw, _visible)
+
+
+@bank.variant("speculative_step")
+def guess_in_parts(target, draft, text, k, caches):
+    return _speculate(target, draft, text, k, caches)
+
+
+@bank.variant("speculative_step")
+def guess_recursively(target, draft, text, k, caches):
+    _refuse_speculation(target, draft, text, k, "")
+    whole, cheap = caches
+
+    def drafted(so_far, left):
+        if left == 0:
+            return so_far
+        scores = draft(so_far[cheap.n_seen :], cache=cheap)
+        return drafted([*so_far, scores[0, -1].argmax().item()], left - 1)
+
+    tried = drafted(list(text), k)
+    start = whole.n_seen
+    said = target(tried[start:], cache=whole).argmax(-1)[0].tolist()
+    length = len(text)
+    while length < len(tried) and tried[length] == said[length - 1 - start]:
+        length += 1
+    result = [*tried[:length], said[length - 1 - start]]
+    whole.truncate(length)
+    cheap.truncate(min(cheap.n_seen, length))
+    rest = result[cheap.n_seen : length]
+    if rest:
+        draft(rest, cache=cheap)
+    return result
+
+
+@bank.variant("speculative_step")
+def guess_and_read_the_last(target, draft, text, k, caches):
+    """The draft always reads its last guess, and forgets it where it was wrong."""
+    _refuse_speculation(target, draft, text, k, "")
+    tried = list(text)
+    for _ in range(k):
+        tried.append(int(torch.argmax(draft(tried[caches[1].n_seen :], cache=caches[1])[0, -1])))
+    draft(tried[caches[1].n_seen :], cache=caches[1])
+    best = target(tried[caches[0].n_seen :], cache=caches[0])[0, -(k + 1) :].argmax(-1)
+    same = (torch.tensor(tried[len(text) :]) == best[:k]).long().cumprod(0).sum().item()
+    for cache in caches:
+        cache.truncate(len(text) + same)
+    return [*tried[: len(text) + same], int(best[same])]
+
+
+@bank.variant("speculative_step")
+def guess_with_prefill_apart(target, draft, text, k, caches):
+    """Lets the draft read what it lacks first; the target reads all in one pass."""
+    _refuse_speculation(target, draft, text, k, "")
+    whole, cheap = caches
+    if len(text) - 1 > cheap.n_seen:
+        draft(text[cheap.n_seen : -1], cache=cheap)
+    return _speculate(target, draft, list(text), k, (whole, cheap))
+
+
+# accept_or_rest (optional: a visible check only)
+
+_P = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
+_Q = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+bank.terms("accept_or_rest", kept="", rest="token")
+bank.calls(
+    "accept_or_rest",
+    [
+        call(_P, _Q, 0, 0.9),
+        call(_P, _Q, 2, 0.4),
+        call(_P, _Q, 2, 0.6),
+        call(_P, _Q, 3, 0.1),
+        call(_P, _Q, 3, 0.13),
+        call(_P, _P, 1, 0.99),
+        call(torch.tensor([0.0, 1.0]).double(), torch.tensor([0.5, 0.5]).double(), 0, 0.0),
+    ],
+)
+
+
+def _accept(p, q, token, u, flaw=""):
+    ratio = float(q[token] / p[token] if flaw == "ratio" else p[token] / q[token])
+    if flaw == "half":
+        ratio /= 2
+    if flaw == "target":
+        ratio = float(p[token])
+    kept = u > ratio if flaw == "inverted" else u < ratio
+    if flaw == "at most":
+        kept = u <= ratio
+    rest = (q - p if flaw == "other way" else p - q).clamp(min=0)
+    if flaw == "absolute":
+        rest = (p - q).abs()
+    if flaw == "draw from p":
+        rest = p
+    if flaw == "not made whole" and rest.sum() > 0:
+        return kept, rest
+    return kept, rest / rest.sum() if rest.sum() > 0 or flaw == "nan" else p
+
+
+for _name, _flaw, _sentence in (
+    ("lots_by_the_inverse", "ratio", "The ratio is upside down: keep with probability p / q."),
+    (
+        "lots_by_the_target",
+        "target",
+        "A token is kept with probability p, as if the draft had chosen evenly: divide by q.",
+    ),
+    (
+        "lots_the_wrong_way",
+        "inverted",
+        "Kept and not kept are the wrong way round: keep if u is below the ratio.",
+    ),
+    (
+        "lots_at_most",
+        "at most",
+        "A token of probability 0 is kept when u is 0: u must be below the ratio, not equal.",
+    ),
+    (
+        "lots_from_the_target",
+        "draw from p",
+        "What is not kept is drawn from p. Then the tokens that the draft likes come too "
+        "often: draw from the rest.",
+    ),
+    (
+        "lots_rest_of_the_draft",
+        "other way",
+        "The rest is what q has more than p. It must be what p has more than q.",
+    ),
+    (
+        "lots_rest_absolute",
+        "absolute",
+        "The rest holds the absolute differences. Where q is larger it must be 0.",
+    ),
+    (
+        "lots_rest_not_whole",
+        "not made whole",
+        "The rest does not add up to 1: divide it by its sum.",
+    ),
+    ("lots_rest_of_equals", "nan", "Where p and q are equal the rest is 0 / 0: return p then."),
+):
+    _flawed("accept_or_rest", _accept, _name, _sentence, _flaw)
+
+
+@bank.variant("accept_or_rest")
+def lots_by_parts(p, q, token, u):
+    return _accept(p, q, token, u)
+
+
+@bank.variant("accept_or_rest")
+def lots_by_minimum(p, q, token, u):
+    rest = p - torch.minimum(p, q)
+    return bool(u < min(1.0, float(p[token] / q[token]))), rest / rest.sum() if rest.any() else p
+
+
+@bank.variant("accept_or_rest")
+def lots_by_lists(p, q, token, u):
+    more = [max(0.0, a - b) for a, b in zip(p.tolist(), q.tolist(), strict=True)]
+    whole = sum(more)
+    rest = torch.tensor([x / whole for x in more], dtype=p.dtype) if whole else p.clone()
+    return u * float(q[token]) < float(p[token]), rest
+
+
+@bank.variant("accept_or_rest")
+def lots_by_relu(p, q, token, u):
+    rest = torch.relu(p - q)
+    kept = torch.tensor(u, dtype=p.dtype) * q[token] < p[token]
+    return kept.item(), rest / rest.sum() if rest.sum() else p
+
+
+# PagedKVCache
+
+bank.terms(
+    "PagedKVCache",
+    "append",
+    keys="text head token number",
+    values="text head token number",
+    mask="query key",
+)
+_K, _V, _K1, _V1 = (_numbers(seed, 1, 2, 5, 2).float() for seed in (31, 32, 33, 34))
+
+
+def _page(seq: int, first: int, last: int) -> list[dict]:
+    part = slice(first, last)
+    return [
+        method("append", seq, 0, _K[:, :, part], _V[:, :, part]),
+        method("append", seq, 1, _K1[:, :, part], _V1[:, :, part]),
+    ]
+
+
+bank.calls(
+    "PagedKVCache",
+    [
+        call(2, 4, 2, 2, 2),
+        method("new"),
+        *_page(0, 0, 3),
+        method("table", 0),
+        get("n_free"),
+        method("fork", 0),
+        method("table", 1),
+        get("n_free"),
+        *_page(1, 3, 4),
+        method("table", 0),
+        method("table", 1),
+        *_page(0, 4, 5),
+        method("n_seen", 1),
+        *_page(1, 2, 4),
+        get("n_free"),
+        method("append", 0, 0, _K[:, :, :1], _V[:, :, :1]),
+        method("table", 0),
+        method("free", 1),
+        get("n_free"),
+        method("append", 0, 0, _K, _V),
+        get("n_free"),
+        method("free", 1),
+        method("append", 0, 0, _K[:, :, :1], _V[:, :, :1]),
+        method("new"),
+    ],
+)
+
+
+class _Paged:
+    """The right cache, in parts that a mistake can replace."""
+
+    def __init__(self, n_layers, n_blocks, block_size, n_kv_heads, head_dim):
+        shape = (n_blocks, n_layers, n_kv_heads, block_size, head_dim)
+        self.k, self.v = torch.zeros(shape), torch.zeros(shape)
+        self.n_layers, self.size = n_layers, block_size
+        self.users = [0] * n_blocks
+        self.of, self.used, self.made = {}, {}, 0
+
+    def new(self):
+        self.of[self.made], self.used[self.made] = [], [0] * self.n_layers
+        self.made += 1
+        return self.made - 1
+
+    def find(self, seq):
+        if seq not in self.of:
+            raise ValueError(f"no sequence {seq}")
+
+    def fork(self, seq):
+        self.find(seq)
+        child = self.new()
+        self.of[child], self.used[child] = self.share(seq), list(self.used[seq])
+        return child
+
+    def share(self, seq):
+        for block in self.of[seq]:
+            self.users[block] += 1
+        return list(self.of[seq])
+
+    def free(self, seq):
+        self.find(seq)
+        for block in self.of.pop(seq):
+            self.users[block] -= 1
+        del self.used[seq]
+
+    def table(self, seq):
+        self.find(seq)
+        return list(self.of[seq])
+
+    @property
+    def n_free(self):
+        return sum(users == 0 for users in self.users)
+
+    def n_seen(self, seq):
+        self.find(seq)
+        return self.used[seq][-1]
+
+    def must_copy(self, block):
+        return self.users[block] > 1
+
+    def take(self):
+        block = self.users.index(0)
+        self.users[block] = 1
+        return block
+
+    def check_room(self, needed):
+        if needed > self.n_free:
+            raise ValueError("the pool is full")
+
+    def append(self, seq, layer, k, v):
+        self.find(seq)
+        old = self.used[seq][layer]
+        end, table = old + k.shape[2], self.of[seq]
+        copies = int(old % self.size > 0 and self.must_copy(table[old // self.size]))
+        self.check_room(copies + max(0, -(-end // self.size) - len(table)))
+        if copies:
+            at = old // self.size
+            block = self.take()
+            self.k[block], self.v[block] = self.k[table[at]], self.v[table[at]]
+            self.users[table[at]] -= 1
+            table[at] = block
+        while len(table) * self.size < end:
+            table.append(self.take())
+        for i in range(old, end):
+            block, place = table[i // self.size], i % self.size
+            self.k[block, layer, :, place] = k[0, :, i - old]
+            self.v[block, layer, :, place] = v[0, :, i - old]
+        self.used[seq][layer] = end
+        keys, values = (
+            torch.cat([pool[block, layer] for block in table], dim=1)[None, :, :end]
+            for pool in (self.k, self.v)
+        )
+        return keys, values, torch.ones(end - old, end).tril(old).bool()
+
+
+@bank.mistake(
+    "PagedKVCache",
+    "A shared block is written to, so the other sequence finds foreign tokens in it. Copy a partly "
+    "filled block that is shared before you write.",
+)
+class PagedWritesToShared(_Paged):
+    def must_copy(self, block):
+        return False
+
+
+@bank.mistake(
+    "PagedKVCache",
+    "fork copies every block at once. The point of it is to share them until one is written to.",
+)
+class PagedCopiesAtFork(_Paged):
+    def share(self, seq):
+        table = [self.take() for _ in self.of[seq]]
+        for block, original in zip(table, self.of[seq], strict=True):
+            self.k[block], self.v[block] = self.k[original], self.v[original]
+        return table
+
+
+@bank.mistake(
+    "PagedKVCache",
+    "Parent and child have the same list of blocks, so a block that one takes is the other's, too. "
+    "Copy the list (not the blocks).",
+)
+class PagedSharesTheTable(_Paged):
+    def share(self, seq):
+        super().share(seq)
+        return self.of[seq]
+
+
+@bank.mistake(
+    "PagedKVCache",
+    "A block is free as soon as one of its sequences ends, although another still uses it. Count "
+    "the users of each block.",
+)
+class PagedFreesSharedBlocks(_Paged):
+    def free(self, seq):
+        self.find(seq)
+        for block in self.of.pop(seq):
+            self.users[block] = 0
+        del self.used[seq]
+
+
+@bank.mistake(
+    "PagedKVCache",
+    "fork does not count the new user, so the blocks look as if only the parent used them.",
+)
+class PagedDoesNotCountForks(_Paged):
+    def share(self, seq):
+        return list(self.of[seq])
+
+
+@bank.mistake(
+    "PagedKVCache",
+    "Freeing a sequence twice was let through, or raised something other than a ValueError.",
+)
+class PagedFreesTwice(_Paged):
+    def free(self, seq):
+        for block in self.of.pop(seq, []):
+            self.users[block] -= 1
+        self.used.pop(seq, None)
+
+
+@bank.mistake(
+    "PagedKVCache",
+    "Every sequence's blocks are taken for all tokens of a call, one block a token. A block holds "
+    "block_size tokens.",
+)
+class PagedTakesABlockAToken(_Paged):
+    def __init__(self, n_layers, n_blocks, block_size, n_kv_heads, head_dim):
+        super().__init__(n_layers, n_blocks, 1, n_kv_heads, head_dim)
+
+
+@bank.mistake(
+    "PagedKVCache",
+    "A full pool was found out in the middle: blocks had been taken already. Count what is needed "
+    "first, then change something.",
+)
+class PagedFillsAsFarAsItGoes(_Paged):
+    def check_room(self, needed):
+        pass
+
+    def take(self):
+        if 0 not in self.users:
+            raise ValueError("the pool is full")
+        return super().take()
+
+
+@bank.mistake(
+    "PagedKVCache",
+    "A block is copied although nobody else uses it any more.",
+)
+class PagedCopiesItsOwn(_Paged):
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.shared = set()
+
+    def share(self, seq):
+        self.shared |= set(self.of[seq])
+        return super().share(seq)
+
+    def must_copy(self, block):
+        return block in self.shared
+
+
+@bank.mistake(
+    "PagedKVCache",
+    "The free block with the highest number is taken. Take the lowest.",
+)
+class PagedTakesTheHighest(_Paged):
+    def take(self):
+        block = len(self.users) - 1 - self.users[::-1].index(0)
+        self.users[block] = 1
+        return block
+
+
+@bank.variant("PagedKVCache")
+class PagedWithTwoPools(_Paged):
+    """The parts that the mistakes replace, as they should be."""
+
+
+@bank.variant("PagedKVCache")
+class PagedWithAHeap(_Paged):
+    """Keeps the free blocks in a heap."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.heap = list(range(sizes[1]))
+
+    @property
+    def n_free(self):
+        return len(self.heap)
+
+    def take(self):
+        block = heapq.heappop(self.heap)
+        self.users[block] = 1
+        return block
+
+    def free(self, seq):
+        blocks = self.table(seq)
+        super().free(seq)
+        for block in blocks:
+            if self.users[block] == 0:
+                heapq.heappush(self.heap, block)
+
+
+@bank.variant("PagedKVCache")
+class PagedByTables(_Paged):
+    """Counts users by looking into all tables."""
+
+    def must_copy(self, block):
+        return sum(block in table for table in self.of.values()) > 1
+
+
+@bank.variant("PagedKVCache")
+class PagedInOneTensor(_Paged):
+    """Keys and values are two views of one tensor."""
+
+    def __init__(self, n_layers, n_blocks, block_size, n_kv_heads, head_dim):
+        super().__init__(n_layers, n_blocks, block_size, n_kv_heads, head_dim)
+        self.k, self.v = torch.zeros(2, n_blocks, n_layers, n_kv_heads, block_size, head_dim)
