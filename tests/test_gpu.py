@@ -1,4 +1,4 @@
-"""On a graphics card the model, its caches and functions of a learner's work as on the processor."""
+"""On a graphics card the model, its caches and a learner's functions work as on the processor."""
 
 from itertools import islice
 
