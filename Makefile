@@ -5,11 +5,7 @@ include environment.mk
 TEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help lab model test peers build nbval bench-grading bench-generate format
-=======
-.PHONY: help test peers build nbval site bench-grading bench-generate format
->>>>>>> main
+.PHONY: help test peers build nbval mutants mistakes site bench-grading bench-generate format
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */  make \1\t/p' $(MAKEFILE_LIST)
@@ -24,9 +20,6 @@ test: .venv/.test  ## everything that CI runs: lint, types, nbval, tests, browse
 peers: .venv/.test  ## nbgrader's own tests of its autograder, with the engine switched on
 	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) -m 'peers or not peers' packages/nbjudge/tests/peers
 
-model: .venv/.lab  ## get the real language model of the optional sections (93 MB)
-	$(BIN)/python -m llm_memory.download smollm2
-
 nbval: .venv/.test  ## run the solved lessons against their stored outputs
 	$(BIN)/python -m pytest -q --nbval source
 
@@ -35,6 +28,12 @@ build: .venv/.test  ## notebooks/ to source/ and release/
 
 site: .venv/.test  ## the lessons and these pages as a static site in build/site/
 	$(BIN)/python -m course_tools.site
+
+mutants: .venv/.test  ## small faults in every solution against the hidden tests; writes docs/mutants.md
+	$(BIN)/python -W ignore -m course_tools.mutants
+
+mistakes: .venv/.test  ## what tests and checks make of the bank of mistakes; writes docs/mistakes.md
+	$(BIN)/python -m course_tools.mistakes.table
 
 bench-grading: .venv/.test  ## stock nbgrader, Otter and ours on one class; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/grading.py

@@ -17,12 +17,15 @@ unexport PYTHONDONTWRITEBYTECODE
 
 FIRST_LESSON := work/attention/attention.ipynb
 
-.PHONY: lab
+.PHONY: lab model
 
 lab: .venv/.lab  ## lay the lessons out in work/ and open JupyterLab on the first
 	@$(BIN)/python -m llm_memory.workspace
 	@echo "Opening JupyterLab; stop it with Ctrl-C. Without a display, open the address it prints."
 	@$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/$(FIRST_LESSON)
+
+model: .venv/.lab  ## get the real language model of the optional sections (93 MB)
+	$(BIN)/python -m llm_memory.download smollm2
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,7 +1,11 @@
 """What the attention lesson says about the shipped model is so; new weights must keep it true."""
 
+import re
+
+import nbformat
 import pytest
 import torch
+from course_tools.build import course as clone
 
 from llm_memory.model import attention_weights, load_model
 
@@ -95,3 +99,37 @@ def test_a_dragon_is_unknown(reader):
 
 
 ROLES = ("teacher", "pilot", "nurse", "king", "child", "cook", "writer", "judge")
+
+
+def test_they_comes_without_the_student_and_relieved_does_not(reader):
+    opening = "when the student finished the exam ,"
+    assert chances(reader, opening, hide=[2])["they"] > 0.99
+    story = opening + " they felt"
+    assert chances(reader, story)["relieved"] > 0.9 > 0.2 > chances(reader, story, [2])["relieved"]
+
+
+@pytest.fixture(scope="module")
+def said():
+    """All text of the executed lesson's outputs, the pictures' words among it."""
+    path = clone.root() / "source" / "attention" / "attention.ipynb"
+    outputs = [
+        output
+        for cell in nbformat.read(path, as_version=4).cells
+        for output in cell.get("outputs", [])
+    ]
+    return "\n".join(o.get("text") or o.get("data", {}).get("text/plain", "") for o in outputs)
+
+
+def test_the_twenty_lines_are_the_model(said):
+    assert "the same logits: True" in said
+
+
+def test_heads_that_recall_are_found_and_proved(said):
+    assert re.search(r"one token back +layer 0, head 1: 0\.9", said)
+    induction = re.findall(r"after its first time +layer 1, head (\d): 0\.9", said)
+    assert induction == ["0", "1", "3"]
+    bars = re.search(r"Bars\. recall of the red code: (.*)\.", said)[1]
+    shares = {name: float(share) for name, share in re.findall(r"([^,]+) (\d\.\d+),?\s?", bars)}
+    assert shares["all heads on"] == 1
+    assert max(shares["0.0 off"], shares["0.1 off"], shares["all three off"]) < 0.2
+    assert min(shares[name] for name in ("1.0 off", "1.1 off", "1.3 off", "layer 2 off")) > 0.9

@@ -7,8 +7,16 @@ import pytest
 import torch
 
 from llm_memory import download, race
-from llm_memory.caches import RenumberedCache, RoundedCache, rounded
-from llm_memory.counted import Counted, small_model
+from llm_memory.caches import (
+    RenumberedCache,
+    RoundedCache,
+    check_shapes,
+    rounded,
+    staircase,
+    to_steps,
+)
+from llm_memory.counted import Counted, Largest, small_model
+from llm_memory.latent import LatentCache, latent_weights
 from llm_memory.model import rotate
 from llm_memory.plots import kv_cache as pictures
 from llm_memory.shapes import MODELS
@@ -85,6 +93,70 @@ def test_a_renumbered_cache_moves_the_sinks_to_the_window():
     assert cache.n_seen == 9
     with pytest.raises(ValueError, match="one token"):
         cache.append(0, turned[:, :, :2], raw[:, :, :2])
+
+
+def test_a_staircase_lets_the_newest_tokens_see_their_past():
+    assert staircase(2, 4).int().tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
+    assert staircase(3, 3).int().tolist() == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
+    assert staircase(1, 5).all()
+
+
+@pytest.mark.parametrize(
+    ("k", "v", "held"),
+    [
+        ((1, 2, 3, 4), (1, 2, 2, 4), None),
+        ((1, 2, 3, 4), (1, 2, 3, 4), (2, 2, 5, 4)),
+        ((1, 2, 3, 4), (1, 2, 3, 4), (1, 1, 5, 4)),
+        ((1, 2, 3, 4), (1, 2, 3, 4), (1, 2, 3, 5)),
+    ],
+)
+def test_shapes_that_do_not_fit_are_named(k, v, held):
+    with pytest.raises(ValueError, match=r"\(1, 2, 3, 4\).*do not fit"):
+        check_shapes(torch.zeros(k), torch.zeros(v), None if held is None else torch.zeros(held))
+    check_shapes(torch.zeros(k), torch.zeros(k), torch.zeros(1, 2, 9, 4))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_steps_are_whole_few_and_near(dtype):
+    x = torch.randn(2, 3, 8, 6, generator=torch.Generator().manual_seed(4)).to(dtype)
+    x[0, 0] = 0
+    for axis in (-1, -2):
+        q, scale = to_steps(x, axis, 4)
+        assert q.dtype == torch.int8
+        assert scale.dtype == dtype
+        assert q.abs().max() == 7
+        assert ((q * scale - x).abs() <= scale * 0.51).all()
+        assert (scale[0, 0] == 1).all()
+
+
+def test_the_largest_tensor_that_is_made_is_noted():
+    q, k = torch.ones(6, 4), torch.ones(50, 4)
+    with Largest() as made:
+        k[3:9]
+        k.split(7)
+    assert (made.numbers, made.weighed) == (0, False)
+    with Largest() as made:
+        (q @ k.T).softmax(-1)
+    assert (made.numbers, made.shape, made.weighed, made.fused) == (300, (6, 50), True, False)
+    with Largest() as made:
+        torch.nn.functional.scaled_dot_product_attention(q, k, k)
+    assert made.fused
+    assert made.weighed
+
+
+def test_a_latent_cache_keeps_latents_by_layer_and_refuses_others():
+    cache = LatentCache()
+    cache.append(0, torch.ones(2, 3, 5))
+    latents, mask = cache.append(0, torch.zeros(2, 1, 5))
+    assert latents.shape == (2, 4, 5)
+    assert mask.tolist() == [[True] * 4]
+    assert cache.n_seen == 4
+    assert cache.n_bytes == 2 * 4 * 5 * 4
+    for wrong in (torch.ones(1, 1, 5), torch.ones(2, 1, 6), torch.ones(2, 3, 1, 5)):
+        with pytest.raises(ValueError, match=r"\(B, L, R\)|does not fit"):
+            cache.append(0, wrong)
+    assert cache.n_seen == 4
+    assert latent_weights(24, 3, 8, 5).w_uk.shape == (24, 5)
 
 
 class Words:

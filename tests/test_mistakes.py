@@ -1,15 +1,15 @@
 """The bank of mistakes proves the hidden tests: each mistake fails, each variant passes."""
 
+import ast
+import copy
 import warnings
 
 import pytest
 from course_tools.build import fingerprints
-from course_tools.build.lesson import grade_id
-from course_tools.mistakes import drafts
+from course_tools.build.lesson import grade_id, is_exercise
+from course_tools.mistakes import drafts, table
 
-from llm_memory.check import CheckFailed, check, exercises, scenario
-from llm_memory.check.given import make
-from llm_memory.check.recognise import outcome_difference
+from llm_memory.check import CheckFailed, check, exercises
 from tests import lessons_and_mistakes
 from tests.lessons_and_mistakes import BANKS, LESSONS
 
@@ -86,18 +86,6 @@ DRAFTS = {
 }
 
 
-def is_only_about_guards(exercise, draft):
-    """Tell whether, without its guards, a mistake is right wherever no error is asked for."""
-    stored, spoilt = exercises()[exercise], False
-    outcomes = scenario.run(draft, stored["steps"], make)
-    for right, came, step in zip(stored["right"], outcomes, stored["steps"], strict=True):
-        # What an error should have prevented is in the object from then on.
-        spoilt = (spoilt and step["step"] != "call") or "raises" in right
-        if not spoilt and outcome_difference(right, came, step):
-            return False
-    return True
-
-
 @pytest.mark.parametrize(
     ("lesson", "exercise", "mistake"),
     every(lambda known: [m for m in known.mistakes if m.visible]),
@@ -106,23 +94,9 @@ def test_the_check_names_a_mistake_in_a_first_draft(lesson, exercise, mistake):
     draft = next(
         m.work for m in DRAFTS[lesson].exercises[exercise].mistakes if m.name == mistake.name
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        only_guards = is_only_about_guards(exercise, draft)
-    said = named(draft, exercise)
-    if only_guards:
-        guards = {
-            m["sentence"]
-            for m in exercises()[exercise]["mistakes"]
-            if is_only_about_guards(exercise, works(lesson, exercise)[m["name"]])
-        }
-        assert set(said) <= guards
-    else:
-        assert mistake.sentence in said
-
-
-def works(lesson, exercise):
-    return {m.name: m.work for m in BANKS[lesson].exercises[exercise].mistakes}
+    drafts_of = {m.name: m.work for m in DRAFTS[lesson].exercises[exercise].mistakes}
+    guards = table.guards_of(exercise, drafts_of)
+    assert table.judged(exercise, mistake, draft, guards) == table.NAMED
 
 
 @pytest.mark.parametrize(("lesson", "exercise", "variant"), every(lambda known: known.variants))
@@ -138,6 +112,23 @@ def test_the_solutions_pass(lesson):
     for exercise in BANKS[lesson].exercises:
         for code in cells_that_test(lesson, exercise):
             run(code, exercise, space[exercise], check)
+
+
+def solved_without_guards(lesson):
+    """Return what the lesson's solutions define once every `raise ValueError` is gone."""
+    notebook = copy.deepcopy(LESSONS[lesson])
+    for cell in filter(is_exercise, notebook.cells):
+        cell.source = ast.unparse(drafts.unguarded(cell.source))
+    return fingerprints.solved_namespace(notebook, lesson)
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_a_solution_without_guards_loses_no_core_points(lesson):
+    space = solved_without_guards(lesson)
+    for exercise in BANKS[lesson].exercises:
+        for code in cells_that_test(lesson, exercise):
+            if not code.co_filename.endswith("_hard"):
+                run(code, exercise, space[exercise], check)
 
 
 @pytest.mark.parametrize("lesson", LESSONS)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from llm_memory.counted import small_model
 from llm_memory.model import SHIPPED, attend, attention_weights, load_model, rotate
 from llm_memory.streaming import ModelCache, stream
 from tests.model_folders import SHAPES, random_model, write_folder
@@ -57,6 +58,70 @@ def test_equals_transformers_on_the_shipped_weights(shipped):
             torch.tensor([prompt]), max_new_tokens=60, do_sample=False, pad_token_id=0
         )
     assert generated[0, len(prompt) :].tolist() == ours
+
+
+# --- batches of unequal length ---------------------------------------------------------------
+
+
+def test_positions_and_a_mask_make_each_text_of_a_batch_as_it_is_alone():
+    model = small_model()
+    long, short = [3, 17, 8, 1, 25], [11, 4]
+    ids = torch.tensor([long, [0, 0, 0, *short]])
+    positions = torch.tensor([[0, 1, 2, 3, 4], [0, 0, 0, 0, 1]])
+    real = torch.tensor([[True] * 5, [False] * 3 + [True] * 2])
+    mask = (torch.ones(5, 5).tril().bool() & real[:, None] | torch.eye(5).bool())[:, None]
+    cache = ModelCache()
+    logits = model(ids, cache=cache, positions=positions, mask=mask)
+    assert torch.allclose(logits[:1], model(long))
+    assert torch.allclose(logits[1, 3:], model(short)[0])
+    # One token more, with the cache, and by another attention.
+    step = torch.cat([real, torch.ones(2, 1).bool()], 1)[:, None, None]
+    more = {"positions": torch.tensor([[5], [2]]), "mask": step}
+    got = model([[6], [7]], cache=cache, attention=attend, **more)
+    assert torch.allclose(got[1, 0], model([*short, 7])[0, -1])
+    cache.truncate(5)
+    cache.keep_rows([1])
+    more = {name: value[1:] for name, value in more.items()}
+    assert torch.allclose(model([[7]], cache=cache, **more)[0], model([*short, 7])[0, -1:])
+
+
+def test_many_texts_in_one_row_are_told_apart_by_the_mask():
+    model, cache = small_model(), ModelCache()
+    owners = torch.tensor([0, 0, 0, 1, 1])
+    positions = torch.tensor([0, 1, 2, 0, 1])
+    mask = (owners == owners[:, None]) & (positions <= positions[:, None])
+    logits = model([5, 6, 7, 8, 9], cache=cache, positions=positions, mask=mask)[0]
+    assert torch.allclose(logits[:3], model([5, 6, 7])[0])
+    assert torch.allclose(logits[3:], model([8, 9])[0])
+    cache.keep_tokens([3, 4])
+    more = model([4], cache=cache, positions=torch.tensor([2]))
+    assert torch.allclose(more[0, -1], model([8, 9, 4])[0, -1])
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"positions": torch.tensor([0, 1])}, r"positions must have shape \(3,\) or \(1, 3\)"),
+        ({"positions": torch.tensor([0, 1, -1])}, "positions begin at 0, not at -1"),
+        ({"positions": [0, 1, 2]}, "tensor of whole numbers"),
+        ({"mask": torch.ones(3, 2).bool()}, r"mask must have shape \(3, 3\) or \(1, 1, 3, 3\)"),
+        ({"mask": torch.ones(3, 3)}, "tensor of bools"),
+        ({"mask": torch.ones(3, 3).bool(), "hide": [1]}, "without attention_layer= and hide="),
+    ],
+)
+def test_positions_and_masks_that_do_not_fit_are_refused(more, says):
+    with pytest.raises((TypeError, ValueError), match=says):
+        small_model()([1, 2, 3], **more)
+
+
+@pytest.mark.parametrize("n_seen", [-1, 4])
+def test_a_cache_cannot_be_rolled_back_to_what_it_never_held(n_seen):
+    cache = ModelCache()
+    small_model()([1, 2, 3], cache=cache)
+    with pytest.raises(ValueError, match=f"cannot keep {n_seen} of 3"):
+        cache.truncate(n_seen)
+    with pytest.raises(ValueError, match="places must be 0 to 2"):
+        cache.keep_tokens([3])
 
 
 # --- the learner's parts --------------------------------------------------------------------

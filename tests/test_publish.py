@@ -93,7 +93,7 @@ def test_its_makefile_has_only_targets_that_work_there(clone, tmp_path):
         ["make", "help"], cwd=target, capture_output=True, text=True, check=True
     )
     targets = [line.split()[1] for line in re.findall(r"make .*", listed.stdout)]
-    assert set(targets) == {"help", "lab", "test-lessons"}
+    assert set(targets) == {"help", "lab", "model", "test-lessons"}
     # Only what a lesson costs is left out: the environment is this one, the lesson a short one.
     (target / ".venv").symlink_to(Path(sys.prefix), target_is_directory=True)
     for path in (target / "release").glob("*/*.ipynb"):

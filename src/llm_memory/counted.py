@@ -17,18 +17,23 @@ class Largest(TorchFunctionMode):
     """While it is open (`with Largest() as made:`), notes what PyTorch makes.
 
     `made.numbers` is how many numbers the largest tensor holds that was made, views of given ones
-    left out; `made.shape` its shape; `made.fused` whether PyTorch's own attention was called.
+    left out; `made.shape` its shape. `made.fused` says whether PyTorch's own attention was called,
+    `made.weighed` whether any softmax or exponential was: without one, nothing was watched that
+    attends.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.numbers, self.shape, self.fused = 0, (), False
+        self.numbers, self.fused, self.weighed = 0, False, False
+        self.shape: tuple[int, ...] = ()
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         """Run one function or method and look at what came out."""
-        self.fused |= getattr(func, "__name__", "") == "scaled_dot_product_attention"
+        name = getattr(func, "__name__", "")
+        self.fused |= name == "scaled_dot_product_attention"
+        self.weighed |= self.fused or "softmax" in name or name.startswith(("exp", "special_exp"))
         made = func(*args, **(kwargs or {}))
         given = {x.untyped_storage().data_ptr() for x in args if type(x) is torch.Tensor}
         for tensor in made if isinstance(made, tuple | list) else (made,):
@@ -44,18 +49,24 @@ class Largest(TorchFunctionMode):
 class Counted:
     """A model that counts: `per_pass` holds the number of tokens of each call so far.
 
-    Called like the model itself. The counts start again with `restart()`.
+    `shapes` holds (B, L) of each call: what a batch costs is B times L. Called like the model
+    itself. The counts start again with `restart()`.
     """
 
     def __init__(self, model: Llama) -> None:
         """Wrap `model`; nothing in it changes."""
         self.model = model
-        self.per_pass: list[int] = []
+        self.restart()
 
     @property
     def tokens(self) -> int:
         """Tokens forwarded so far, over all calls (of one text: batches count once)."""
         return sum(self.per_pass)
+
+    @property
+    def places(self) -> int:
+        """Tokens forwarded so far, those of every text in a batch, pads too."""
+        return sum(batch * length for batch, length in self.shapes)
 
     @property
     def config(self) -> LlamaConfig:
@@ -64,12 +75,15 @@ class Counted:
 
     def restart(self) -> None:
         """Forget what was counted."""
-        self.per_pass = []
+        self.per_pass: list[int] = []
+        self.shapes: list[tuple[int, int]] = []
 
     def __call__(self, ids: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Count `ids` and hand them on."""
         logits = self.model(ids, *args, **kwargs)
-        self.per_pass.append(int(torch.as_tensor(ids).shape[-1]))
+        shape = torch.as_tensor(ids).shape
+        self.per_pass.append(int(shape[-1]))
+        self.shapes.append((int(shape[0]) if len(shape) == 2 else 1, int(shape[-1])))
         return logits
 
 

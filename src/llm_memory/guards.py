@@ -39,6 +39,33 @@ def expect_together(config, cache, attention, rope, attention_layer, hide) -> No
         raise ValueError("hide= works on a whole text: call it without cache=")
 
 
+def expect_batch(ids: Tensor, positions, mask, start: int, attention_layer, hide) -> None:
+    """Refuse positions or a mask that do not fit the ids (B, L), with ValueError or TypeError."""
+    batch, n_new = ids.shape
+    if positions is not None:
+        if not isinstance(positions, Tensor) or positions.is_floating_point():
+            raise TypeError("positions must be a tensor of whole numbers, (L,) or (B, L)")
+        if positions.shape not in ((n_new,), (batch, n_new)):
+            raise ValueError(
+                f"positions must have shape {(n_new,)} or {(batch, n_new)} as the token ids, "
+                f"not {tuple(positions.shape)}"
+            )
+        if positions.min() < 0:
+            raise ValueError(f"positions begin at 0, not at {int(positions.min())}")
+    if mask is None:
+        return
+    if attention_layer is not None or len(hide):
+        raise ValueError("mask= says who may attend: call it without attention_layer= and hide=")
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        raise TypeError("mask must be a tensor of bools, True = may attend")
+    n_keys = start + n_new
+    if mask.shape not in ((n_new, n_keys), (1, 1, n_new, n_keys), (batch, 1, n_new, n_keys)):
+        raise ValueError(
+            f"mask must have shape {(n_new, n_keys)} or {(batch, 1, n_new, n_keys)}: one row a new "
+            f"token, one column a token held or new; not {tuple(mask.shape)}"
+        )
+
+
 def as_ids(ids: object, vocab_size: int) -> Tensor:
     """Return token ids as a tensor (B, L), or raise ValueError with what is wrong with them."""
     ids = torch.as_tensor(ids, dtype=torch.long)

@@ -13,13 +13,21 @@ attention by PyTorch's own `scaled_dot_product_attention`. Yours take their plac
 """
 
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from llm_memory.checkpoint import LlamaConfig, Unfilled, fill
-from llm_memory.guards import as_ids, expect, expect_pair, expect_together, warn_past_window
+from llm_memory.guards import (
+    as_ids,
+    expect,
+    expect_batch,
+    expect_pair,
+    expect_together,
+    warn_past_window,
+)
 from llm_memory.rope import rotate as rotate  # the lessons import it from here
 from llm_memory.rope import turn_by, turns
 from llm_memory.store import read_model
@@ -35,7 +43,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> tuple[Tensor, Tenso
     """
     identity = torch.eye(k.shape[2]).to(v).expand(*k.shape[:2], -1, -1)
     attend_to = F.scaled_dot_product_attention
-    return tuple(attend_to(q, k, values, mask, enable_gqa=True) for values in (v, identity))
+    output, weights = (attend_to(q, k, z, mask, enable_gqa=True) for z in (v, identity))
+    return output, weights
 
 
 def hides_only_later(mask: Tensor) -> bool:
@@ -65,7 +74,10 @@ class Attention(nn.Module):
     w_o, b_o = property(lambda self: self.o_proj.weight), property(lambda self: self.o_proj.bias)
 
     def forward(self, x: Tensor, layer: int, mask, cache, attention, rope) -> Tensor:
-        """Project x (B, L, E), rotate, remember, attend, project back: (B, L, E)."""
+        """Project x (B, L, E), rotate, remember, attend, project back: (B, L, E).
+
+        Without a mask, that of the cache counts, or none but the causal one.
+        """
         heads = (-1, self.head_dim)
         q = self.q_proj(x).unflatten(-1, heads).movedim(1, 2)  # (B, H, L, D)
         k = self.k_proj(x).unflatten(-1, heads).movedim(1, 2)  # (B, H_kv, L, D)
@@ -73,7 +85,8 @@ class Attention(nn.Module):
         q = expect(q.shape, rope(q), f"layer {layer}: rope's queries")
         k = expect(k.shape, rope(k), f"layer {layer}: rope's keys")
         if cache is not None:
-            k, v, mask = cache.append(layer, k, v)
+            k, v, own = cache.append(layer, k, v)
+            mask = own if mask is None else mask
         if attention is None:
             # An empty cache's mask hides what comes later, and one token sees all: PyTorch is
             # faster where it knows that than where it reads a mask.
@@ -129,7 +142,7 @@ class Llama(nn.Module):
     @property
     def layers(self) -> nn.ModuleList:
         """The layers: `layers[i].self_attn` has layer i's w_q, w_k, w_v and w_o."""
-        return self.model["layers"]
+        return cast(nn.ModuleList, self.model["layers"])
 
     def forward(
         self,
@@ -140,6 +153,8 @@ class Llama(nn.Module):
         attention_layer=None,
         hide=(),
         only_last=False,
+        positions=None,
+        mask=None,
     ):
         """Scores (B, L, V) for the token after each of `ids`: a list, (L,) or (B, L).
 
@@ -152,21 +167,30 @@ class Llama(nn.Module):
         hide: positions that no other token may attend to (without a cache).
         only_last: score only what follows the last token, (B, 1, V); a long prompt's other scores
             would be thrown away, and they are a fifth of the work in a model with many words.
+        positions: (L,) or (B, L), where each token stands in its own text; counted on from
+            `cache.n_seen` if not given.
+        mask: bool, (L, S) or (B, 1, L, S), True = may attend, S = tokens held and new; it counts
+            in place of the one that the cache returns.
         """
         expect_together(self.config, cache, attention, rope, attention_layer, hide)
-        ids = as_ids(ids, self.config.vocab_size).to(self.model["norm"].weight.device)
+        norm = cast(nn.RMSNorm, self.model["norm"])
+        ids = as_ids(ids, self.config.vocab_size).to(norm.weight.device)
         start = 0 if cache is None else cache.n_seen
-        warn_past_window(start + ids.shape[1], self.config.window)
-        positions = torch.arange(start, start + ids.shape[1], device=ids.device)
-        mask = None
-        if attention is not None or len(hide):
-            mask = positions <= positions[:, None]
+        expect_batch(ids, positions, mask, start, attention_layer, hide)
+        if positions is None:
+            positions = torch.arange(start, start + ids.shape[1], device=ids.device)
+        longest = int(positions.max()) + 1
+        warn_past_window(longest, self.config.window)
+        if mask is None and cache is None and (attention is not None or len(hide)):
+            order = torch.arange(ids.shape[1], device=ids.device)
+            mask = order <= order[:, None]
             mask[:, list(hide)] = False
-            mask |= positions == positions[:, None]
+            mask |= order == order[:, None]
+        positions = positions if positions.dim() == 1 else positions[:, None]  # for every head
 
         if rope is None:
             scaling, half = self.config.rope_scaling, self.config.head_dim // 2
-            speeds = scaling.speeds(half, self.config.rope_theta, start + ids.shape[1])
+            speeds = scaling.speeds(half, self.config.rope_theta, longest)
             numbers = turns(positions, speeds, length=scaling.length)
 
         def turn(z: Tensor) -> Tensor:
@@ -175,6 +199,7 @@ class Llama(nn.Module):
             return rope(z, positions, base=self.config.rope_theta)
 
         x = self.model["embed_tokens"](ids)
+        block: Any  # torch says of a list's items only that they are modules
         for i, block in enumerate(self.layers):
             normed = block.input_layernorm(x)
             if attention_layer is None:
@@ -183,8 +208,8 @@ class Llama(nn.Module):
                 y = attention_layer(normed, block.self_attn, cache, i, start)
             x = x + expect(x.shape, y, f"layer {i}: attention_layer")
             x = x + block.mlp(block.post_attention_layernorm(x))
-        x = self.model["norm"](x[:, -1:] if only_last else x)
-        table = self.model["embed_tokens"] if self.config.tied else self.lm_head
+        x = norm(x[:, -1:] if only_last else x)
+        table: Any = self.model["embed_tokens"] if self.config.tied else self.lm_head
         return F.linear(x, table.weight)
 
 

@@ -30,8 +30,8 @@ def speeds(half: int, base: float) -> Tensor:
 
 
 def turns(positions: Tensor, speeds: Tensor, scale: float = 1.0, length: float = 1.0) -> Tensor:
-    """The complex numbers (L, D/2), each `length` long, that turn pairs to their positions (L,)."""
-    angles = torch.outer(positions.double() / scale, speeds.to(positions.device)).float()
+    """The complex numbers (…, L, D/2), each `length` long, that turn pairs to positions (…, L)."""
+    angles = (positions.double()[..., None] / scale * speeds.to(positions.device)).float()
     return torch.polar(torch.full_like(angles, length), angles)
 
 

@@ -27,6 +27,24 @@ class ModelCache:
         """How many tokens every layer has seen."""
         return min(self.used.values(), default=0)
 
+    def truncate(self, n_seen: int) -> None:
+        """Forget all but the first `n_seen` tokens; ValueError if there are not so many."""
+        if not 0 <= n_seen <= self.n_seen:
+            raise ValueError(f"cannot keep {n_seen} of {self.n_seen} tokens")
+        self.used = dict.fromkeys(self.used, n_seen)
+
+    def keep_rows(self, rows: list[int]) -> None:
+        """Keep these texts of the batch, in this order."""
+        self.blocks = {layer: block[:, rows] for layer, block in self.blocks.items()}
+
+    def keep_tokens(self, places: list[int]) -> None:
+        """Keep the tokens at these places, in this order, in every layer and text."""
+        if any(not 0 <= place < self.n_seen for place in places):
+            raise ValueError(f"places must be 0 to {self.n_seen - 1}, the tokens that are held")
+        for layer, block in self.blocks.items():
+            block[:, :, :, : len(places)] = block[:, :, :, places]
+            self.used[layer] = len(places)
+
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Keep k and v (B, H_kv, L, D); return all keys, all values and the mask (L, S)."""
         pair = torch.stack((k, v))

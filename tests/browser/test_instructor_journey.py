@@ -5,13 +5,16 @@ import os
 import re
 import shutil
 from types import SimpleNamespace
+from urllib.parse import quote
 
 import jupytext
 import pytest
-from nbformat.v4 import new_code_cell
+from nbformat.v4 import new_code_cell, new_markdown_cell
+from nbjudge import cli
 from playwright.sync_api import expect
 
 from tests.browser.lab import ARTEFACTS, PATIENCE, NotebookPage, running_chromium, running_lab
+from tests.commands import run
 from tests.hostile.classroom import FULL, LESSON, Classroom, cell_of
 from tests.submissions import ROOT
 
@@ -26,6 +29,9 @@ def school(tmp_path_factory):
     cell_of(dying, "double").source = "import os\nos._exit(1)"
     dying.cells.append(new_code_cell("open('/etc/passwd')"))
     classroom.hand_in("bob", dying)
+    folder = classroom.hand_in(MARKUP, hostile(classroom.solved()), choice=MARKUP)
+    (folder / f"{MARKUP}.txt").write_text("")
+    (folder / f"{MARKUP}.ipynb").write_text(MARKUP)
     (classroom.folder / "notebooks").mkdir()
     shutil.copy(ROOT / "notebooks" / "attention.md", classroom.folder / "notebooks")
     # The settings that an installation puts into the environment, and nothing of a user's.
@@ -34,6 +40,34 @@ def school(tmp_path_factory):
         running_chromium(private) as context,
     ):
         yield SimpleNamespace(classroom=classroom, address=address, context=context)
+
+
+#: What would show that a page ran something.
+OWNED = "document.title=`owned`"
+MARKUP = f"<img src=x onerror={OWNED}>"
+
+
+def hostile(notebook):
+    """A notebook that puts markup wherever a page shows something of it."""
+    cell_of(notebook, "double").source = (
+        f"class Wrong(Exception):\n    pass\nWrong.__name__ = Wrong.__qualname__ = '{MARKUP}'\n"
+        f"def double(x):\n    raise Wrong('{MARKUP}')\nopen('/etc/{MARKUP}')"
+    )
+    cell_of(notebook, "total").source = (
+        f"class Odd(list):\n    pass\nOdd.__name__ = '{MARKUP}'\n"
+        f"def total(rows):\n    return Odd(['{MARKUP}'])"
+    )
+    display = "import IPython.display as d\nd.display(d.{}({!r}))"
+    text = f"{MARKUP}\n\n$\\href{{javascript:{OWNED}}}{{x}}$ <script>{OWNED}</script>"
+    notebook.cells += [
+        new_markdown_cell(text),
+        *(new_code_cell(display.format(kind, MARKUP)) for kind in ("HTML", "SVG", "Markdown")),
+        new_code_cell(display.format("Javascript", OWNED)),
+        new_code_cell(f"print({MARKUP!r})\nraise ValueError({MARKUP!r})"),
+    ]
+    notebook.metadata.kernelspec = {"name": MARKUP, "display_name": MARKUP, "language": MARKUP}
+    notebook.metadata.title = MARKUP
+    return notebook
 
 
 def screenshot(page, name):
@@ -63,6 +97,33 @@ def test_formgraders_button_grades_and_shows_the_flag(school):
     expect(shown).to_contain_text("blocked_read")
     expect(shown).to_contain_text("tried to read what grading does not give it: /etc/passwd")
     screenshot(page, "formgrader-flag")
+    page.close()
+
+
+def test_no_page_runs_what_a_learner_wrote(school):
+    room = school.classroom
+    room.nbgrader("autograde", LESSON)
+    room.nbgrader("generate_feedback", LESSON)
+    run(cli.main, room.folder, "grade", LESSON, code=None)
+    with room.gradebook() as gradebook:
+        submission = gradebook.find_submission_notebook(LESSON, LESSON, MARKUP).id
+    name = quote(MARKUP, safe="")
+    pages = [
+        *(f"manage_submissions/{LESSON}", "manage_students", f"manage_students/{name}"),
+        *(f"manage_students/{name}/{LESSON}", f"gradebook/{LESSON}/{LESSON}"),
+        *(f"submissions/{submission}", "manage_assignments"),
+    ]
+    addresses = [f"{school.address}/formgrader/{page}" for page in pages]
+    addresses.append((room.folder / "feedback" / MARKUP / LESSON / f"{LESSON}.html").as_uri())
+    addresses.append((room.folder / "reports" / f"{LESSON}.html").as_uri())
+    page = school.context.new_page()
+    for address in addresses:
+        response = page.goto(address)
+        assert response is None or response.ok, address
+        page.wait_for_load_state("networkidle")
+        page.wait_for_timeout(300)
+        assert page.title() != "owned", address
+        assert not page.locator("img[src=x]").count(), address
     page.close()
 
 

@@ -40,7 +40,7 @@ def an_old_copy_beside_it(hand: Hand) -> None:
     (hand.folder / "attention (1).ipynb").write_text("[]")
 
 
-@case(lost=TESTS, flags={"missing_notebook", "extra_notebooks"}, says="no notebook attention")
+@case(flags={"renamed", "chosen", "extra_notebooks"}, says="exercises begun; not a.ipynb with")
 def two_unknown_notebooks(hand: Hand) -> None:
     hand.path.rename(hand.folder / "a.ipynb")
     shutil.copy(hand.folder / "a.ipynb", hand.folder / "b.ipynb")

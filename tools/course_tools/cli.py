@@ -14,6 +14,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="llm-memory", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     cli.add_commands(commands)
+    # What this course's configuration and its notebooks import.
+    parts = ["packages/nbjudge", "pyproject.toml", "src", "tools", "notebooks"]
+    parts += ["README.md", "LICENSE", "LICENSE-lessons"]
+    commands.choices["gradescope"].set_defaults(include=parts)
     publish = commands.add_parser("publish", help="assemble the students' repository")
     publish.add_argument("folder", type=Path, help="a new folder, or a clone of that repository")
     publish.set_defaults(run=_publish)

@@ -1,18 +1,26 @@
 """A class's life: a release that is mended, hand-ins of the old one, a fresh clone."""
 
 import copy
+import getpass
+import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
+import zipfile
 
 import nbformat
 import pytest
 from nbgrader.api import Gradebook
 from nbgrader.coursedir import CourseDirectory
+from nbgrader.utils import notebook_hash
+from nbjudge import cli
 from nbjudge.classes.one_at_a_time import grading
+from nbjudge.outcomes.gradescope import build
 
 from packages.nbjudge.tests.semester import Semester, exercise, lesson
+from tests.commands import run
 
 FULL = {"test_double": 2, "test_square": 2}
 
@@ -95,7 +103,8 @@ def test_a_lesson_that_was_mended_after_hand_ins_is_graded_anew(semester):
 
     printed = mended(semester)
     assert "2 submissions have to be graded again" in printed
-    semester.run("autograde", "small", "--force")
+    again = semester.run("autograde", "small")
+    assert "Grading ada again: the lesson or its tests have changed" in again
     assert semester.scores()["ada"] == {"test_double": 1.5, "test_square": 3, "test_triple": 0}
     found = semester.codes("ada")
     assert found == ["older_release", "new_exercise triple"]
@@ -177,3 +186,135 @@ def test_a_second_run_waits_and_says_for_whom(semester):
     second.communicate()
     assert second.returncode == 0
     assert semester.scores() == {"ada": FULL}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_every_name_can_be_said_on_any_console(encoding):
+    say = "from nbjudge.consoles import speak_every_name as s; s(); print('\\u0141ukasz')"
+    env = {**os.environ, "PYTHONIOENCODING": encoding}
+    assert subprocess.check_output([sys.executable, "-c", say], env=env).strip() == rb"\u0141ukasz"
+
+
+HARD_PLACE = """
+c.CourseDirectory.directory_structure = "{assignment_id}/{nbgrader_step}/{student_id}"
+import os
+import shutil
+os.umask(0o077)
+"""
+
+
+def test_whatever_the_course_lies_in_and_whoever_runs_it(tmp_path):
+    folder = tmp_path / "course [2026] what?"
+    semester = Semester(folder, HARD_PLACE)
+    (folder / "small").mkdir()
+    shutil.move(folder / "source/small", folder / "small/source")
+    place = {"HOME": "/proc"}
+    semester.run("generate_assignment", "small", **place)
+    work = nbformat.read(folder / "small/release/small.ipynb", as_version=4)
+    work.cells[1].source = "def double(x):\n    return 2 * x"
+    work.cells[3].source = "def square(x):\n    raise ValueError('| *no* <b>')"
+    for student in ("ada", "Łukasz"):
+        (folder / "small/submitted" / student).mkdir(parents=True)
+        nbformat.write(work, folder / "small/submitted" / student / "the small one.ipynb")
+    printed = semester.run("autograde", "small", **place)
+    assert "ada: 2 of 4; renamed" in printed
+    assert semester.scores() == {
+        name: {"test_double": 2, "test_square": 0} for name in ("ada", "Łukasz")
+    }
+    semester.run("generate_feedback", "small", **place)
+    page = (folder / "small/feedback/Łukasz/small.html").read_text()
+    assert page.index("2 of 2") < page.index("What stood out")
+    assert page.index("0 of 2") < page.index("&lt;b&gt;") < page.index("What stood out")
+
+
+def test_an_autograder_for_gradescope_grades_as_here(semester, tmp_path):
+    """Laid out as Gradescope documents it: source, submission, results under one root."""
+    course = CourseDirectory(root=str(semester.folder))
+    build(course, "small", tmp_path / "autograder.zip")
+    root = tmp_path / "autograder"
+    with zipfile.ZipFile(tmp_path / "autograder.zip") as archive:
+        assert "course/gradebook.db" not in archive.namelist()
+        assert archive.getinfo("setup.sh").external_attr >> 16 == 0o755
+        archive.extractall(root / "source")
+    config = root / "source/course/nbgrader_config.py"
+    config.write_text(config.read_text().replace(str(semester.folder), str(config.parent)))
+    (root / "submission").mkdir()
+    (root / "results").mkdir()
+    shutil.copy(root / "source/run_autograder", root)
+
+    def grade(notebook):
+        (root / "submission/mine.ipynb").write_text(notebook)
+        env = {**os.environ, "AUTOGRADER": str(root), "AUTOGRADER_PYTHON": sys.executable}
+        done = subprocess.run(
+            ["bash", root / "run_autograder"], env=env, capture_output=True, text=True
+        )
+        found = root / "results/results.json"
+        return done, json.loads(found.read_text()) if found.exists() else None
+
+    work = semester.solved(double="x + x", square="1 / 0")
+    done, found = grade(json.dumps(work))
+    assert done.returncode == 0, done.stderr
+    tests = {test["name"]: test for test in found["tests"]}
+    assert (tests["test_double"]["score"], tests["test_double"]["max_score"]) == (2, 2)
+    assert tests["test_square"]["score"] == 0
+    assert "division by zero" in tests["test_square"]["output"]
+    assert "mine.ipynb" in found["output"]
+    shutil.rmtree(root / "source/course/source")
+    done, found = grade(json.dumps(work))
+    assert done.returncode == 1 and found is None, "what was not graded has no score"
+
+
+def test_the_semester_command_by_command(semester):
+    """As docs/instructors.md has it, in its order."""
+    folder, me = semester.folder, getpass.getuser()
+
+    def own(*arguments, code=0):
+        return run(cli.main, folder, *arguments, code=code)
+
+    (folder / "gradebook.db").unlink()
+    semester.run("generate_assignment", "small")
+    semester.run("release_assignment", "small")
+    assert "nbgrader collect small --update" in own("status", "small")
+    inbound = folder / "exchange/small/inbound"
+
+    def submit(time, notebook):
+        place = inbound / f"{me}+small+2026-01-{time} 10:00:00 UTC"
+        place.mkdir()
+        (place / "small (1).ipynb").write_text(json.dumps(notebook))
+        (place / "timestamp.txt").write_text(f"2026-01-{time} 10:00:00 UTC")
+        (place / "submission_secret.txt").write_text("secret")
+
+    submit("05", semester.solved(double="x + x"))
+    semester.run("collect", "small", "--update")
+    archive = folder / "downloaded/small/archive/canvas.zip"
+    archive.parent.mkdir(parents=True)
+    with zipfile.ZipFile(archive, "w") as file:
+        work = json.dumps(semester.solved(double="2 * x", square="x * x"))
+        file.writestr("lovelaceada_LATE_12_456_small-2.ipynb", work)
+        file.writestr("__MACOSX/._lovelaceada_LATE_12_456_small-2.ipynb", "?")
+        file.writestr("readme.txt", "?")
+    assert "Marked as late by the platform: lovelaceada" in semester.run("zip_collect", "small")
+
+    own("grade", "small", "--workers", "1")
+    assert semester.scores() == {"lovelaceada": FULL, me: {"test_double": 2, "test_square": 0}}
+    submit("06", semester.solved(double="x + x", square="x * x"))
+    semester.run("collect", "small", "--update")
+    assert "waiting because other files were handed in: 1" in own("status", "small")
+    printed = own("grade", "small", "--workers", "1")
+    assert semester.scores()[me] == FULL and "lovelaceada again" not in printed
+    assert "lovelaceada" in (folder / "reports/small.html").read_text()
+
+    assert "Next: nbgrader generate_feedback small" in own("status", "small")
+    semester.run("generate_feedback", "small")
+    printed = semester.run("release_feedback", "small")
+    assert "lovelaceada cannot fetch" in printed
+    found = notebook_hash(secret="secret", notebook_id="small (1)")
+    assert (folder / f"exchange/small/feedback/{found}.html").is_file()
+    assert "Nothing is left to do" in own("status", "small")
+    semester.run("export")
+    assert "lovelaceada" in (folder / "grades.csv").read_text()
+    own("export", "small", "--to", "canvas", "--exercises")
+    assert "lovelaceada" in (folder / "small-canvas.csv").read_text("utf-8-sig")
+    own("export", "small", "--to", "canvas", "--feedback")
+    with zipfile.ZipFile(folder / "small-canvas-feedback.zip") as file:
+        assert file.namelist() == ["lovelaceada_LATE_12_456_small-2.html"]

@@ -28,7 +28,8 @@ def bars(labels: Sequence[str], panels: Mapping[str, Sequence[float]]) -> Pictur
     for index, (plane, (name, numbers)) in enumerate(zip(planes, panels.items(), strict=True)):
         _draw_bars(plane, labels, numbers, PALETTE[index], HATCHES[index])
         plane.set_title(name)
-        pairs = ", ".join(f"{a} {b:.2f}" for a, b in zip(labels, numbers, strict=True))
+        in_words = [label.replace("\n", " ") for label in labels]
+        pairs = ", ".join(f"{a} {b:.2f}" for a, b in zip(in_words, numbers, strict=True))
         says.append(f"{name}: {pairs}.")
     return Picture(figure, "Bars. " + " ".join(says))
 
@@ -47,7 +48,7 @@ def histograms(panels: Mapping[str, Mapping[str, np.ndarray]]) -> Picture:
             spread = np.std(numbers)
             plane.hist(
                 numbers,
-                edges,
+                edges.tolist(),
                 density=True,
                 histtype="step",
                 color=color,
@@ -66,12 +67,12 @@ def histograms(panels: Mapping[str, Mapping[str, np.ndarray]]) -> Picture:
 
 def sharpness(scores: Sequence[float], factors: Sequence[float]) -> MovingPicture:
     """Scores times a factor beside their softmax; a slider over the factors."""
-    scores = np.asarray(scores, dtype=float)
-    labels = [f"key {i}" for i in range(len(scores))]
-    top = float(np.abs(scores).max() * max(factors))
+    unscaled = np.asarray(scores, dtype=float)
+    labels = [f"key {i}" for i in range(len(unscaled))]
+    top = float(np.abs(unscaled).max() * max(factors))
 
     def draw(factor: float) -> Picture:
-        scaled = scores * factor
+        scaled = unscaled * factor
         weights = np.exp(scaled - scaled.max())
         weights /= weights.sum()
         figure, (left, right) = axes(1, 2, size=(9.5, 2.9))

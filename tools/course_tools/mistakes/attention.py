@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from course_tools.mistakes.bank import Bank, call, hard
+
+from course_tools.mistakes.bank import Bank, call, hard, typed
 
 bank = Bank("attention")
 
@@ -53,7 +54,8 @@ def softmax_overflows(x, axis=-1):
 
 @bank.mistake(
     "softmax",
-    "Your weights sum to 1 over the whole array, not along `axis`: the sum needs the axis too.",
+    "Your weights sum to 1 over the whole array, not along `axis`. Look at the sum: along "
+    "which axis does it add up?",
 )
 def softmax_over_everything(x, axis=-1):
     exponentials = np.exp(x - np.max(x, axis=axis, keepdims=True))
@@ -62,7 +64,8 @@ def softmax_over_everything(x, axis=-1):
 
 @bank.mistake(
     "softmax",
-    "You always work along the last axis: the argument `axis` is not used.",
+    "You always work along the last axis: the argument `axis` is not used. Look at each place "
+    "where an axis is named.",
 )
 def softmax_ignores_axis(x, axis=-1):
     return _softmax(x, -1)
@@ -115,7 +118,8 @@ def softmax_changes_its_input(x, axis=-1):
 
 @bank.mistake(
     "softmax",
-    "These are the logarithms of the weights. Weights are positive and sum to 1.",
+    "These are the logarithms of the weights. Weights are positive and sum to 1: what undoes a "
+    "logarithm?",
 )
 def softmax_of_logarithms(x, axis=-1):
     with np.errstate(divide="ignore"):
@@ -133,7 +137,8 @@ def softmax_without_exponential(x, axis=-1):
 
 @bank.mistake(
     "softmax",
-    "The exponentials are right, but nothing makes them sum to 1 yet.",
+    "The exponentials are right, but nothing makes them sum to 1 yet. One step is left after "
+    "the exponential.",
 )
 def softmax_without_sum(x, axis=-1):
     return np.exp(x - np.max(x, axis=axis, keepdims=True))
@@ -151,8 +156,8 @@ def softmax_clips(x, axis=-1):
 
 @bank.mistake(
     "softmax",
-    "Minus infinity became something other than 0: a key that is shut out must get no weight "
-    "at all.",
+    "Minus infinity became something other than 0, although a key that is shut out must get no "
+    "weight at all. Look at what your code does with infinite entries before the exponential.",
 )
 def softmax_loses_minus_infinity(x, axis=-1):
     return _softmax(np.nan_to_num(x, neginf=0.0), axis)
@@ -271,7 +276,8 @@ def attention_divided_by_root_of_keys(q, k, v, mask=None):
 
 @bank.mistake(
     "scaled_dot_product_attention",
-    "You multiply the scores by √D. The scale is there to make them smaller.",
+    "You multiply the scores by √D. The scale is there to make them smaller: look at the line "
+    "with the root.",
 )
 def attention_multiplied_by_root_of_d(q, k, v, mask=None):
     return _attend(q, k, v, mask, scale=np.sqrt(q.shape[-1]))
@@ -318,7 +324,8 @@ def attention_keys_times_queries(q, k, v, mask=None):
 
 @bank.mistake(
     "scaled_dot_product_attention",
-    "The output is right, but the weights that you return are those from before the mask.",
+    "The output is right, but the weights that you return are those from before the mask. Look "
+    "at which of your variables you return.",
 )
 def attention_returns_weights_before_mask(q, k, v, mask=None):
     return _attend(q, k, v, mask)[0], _attend(q, k, v)[1]
@@ -337,7 +344,8 @@ def attention_returns_scores(q, k, v, mask=None):
 
 @bank.mistake(
     "scaled_dot_product_attention",
-    "The mask is not used: keys that a query may not attend to still get weight.",
+    "The mask is not used: keys that a query may not attend to still get weight. It belongs "
+    "between the scores and the softmax.",
 )
 def attention_ignores_mask(q, k, v, mask=None):
     return _attend(q, k, v)
@@ -413,7 +421,7 @@ def attention_adds_bool(q, k, v, mask=None):
 
 @bank.mistake(
     "scaled_dot_product_attention",
-    "The answer comes as (weights, output); the exercise asks for (output, weights).",
+    "The answer comes as (weights, output). Look at the order in the row *returns* of the table.",
 )
 def attention_wrong_order(q, k, v, mask=None):
     return _attend(q, k, v, mask)[::-1]
@@ -558,8 +566,8 @@ def _check_sizes(n_queries, n_keys):
 
 @bank.mistake(
     "causal_mask",
-    "A single query is let through before the sizes are compared: one query among no keys cannot "
-    "be either.",
+    "A single query is let through before the sizes are compared. One query among no keys "
+    "cannot be either: look at what your function does first.",
 )
 def mask_lets_a_single_query_through(n_queries, n_keys):
     if n_queries == 1:
@@ -610,7 +618,8 @@ def mask_sees_the_next(n_queries, n_keys):
 
 @bank.mistake(
     "causal_mask",
-    "Every query sees the future and not the past: this is the upper triangle.",
+    "Every query sees the future and not the past: this is the upper triangle. Which of the "
+    "two, row or column, has to be the larger?",
 )
 def mask_upper_triangle(n_queries, n_keys):
     _check_sizes(n_queries, n_keys)
@@ -619,7 +628,7 @@ def mask_upper_triangle(n_queries, n_keys):
 
 @bank.mistake(
     "causal_mask",
-    "Rows and columns are exchanged: one row per query, one column per key.",
+    "Rows and columns are exchanged. One row per query, one column per key: look at the shape.",
 )
 def mask_transposed(n_queries, n_keys):
     _check_sizes(n_queries, n_keys)
@@ -639,7 +648,7 @@ def mask_of_numbers(n_queries, n_keys):
 @bank.mistake(
     "causal_mask",
     "This is the mask that is *added* to the scores, 0 and minus infinity. Here True and False "
-    "are asked for.",
+    "are asked for: look at the dtype in the table.",
 )
 def mask_to_be_added(n_queries, n_keys):
     _check_sizes(n_queries, n_keys)
@@ -716,6 +725,7 @@ bank.calls(
         call(_tensor(31, 2, 3, 8), 4),
         call(_tensor(32, 1, 4, 6), 2),
         hard(call(_tensor(34, 2, 1, 3), 1)),
+        hard(typed(call(_tensor(35, 1, 2, 4).half(), 2))),
         hard(call(_tensor(33, 1, 2, 5), 2)),
     ],
 )
@@ -762,7 +772,8 @@ def split_interleaved(x, n_heads):
 
 @bank.mistake(
     "split_heads",
-    "The number of heads was taken for the size of a head.",
+    "The number of heads was taken for the size of a head. Write beside the line which axis "
+    "has H places and which has D.",
 )
 def split_head_size_for_heads(x, n_heads):
     _check_heads(x.shape[-1], n_heads)
@@ -802,12 +813,27 @@ def split_drops_the_rest(x, n_heads):
 
 @bank.mistake(
     "split_heads",
-    "Only the first sequence of the batch comes out right.",
+    "Only the first sequence of the batch comes out right. Look for an index or a size that "
+    "stands for one text only.",
 )
 def split_first_of_batch(x, n_heads):
     _check_heads(x.shape[-1], n_heads)
     _, length, width = x.shape
     return x[:1].reshape(1, length, n_heads, width // n_heads).transpose(1, 2)
+
+
+@bank.mistake(
+    "split_heads",
+    "The heads come in another dtype than x. Look at the tensor that you write them into: which "
+    "dtype does a new one get?",
+)
+def split_into_float32(x, n_heads):
+    _check_heads(x.shape[-1], n_heads)
+    batch, length, width = x.shape
+    heads = torch.zeros(batch, n_heads, length, width // n_heads)
+    for h, part in enumerate(x.chunk(n_heads, dim=-1)):
+        heads[:, h] = part
+    return heads
 
 
 @bank.variant("split_heads")
@@ -846,7 +872,15 @@ def split_by_einsum(x, n_heads):
 
 # merge_heads
 
-bank.calls("merge_heads", [call(_tensor(41, 2, 4, 3, 2)), hard(call(_tensor(42, 1, 2, 4, 3)))])
+bank.calls(
+    "merge_heads",
+    [
+        call(_tensor(41, 2, 4, 3, 2)),
+        hard(call(_tensor(42, 1, 2, 4, 3))),
+        hard(call(_tensor(43, 2, 1, 3, 2))),
+        hard(typed(call(_tensor(44, 1, 3, 1, 2).half()))),
+    ],
+)
 bank.terms("merge_heads", merged="text token number")
 
 
@@ -896,7 +930,7 @@ def merge_without_joining(x):
 @bank.mistake(
     "merge_heads",
     "`view` cannot join axes whose numbers do not lie side by side in memory, and after a "
-    "transpose they do not. PyTorch's message names two ways out.",
+    "transpose they do not. PyTorch's message names a way out.",
 )
 def merge_by_view(x):
     batch, heads, length, size = x.shape
@@ -913,10 +947,24 @@ def merge_along_tokens(x):
 
 @bank.mistake(
     "merge_heads",
-    "The heads come out in reverse order.",
+    "The heads come out in reverse order. Head 0 stands first in each token: look at the order "
+    "in which you join them.",
 )
 def merge_reversed(x):
     return x.flip(1).transpose(1, 2).flatten(2)
+
+
+@bank.mistake(
+    "merge_heads",
+    "The result comes in another dtype than x. Look at the tensor that you write it into: which "
+    "dtype does a new one get?",
+)
+def merge_into_float32(x):
+    batch, heads, length, size = x.shape
+    merged = torch.zeros(batch, length, heads * size)
+    for h in range(heads):
+        merged[..., h * size : (h + 1) * size] = x[:, h]
+    return merged
 
 
 @bank.variant("merge_heads")
@@ -1021,7 +1069,8 @@ def grouped_tiles(q, k, v, mask=None):
 
 @bank.mistake(
     "grouped_query_attention",
-    "The sequence axis was repeated, not the head axis: you have more keys than there are tokens.",
+    "The sequence axis was repeated, not the head axis. You have more keys than there are "
+    "tokens: look at `dim`.",
 )
 def grouped_repeats_tokens(q, k, v, mask=None):
     times = _check_groups(q, k)
@@ -1045,7 +1094,8 @@ def grouped_count_for_size(q, k, v, mask=None):
 
 @bank.mistake(
     "grouped_query_attention",
-    "Every query head uses key head 0. That is multi-query attention, the case H_kv = 1.",
+    "Every query head uses key head 0. That is right for H_kv = 1 only: which key head does "
+    "query head h share?",
 )
 def grouped_uses_first_head(q, k, v, mask=None):
     _check_groups(q, k)
@@ -1095,7 +1145,8 @@ def grouped_scaled_by_width(q, k, v, mask=None):
 
 @bank.mistake(
     "grouped_query_attention",
-    "The mask is not used.",
+    "The mask is not used: keys that are shut out still get weight. It belongs between the "
+    "scores and the softmax.",
 )
 def grouped_ignores_mask(q, k, v, mask=None):
     times = _check_groups(q, k)
@@ -1104,7 +1155,7 @@ def grouped_ignores_mask(q, k, v, mask=None):
 
 @bank.mistake(
     "grouped_query_attention",
-    "Your mask works the wrong way round: True means *may attend*.",
+    "Your mask works the wrong way round. True means *may attend*: look at which scores you fill.",
 )
 def grouped_mask_inverted(q, k, v, mask=None):
     times = _check_groups(q, k)
@@ -1114,7 +1165,7 @@ def grouped_mask_inverted(q, k, v, mask=None):
 
 @bank.mistake(
     "grouped_query_attention",
-    "The softmax runs over the queries; each row, over the keys, must sum to 1.",
+    "The softmax runs over the queries. Each row, over the keys, must sum to 1: look at its axis.",
 )
 def grouped_softmax_over_queries(q, k, v, mask=None):
     times = _check_groups(q, k)
@@ -1127,7 +1178,7 @@ def grouped_softmax_over_queries(q, k, v, mask=None):
 
 @bank.mistake(
     "grouped_query_attention",
-    "The answer comes as (weights, output); the exercise asks for (output, weights).",
+    "The answer comes as (weights, output). Look at the order in the row *returns* of the table.",
 )
 def grouped_wrong_order(q, k, v, mask=None):
     times = _check_groups(q, k)
@@ -1148,7 +1199,7 @@ def grouped_accepts_any_number(q, k, v, mask=None):
 @bank.mistake(
     "grouped_query_attention",
     "The masked scores are filled with -10,000, and scores can be lower than that: then the "
-    "shut-out keys win.",
+    "shut-out keys win. Which score is below every other?",
 )
 def grouped_fills_with_minus_ten_thousand(q, k, v, mask=None):
     times = _check_groups(q, k)
@@ -1324,7 +1375,8 @@ def layer_scaled_by_width(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None)
 
 @bank.mistake(
     "attention_layer",
-    "The mask is not passed on to the attention.",
+    "The mask is not passed on to the attention. Follow the argument `mask` through your code: "
+    "where does it end?",
 )
 def layer_ignores_mask(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
     return _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads)
@@ -1379,7 +1431,8 @@ def layer_exchanges_keys_and_values(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, 
 
 @bank.mistake(
     "attention_layer",
-    "One head does the work of all: the projections are not split into heads.",
+    "One head does the work of all: the projections are not split into heads. Look at the step "
+    "between projection and attention.",
 )
 def layer_with_one_head(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
     size = w_q.shape[0] // n_heads
@@ -1393,7 +1446,8 @@ def layer_with_one_head(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
 
 @bank.mistake(
     "attention_layer",
-    "The key heads are tiled over the query heads; neighbours share one.",
+    "The key heads are tiled over the query heads, so neighbours get different ones. "
+    "Neighbours share one: look at how the key heads are repeated.",
 )
 def layer_tiles_heads(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
     q = split_by_unflatten(x @ w_q.T, n_heads)
@@ -1430,7 +1484,8 @@ def layer_adds_input(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
 
 @bank.mistake(
     "attention_layer",
-    "The result comes together with the weights; the layer returns its output alone.",
+    "The result comes together with the weights. The layer returns its output alone: look at "
+    "the row *returns* of the table.",
 )
 def layer_returns_a_pair(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
     output = _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask)

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import torch
-from course_tools.mistakes.bank import Bank, call, hard, typed
 
+from course_tools.mistakes.bank import Bank, call, hard, typed
 from llm_memory.shapes import GIB, MODELS
 
 bank = Bank("context_window")
@@ -28,6 +28,7 @@ bank.calls(
         call(_TOKENS[:3], 8, reserve=2),
         hard(call([], 4)),
         hard(call(_TOKENS, 4, keep_first=4)),
+        hard(call(_TOKENS, 3, reserve=2)),
         hard(call(_TOKENS, 0)),
         hard(call(_TOKENS, 5, keep_first=6)),
         hard(call(_TOKENS[:2], 5, reserve=5)),
@@ -48,8 +49,9 @@ def _fit(tokens, window, reserve=0, keep_first=0):
 
 @bank.mistake(
     "fit_to_window",
-    "tokens[-0:] is the whole list, not an empty one: when the first tokens fill the window, no "
-    "recent token has room. Count from the front instead: tokens[len(tokens) - n:].",
+    "When the first tokens fill the window, no recent token has room, but yours bring the "
+    "whole list: tokens[-0:] is all of it. From which end can you count so that 0 tokens are "
+    "none?",
 )
 def fit_with_minus_zero(tokens, window, reserve=0, keep_first=0):
     budget = window - reserve
@@ -105,7 +107,8 @@ def fit_first_on_top(tokens, window, reserve=0, keep_first=0):
 
 @bank.mistake(
     "fit_to_window",
-    "A list that fits comes back with its first tokens doubled. Cut only what is too long.",
+    "A list that fits comes back with its first tokens doubled. Only a list that is too long "
+    "is cut: look at what your code does before the slices.",
 )
 def fit_doubles_the_first(tokens, window, reserve=0, keep_first=0):
     _fit([], window, reserve, keep_first)
@@ -344,7 +347,7 @@ def rope_positive_exponent(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "`base` is not used: you always take 10000.",
+    "`base` is not used: you always take 10000. Look at the line with the speeds.",
 )
 def rope_ignores_base(x, positions, base=10000.0, scale=1.0):
     return _rope(x, positions, 10000.0, scale)
@@ -352,7 +355,7 @@ def rope_ignores_base(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "`scale` is not used: positions are to be divided by it.",
+    "`scale` is not used. It stands in the formula beside the position: look at the angles.",
 )
 def rope_ignores_scale(x, positions, base=10000.0, scale=1.0):
     return _rope(x, positions, base, 1.0)
@@ -360,7 +363,8 @@ def rope_ignores_scale(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "You multiply positions by `scale`. It squeezes them closer together: divide.",
+    "You multiply positions by `scale`, so they move apart. It should squeeze them closer "
+    "together: look at the formula.",
 )
 def rope_multiplies_scale(x, positions, base=10000.0, scale=1.0):
     return _rope(x, positions, base, 1 / scale)
@@ -419,8 +423,8 @@ def rope_accepts_odd(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "Your function writes into the tensor that it was given: the caller still needs it. Make a new "
-    "one, with torch.cat or torch.empty_like.",
+    "Your function writes into the tensor that it was given: the caller still needs it. Look "
+    "for a slice of x on the left of an equals sign.",
 )
 def rope_changes_its_input(x, positions, base=10000.0, scale=1.0):
     x.copy_(_rope(x, positions, base, scale))
@@ -456,8 +460,8 @@ def rope_turns_by_heads(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "The result has another dtype than x. A model multiplies it with its weights right away, and "
-    "that fails: bring the angles, or the result, to x.dtype.",
+    "The result has another dtype than x, and a model that multiplies it with its weights "
+    "fails. Look at where numbers of another dtype come in: the angles.",
 )
 def rope_changes_the_dtype(x, positions, base=10000.0, scale=1.0):
     return _rope(x.double(), positions, base, scale)
@@ -788,7 +792,8 @@ def slide_sinks_in_the_future(n_queries, n_keys, window, n_sinks=0):
 
 @bank.mistake(
     "sliding_window_mask",
-    "`n_sinks` is not used: the first keys stay visible to everyone after them.",
+    "`n_sinks` is not used. The first keys stay visible to everyone after them: which "
+    "comparison says that a key is a sink?",
 )
 def slide_without_sinks(n_queries, n_keys, window, n_sinks=0):
     return _slide(n_queries, n_keys, window)
@@ -796,7 +801,8 @@ def slide_without_sinks(n_queries, n_keys, window, n_sinks=0):
 
 @bank.mistake(
     "sliding_window_mask",
-    "This is the full causal mask: the window is not used.",
+    "This is the full causal mask: the window is not used. Which comparison says that a key is "
+    "near?",
 )
 def slide_without_window(n_queries, n_keys, window, n_sinks=0):
     _slide(n_queries, n_keys, window)
@@ -1237,11 +1243,14 @@ def bytes_of_a_token_first(shape, n_tokens, batch=1, bits=16):
         raise ValueError("the head size is missing")
     if n_tokens < 0:
         raise ValueError("below 0")
-    bits_of_one = 2 * shape["n_kv_heads"] * shape["head_dim"] * bits
+    n_latent, n_state = shape.get("n_latent_layers", 0), shape.get("n_state_layers", 0)
     n_sliding, window = shape["n_sliding_layers"], shape["sliding_window"]
-    full = (shape["n_layers"] - n_sliding) * n_tokens * bits_of_one
-    sliding = n_sliding * (min(n_tokens, window) if window else 0) * bits_of_one
-    return batch * (full + sliding) // 8
+    pair = 2 * shape["n_kv_heads"] * shape["head_dim"]
+    each = pair * (shape["n_layers"] - n_sliding - n_latent - n_state)
+    each += n_latent * shape["latent_dim"] if n_latent else 0
+    fixed = pair * n_sliding * (min(n_tokens, window) if window else 0)
+    fixed += n_state * shape["state_numbers"] if n_state else 0
+    return batch * bits * (n_tokens * each + fixed) // 8
 
 
 @bank.variant("kv_cache_bytes")
@@ -1252,13 +1261,15 @@ def bytes_by_the_shape_of_an_array(shape, n_tokens, batch=1, bits=16):
         raise ValueError("the head size is missing") from None
     if n_tokens < 0:
         raise ValueError("below 0")
-    total = 0
-    for layer in range(shape["n_layers"]):
-        held = n_tokens
-        if layer < shape["n_sliding_layers"]:
-            held = min(held, shape["sliding_window"])
-        total += math.prod((2, batch, shape["n_kv_heads"], held, size)) * bits
-    return total // 8
+    shapes = [(2, shape["n_kv_heads"], n_tokens, size)] * shape["n_layers"]
+    for layer in range(shape["n_sliding_layers"]):
+        shapes[layer] = (2, shape["n_kv_heads"], min(n_tokens, shape["sliding_window"]), size)
+    first = shape["n_sliding_layers"]
+    for layer in range(first, first + shape.get("n_latent_layers", 0)):
+        shapes[layer] = (n_tokens, shape["latent_dim"])
+    for layer in range(1, 1 + shape.get("n_state_layers", 0)):
+        shapes[-layer] = (shape["state_numbers"],)
+    return batch * sum(map(math.prod, shapes)) * bits // 8
 
 
 # max_context

@@ -18,9 +18,14 @@ class _Unguarded(ast.NodeTransformer):
         return node
 
 
+def unguarded(source: str) -> ast.Module:
+    """Return the syntax tree of code without its guards."""
+    return ast.fix_missing_locations(_Unguarded().visit(ast.parse(source)))
+
+
 def load(path: Path) -> ModuleType:
     """Return a module of the bank, or of anything else, without its guards."""
-    tree = ast.fix_missing_locations(_Unguarded().visit(ast.parse(path.read_text("utf-8"))))
+    tree = unguarded(path.read_text("utf-8"))
     module = ModuleType(f"drafts_{path.stem}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module

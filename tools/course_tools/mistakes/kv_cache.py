@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from course_tools.mistakes.bank import Bank, Given, call, get, hard, method
 
+from course_tools.mistakes.bank import Bank, Given, call, get, hard, method, typed
 from llm_memory.latent import LatentCache, LatentWeights
 from llm_memory.model import rotate
 from llm_memory.shapes import cache_bytes, model_shape
@@ -95,8 +95,7 @@ def plain_reads_prompt_only(model, prompt, n_new):
 
 @bank.mistake(
     "generate_without_cache",
-    "The list that was passed in has grown: whoever called still needs the prompt. Work on a copy, "
-    "list(prompt).",
+    "The list that was passed in has grown: whoever called still needs the prompt. Work on a copy.",
 )
 def plain_changes_prompt(model, prompt, n_new):
     _need(prompt)
@@ -119,7 +118,7 @@ def plain_accepts_empty_prompt(model, prompt, n_new):
 
 @bank.mistake(
     "generate_without_cache",
-    "The tokens are still tensors. `int(...)` makes a number of each.",
+    "The tokens are still tensors. A list of ints is asked for: look at what argmax returns.",
 )
 def plain_returns_tensors(model, prompt, n_new):
     _need(prompt)
@@ -294,6 +293,16 @@ bank.calls(
             call(1),
             method("append", 0, _K[:, :, :1], _V[:, :, :2]),
             get("n_seen"),
+            call(1),
+            # As many heads as numbers a head would hide which is compared with which.
+            *(
+                method("append", 0, _numbers(i, 1, 2, 1, 3), _numbers(i, 1, 2, 1, 3))
+                for i in (17, 18)
+            ),
+            get("n_seen"),
+            call(1),
+            typed(method("append", 0, _K[:, :, :2].half(), _V[:, :, :2].half())),
+            typed(method("append", 0, _K[:, :, 2:3].half(), _V[:, :, 2:3].half())),
         ),
     ],
 )
@@ -381,7 +390,7 @@ class CacheForgetsPrefill(_Cache):
 
 @bank.mistake(
     "KVCache",
-    "The keys grow, the values do not: every key needs its value.",
+    "The keys grow, the values do not. Every key needs its value: look at what you store of v.",
 )
 class CacheDoesNotAppendValues(_Cache):
     def append(self, layer, k, v):
@@ -424,7 +433,8 @@ class CacheSharesLayers(_Cache):
 
 @bank.mistake(
     "KVCache",
-    "reset() leaves the old text in the cache, and the next text begins with it.",
+    "reset() leaves the old text in the cache, and the next text begins with it. Compare it "
+    "with what __init__ sets up.",
 )
 class CacheNeverResets(_Cache):
     def __init__(self, n_layers):
@@ -516,7 +526,7 @@ class CacheMaskTopLeft(_Cache):
 
 @bank.mistake(
     "KVCache",
-    "Your mask is the wrong way round: True means *may attend*.",
+    "Your mask is the wrong way round. True means *may attend*: which triangle is that?",
 )
 class CacheMaskInverted(_Cache):
     def mask(self, n_new, n_keys):
@@ -618,6 +628,21 @@ class CacheSharesAmongObjects(_Cache):
     @property
     def n_seen(self):
         return 0 if self.k[self.n_layers - 1] is None else self.k[self.n_layers - 1].shape[2]
+
+
+@bank.mistake(
+    "KVCache",
+    "Keys and values come back in another dtype than they came in. Look at the tensor that you "
+    "write them into: which dtype does a new one get?",
+)
+class CacheInFloat32(_Cache):
+    def join(self, held, new):
+        old = 0 if held is None else held.shape[2]
+        room = torch.zeros(*new.shape[:2], old + new.shape[2], new.shape[3])
+        if held is not None:
+            room[:, :, :old] = held
+        room[:, :, old:] = new
+        return room
 
 
 @bank.variant("KVCache")
@@ -839,7 +864,8 @@ def layer_gives_one_position_to_all(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "The keys are not rotated: only the queries know where they stand.",
+    "The keys are not rotated: only the queries know where they stand. Look at what you do "
+    "between the split and the append.",
 )
 def layer_does_not_turn_keys(x, weights, cache, layer, start):
     def turn(q, k, v, positions, base):
@@ -850,7 +876,8 @@ def layer_does_not_turn_keys(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "The queries are not rotated: only the keys know where they stand.",
+    "The queries are not rotated: only the keys know where they stand. Look at what you do "
+    "between the split and the attention.",
 )
 def layer_does_not_turn_queries(x, weights, cache, layer, start):
     def turn(q, k, v, positions, base):
@@ -861,7 +888,8 @@ def layer_does_not_turn_queries(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "Nothing is rotated: without positions, the order of the tokens is lost.",
+    "Nothing is rotated: without positions, the order of the tokens is lost. Look at the order "
+    "of the steps below the table.",
 )
 def layer_turns_nothing(x, weights, cache, layer, start):
     return _layer(x, weights, cache, layer, start, lambda q, k, v, positions, base: (q, k, v))
@@ -881,7 +909,8 @@ def layer_turns_values(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "This is what the usual base of 10,000 gives. Models differ: pass base=weights.rope_theta.",
+    "This is what the usual base of 10,000 gives. Models differ: the weights say which base "
+    "theirs was trained with.",
 )
 def layer_uses_default_base(x, weights, cache, layer, start):
     def turn(q, k, v, positions, base):
@@ -950,7 +979,8 @@ def layer_merges_by_reshape(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "The last projection, w_o, is missing, or not transposed as the others are.",
+    "The last projection, w_o, is missing, or not transposed as the others are. Look at the "
+    "last line: weights are stored as (out, in).",
 )
 def layer_without_output_projection(x, weights, cache, layer, start):
     size, base = weights.head_dim, weights.rope_theta
@@ -962,7 +992,8 @@ def layer_without_output_projection(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "The scores are not divided by √D before the softmax.",
+    "The scores are not divided by √D before the softmax. Look at what the first lesson does "
+    "between Q·Kᵀ and the softmax.",
 )
 def layer_without_scale(x, weights, cache, layer, start):
     def attend(q, k, v, mask):
@@ -1001,7 +1032,7 @@ def layer_caches_expanded_heads(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "Tokens are put into the cache twice.",
+    "Tokens are put into the cache twice. Look at how often one call of your function appends.",
 )
 def layer_appends_twice(x, weights, cache, layer, start):
     def read(layer, k, v):
@@ -1207,7 +1238,7 @@ def generate_resets_cache(model, prompt, n_new, cache):
 
 @bank.mistake(
     "generate",
-    "The tokens are still tensors. `int(...)` makes a number of each.",
+    "The tokens are still tensors. A list of ints is asked for: look at what argmax returns.",
 )
 def generate_returns_tensors(model, prompt, n_new, cache):
     _need(prompt)
@@ -1228,7 +1259,8 @@ def generate_returns_new_tokens_only(model, prompt, n_new, cache):
 
 @bank.mistake(
     "generate",
-    "The prediction is taken from the first row. What follows the text stands in the last row.",
+    "The prediction is taken from the first row. What follows the text stands in the last row: "
+    "look at the index.",
 )
 def generate_uses_first_row(model, prompt, n_new, cache):
     _need(prompt)
@@ -1265,7 +1297,7 @@ def generate_adds_one_more(model, prompt, n_new, cache):
 
 @bank.mistake(
     "generate",
-    "The list that was passed in has grown: work on a copy, list(prompt).",
+    "The list that was passed in has grown: whoever called still needs the prompt. Work on a copy.",
 )
 def generate_changes_prompt(model, prompt, n_new, cache):
     _need(prompt)
@@ -1423,6 +1455,10 @@ bank.calls(
             call(1, 1, 1, 4, 2),
             method("append", 0, _K[:, :, :1].float(), _V[:, :, :1].float()),
             get("n_seen"),
+            call(1, 3, 2, 4, 5),
+            get("n_bytes"),
+            method("append", 0, _numbers(19, 3, 2, 1, 5).float(), _numbers(20, 3, 2, 1, 5).float()),
+            get("n_seen"),
         ),
     ],
 )
@@ -1511,8 +1547,8 @@ class StaticAlwaysWritesAtZero(_Static):
 
 @bank.mistake(
     "StaticKVCache",
-    "One count for all layers: layer 0 moves it on, and layer 1 leaves a hole. Each layer needs a "
-    "count of its own.",
+    "There is one count for all layers: layer 0 moves it on, and layer 1 leaves a hole. Each "
+    "layer needs a count of its own.",
 )
 class StaticCountsForAllLayers(_Static):
     def advance(self, layer, n_new):
@@ -1612,7 +1648,8 @@ class StaticBroadcasts(_Static):
 
 @bank.mistake(
     "StaticKVCache",
-    "reset() leaves the count as it is, and the next text is written behind the old one.",
+    "reset() leaves the count as it is, and the next text is written behind the old one. "
+    "Compare it with what __init__ sets up.",
 )
 class StaticNeverResets(_Static):
     def __init__(self, *args, **kwargs):
@@ -1808,6 +1845,15 @@ bank.calls(
             call(1, 3, 1),
             method("append", 0, _LONG[0][:, :, :1], _LONG[1][:, :, :2]),
             get("n_seen"),
+            call(1, 3, 1),
+            *(
+                method("append", 0, _numbers(i, 1, 2, 1, 3), _numbers(i, 1, 2, 1, 3))
+                for i in (37, 38)
+            ),
+            get("n_seen"),
+            call(1, 3, 1),
+            typed(method("append", 0, _LONG[0][:, :, :2].half(), _LONG[1][:, :, :2].half())),
+            typed(method("append", 0, _LONG[0][:, :, 2:3].half(), _LONG[1][:, :, 2:3].half())),
         ),
     ],
 )
@@ -1890,7 +1936,8 @@ class RollingForgetsSinks(_Rolling):
 
 @bank.mistake(
     "RollingKVCache",
-    "The sinks are held, but your mask hides them once they are outside the window.",
+    "The sinks are held, but your mask hides them once they are outside the window. A sink is "
+    "seen from any distance: look at the comparison of the mask.",
 )
 class RollingMasksSinks(_Rolling):
     def mask(self, places, asking):
@@ -1900,7 +1947,8 @@ class RollingMasksSinks(_Rolling):
 
 @bank.mistake(
     "RollingKVCache",
-    "Nothing is ever forgotten: the mask is right, but the memory grows with the text.",
+    "Nothing is ever forgotten: the mask is right, but the memory grows with the text. Look at "
+    "what is kept after the result is made.",
 )
 class RollingNeverTrims(_Rolling):
     def keep(self, places, end):
@@ -2039,13 +2087,25 @@ class RollingLeavesErrorToTorch(_Rolling):
 
 @bank.mistake(
     "RollingKVCache",
-    "reset() keeps the count of the tokens seen, so the next text begins at the wrong position.",
+    "reset() keeps the count of the tokens seen, so the next text begins at the wrong "
+    "position. Compare it with what __init__ sets up.",
 )
 class RollingKeepsCount(_Rolling):
     def reset(self):
         seen = getattr(self, "seen", [0] * self.n_layers)
         super().reset()
         self.seen = seen
+
+
+@bank.mistake(
+    "RollingKVCache",
+    "Keys and values come back in another dtype than they came in. Look at the tensor that you "
+    "write them into: which dtype does a new one get?",
+)
+class RollingInFloat32(_Rolling):
+    def append(self, layer, k, v):
+        keys, values, mask = super().append(layer, k, v)
+        return keys.float(), values.float(), mask
 
 
 @bank.variant("RollingKVCache")
@@ -2181,7 +2241,7 @@ def quantize_over_other_axes(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "The scale has lost its axis, and no longer lines up with x: keepdim=True leaves a 1 there.",
+    "The scale has lost its axis, and no longer lines up with x. Look up `keepdim` in amax.",
 )
 def quantize_loses_axis(x, axis, bits=8):
     q, scale = _quantize(x, axis, bits)
@@ -2190,8 +2250,8 @@ def quantize_loses_axis(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "The largest value is taken with its sign, so large negative numbers are cut off. Take the "
-    "largest absolute value.",
+    "The largest value is taken with its sign, so large negative numbers are cut off. Which "
+    "value is the largest whatever its sign?",
 )
 def quantize_ignores_negative(x, axis, bits=8):
     return _quantize(x, axis, bits, most=lambda x: x.amax(axis, keepdim=True))
@@ -2269,7 +2329,7 @@ def quantize_takes_powers_only(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "`bits` is not used: there are always 127 steps on each side.",
+    "`bits` is not used: there are always 127 steps on each side. Look at the line that makes top.",
 )
 def quantize_always_to_8_bits(x, axis, bits=8):
     return _quantize(x, axis, bits, top=127)
@@ -2297,7 +2357,7 @@ def quantize_accepts_any_bits(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "q is still made of floats, so no memory is saved: `.to(torch.int8)`.",
+    "q is still made of floats, so no memory is saved. Look up which dtype has one byte a number.",
 )
 def quantize_keeps_floats(x, axis, bits=8):
     q, scale = _quantize(x, axis, bits)
@@ -2306,7 +2366,7 @@ def quantize_keeps_floats(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "x itself was changed: work on a new tensor.",
+    "x itself was changed: the caller still needs it. Look for `/=`, or a method that ends in _.",
 )
 def quantize_changes_x(x, axis, bits=8):
     q, scale = _quantize(x, axis, bits)
@@ -2375,7 +2435,8 @@ def dequantize_divides(q, scale):
 
 @bank.mistake(
     "dequantize",
-    "The result is made of whole numbers again: the fractions are lost.",
+    "The result is made of whole numbers again: the fractions are lost. Look at the dtype of "
+    "each factor.",
 )
 def dequantize_returns_whole_numbers(q, scale):
     return (q * scale).to(q.dtype)
@@ -2383,7 +2444,8 @@ def dequantize_returns_whole_numbers(q, scale):
 
 @bank.mistake(
     "dequantize",
-    "The scale was made a whole number first, and a scale below 1 becomes 0.",
+    "The scale was made a whole number first, and a scale below 1 becomes 0. Which of the two, "
+    "q or scale, has to change its dtype?",
 )
 def dequantize_rounds_scale(q, scale):
     return (q * scale.to(torch.int64)).to(scale.dtype)
@@ -2399,7 +2461,8 @@ def dequantize_divides_by_top(q, scale):
 
 @bank.mistake(
     "dequantize",
-    "The first scale is used for all slices.",
+    "The first scale is used for all slices. Look for an index where the dimension of 1 does "
+    "the work.",
 )
 def dequantize_with_one_scale(q, scale):
     return q.to(scale.dtype) * scale.flatten()[0]
@@ -3291,7 +3354,8 @@ def step_reads_one_cache(shape, n_tokens, batch, bandwidth, peak):
 
 @bank.mistake(
     "decode_step_seconds",
-    "The cache is missing: only the weights are read.",
+    "The cache is missing: only the weights are read. Each step reads every text's keys and "
+    "values, too.",
 )
 def step_without_cache(shape, n_tokens, batch, bandwidth, peak):
     return _step(shape, n_tokens, batch, bandwidth, peak, cache=0)
@@ -3316,7 +3380,8 @@ def step_takes_the_shorter(shape, n_tokens, batch, bandwidth, peak):
 
 @bank.mistake(
     "decode_step_seconds",
-    "The cache's numbers always have 2 bytes: take weight_bytes / parameters.",
+    "The cache's numbers always have 2 bytes. They have as many as the weights': the shape "
+    "says how many.",
 )
 def step_with_two_bytes(shape, n_tokens, batch, bandwidth, peak):
     return _step(shape, n_tokens, batch, bandwidth, peak, whole=False)

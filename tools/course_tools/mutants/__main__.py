@@ -26,6 +26,8 @@ class Result:
     made: int
     equivalent: list[str] = field(default_factory=list)
     survivors: list[str] = field(default_factory=list)
+    #: killed by the hidden tests, although the visible check says right
+    unseen: list[str] = field(default_factory=list)
 
     @property
     def killed(self) -> int:
@@ -57,9 +59,12 @@ def main(argv: list[str] | None = None) -> int:
             made = mutants(trial.source)
             listed = known.get(trial.exercise, {})
             result = Result(trial.exercise, len(made))
-            for mutant in trial.survivors(made, options.processes):
-                same = mutant.name in listed
-                (result.equivalent if same else result.survivors).append(mutant.name)
+            for verdict in trial.run(made, options.processes):
+                name = verdict.mutant.name
+                if verdict.passes_hidden_tests:
+                    (result.equivalent if name in listed else result.survivors).append(name)
+                elif verdict.passes_check:
+                    result.unseen.append(name)
             stale += [
                 f"{trial.exercise}: {name}" for name in listed if name not in result.equivalent
             ]
@@ -71,6 +76,8 @@ def main(argv: list[str] | None = None) -> int:
             )
             for name in sorted(result.survivors):
                 print(f"    survives: {name}", flush=True)
+            for name in sorted(result.unseen):
+                print(f"    called right by the check: {name}", flush=True)
     for name in stale:
         print(f"listed as equivalent, but killed or not made: {name}")
     if not options.exercises:
@@ -82,6 +89,7 @@ def report(results: list[Result], known: dict[str, dict[str, str]]) -> str:
     """Return the page for docs/: a row an exercise, and why equivalents are equivalent."""
     made = sum(r.made for r in results)
     killed, same = sum(r.killed for r in results), sum(len(r.equivalent) for r in results)
+    unseen = sum(len(r.unseen) for r in results)
     lines = [
         "# Mutants of the reference solutions",
         "",
@@ -94,11 +102,14 @@ def report(results: list[Result], known: dict[str, dict[str, str]]) -> str:
         "reference does: the list below says why, `tools/course_tools/mutants/equivalent.toml`",
         "which.",
         "",
-        "| exercise | mutants | killed | equivalent | survive |",
-        "|---|---:|---:|---:|---:|",
+        f"Of {unseen} that the hidden tests kill, the visible check says right.",
+        "",
+        "| exercise | mutants | killed | equivalent | survive | right, says the check |",
+        "|---|---:|---:|---:|---:|---:|",
     ]
     for r in results:
         row = (f"`{r.exercise}`", r.made, r.killed, len(r.equivalent), len(r.survivors))
+        row += (len(r.unseen),)
         lines.append(f"| {' | '.join(map(str, row))} |")
     reasons = Counter(
         known[r.exercise][name] for r in results for name in r.equivalent

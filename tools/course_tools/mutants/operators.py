@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import difflib
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -77,7 +78,9 @@ def mutants(source: str) -> list[Mutant]:
             _put(changed, path, change)
             try:
                 text = ast.unparse(ast.fix_missing_locations(changed))
-                compile(text, "<mutant>", "exec")
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # odd code is what is wanted
+                    compile(text, "<mutant>", "exec")
             except (SyntaxError, ValueError):
                 continue
             if text not in found and text != plain:
@@ -126,9 +129,9 @@ def _described(tree: ast.AST, path: Path, plain: str, text: str) -> Mutant:
         node = _at(tree, path[:depth])
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             function = f"{function}.{node.name}".lstrip(".")
-    lines = list(difflib.ndiff(plain.splitlines(), text.splitlines()))
-    gone = [line[2:].strip() for line in lines if line.startswith("- ")]
-    come = [line[2:].strip() for line in lines if line.startswith("+ ")]
+    lines = list(difflib.unified_diff(plain.splitlines(), text.splitlines(), n=0))[3:]
+    gone = [line[1:].strip() for line in lines if line.startswith("-")]
+    come = [line[1:].strip() for line in lines if line.startswith("+")]
     return Mutant(text, function, " ; ".join(gone), " ; ".join(come) or "(dropped)")
 
 

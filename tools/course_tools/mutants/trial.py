@@ -9,6 +9,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -18,11 +19,24 @@ from nbformat import NotebookNode
 from course_tools.build import lesson as reading
 from course_tools.build.fingerprints import solved_namespace
 from course_tools.mutants.operators import Mutant
+from llm_memory.check import check
 
 #: A mutant that runs longer never ends: the tests of one exercise take less than a second.
 SECONDS = 30
 #: Address space that a mutant may take beyond what there is.
 BYTES = 4 * 2**30
+
+#: Bits of the exit code of a mutant's process: what it passes.
+HIDDEN, CHECK = 1, 2
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a mutant gets past the hidden tests, and past the visible check."""
+
+    mutant: Mutant
+    passes_hidden_tests: bool
+    passes_check: bool
 
 
 class Trial:
@@ -53,24 +67,34 @@ class Trial:
             return True
         return False
 
-    def survivors(self, changed: Iterable[Mutant], processes: int) -> Iterator[Mutant]:
-        """Yield the mutants that no hidden test fails; the others end with their process."""
+    def accepted(self, source: str) -> bool:
+        """Tell whether the visible check calls a solution right; runs it in this process."""
+        space = dict(self.space)
+        try:
+            exec(source, space)
+            check(space[self.exercise], self.exercise, hard=True)
+        except Exception:
+            return False
+        return True
+
+    def run(self, changed: Iterable[Mutant], processes: int) -> Iterator[Verdict]:
+        """Yield what hidden tests and check make of each mutant, each in a process of its own."""
         if not self.passes(self.source):
             raise ValueError(f"{self.exercise}: the reference itself fails its hidden tests")
         running: dict[int, Mutant] = {}
         for mutant in changed:
             if len(running) >= processes:
-                yield from _ended(running)
+                yield _ended(running)
             running[self._start(mutant)] = mutant
         while running:
-            yield from _ended(running)
+            yield _ended(running)
 
     def _start(self, mutant: Mutant) -> int:
         sys.stdout.flush()
         child = os.fork()
         if child:
             return child
-        status = 1
+        status = 0
         try:
             signal.alarm(SECONDS)
             pages = Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]
@@ -81,16 +105,16 @@ class Trial:
             with nowhere, contextlib.redirect_stdout(nowhere):
                 os.dup2(nowhere.fileno(), 2)
                 warnings.simplefilter("ignore")
-                status = 0 if self.passes(mutant.source) else 1
+                status = HIDDEN * self.passes(mutant.source) + CHECK * self.accepted(mutant.source)
         finally:
             os._exit(status)
 
 
-def _ended(running: dict[int, Mutant]) -> Iterator[Mutant]:
+def _ended(running: dict[int, Mutant]) -> Verdict:
     child, status = os.waitpid(-1, 0)
-    mutant = running.pop(child)
-    if status == 0:
-        yield mutant
+    code = os.waitstatus_to_exitcode(status)
+    passed = max(code, 0)  # one that was ended from outside passed nothing
+    return Verdict(running.pop(child), bool(passed & HIDDEN), bool(passed & CHECK))
 
 
 def trials(notebook: NotebookNode, lesson: str) -> Iterator[Trial]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from nbgrader.apps import AutogradeApp
 from nbgrader.apps.baseapp import NbGrader
 
-from nbjudge import guard
+from nbjudge import guard, settings
+from nbjudge.ids import printable
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,6 +40,64 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     grade.add_argument("--verbose", action="store_true", help="show nbgrader's log, too")
     grade.set_defaults(run=_grade)
+    status = commands.add_parser(
+        "status",
+        help="where an assignment stands, and what to run next",
+        description=_status.__doc__,
+    )
+    status.add_argument("assignment")
+    status.set_defaults(run=_status)
+    export = commands.add_parser(
+        "export",
+        help="grades and feedback for a learning platform",
+        description="Write an assignment's grades as the CSV that the platform's gradebook "
+        "imports, or its feedback as the zip that the platform's bulk upload takes.",
+    )
+    export.add_argument("assignment")
+    export.add_argument("--to", required=True, choices=("canvas", "moodle"))
+    export.add_argument(
+        "--roster", type=Path, help="the platform's own export, whose learners and columns are kept"
+    )
+    export.add_argument("--column", default="", help="the name of the assignment's column there")
+    export.add_argument("--exercises", action="store_true", help="a column for each exercise, too")
+    export.add_argument("--feedback", action="store_true", help="the feedback, not the grades")
+    export.add_argument("--output", type=Path, help="default: ASSIGNMENT-PLATFORM.csv, or .zip")
+    export.set_defaults(run=_export)
+    similar = commands.add_parser(
+        "similar",
+        help="pairs of hand-ins that are the same but for names and layout",
+        description="Name pairs of graded hand-ins that share a shape of code that few have: a "
+        "hint to read both, never points.",
+    )
+    similar.add_argument("assignment")
+    similar.set_defaults(run=_similar)
+    extend = commands.add_parser(
+        "extend",
+        help="give a learner more time for an assignment",
+        description="Give a learner more time; it replaces what was given before, and without a "
+        "time it takes that back.",
+    )
+    extend.add_argument("assignment")
+    extend.add_argument("student")
+    extend.add_argument("--days", type=_positive, default=0)
+    extend.add_argument("--hours", type=_positive, default=0)
+    extend.set_defaults(run=_extend)
+    gradescope = commands.add_parser(
+        "gradescope",
+        help="an assignment as an autograder of Gradescope's",
+        description="Write the zip that Gradescope takes as an autograder of an assignment.",
+    )
+    gradescope.add_argument("assignment")
+    gradescope.add_argument(
+        "--include",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="what the course's configuration and notebooks import; a folder with a "
+        "pyproject.toml is installed there",
+    )
+    gradescope.add_argument("--output", type=Path, help="default: ASSIGNMENT-gradescope.zip")
+    gradescope.set_defaults(run=_gradescope)
     verify = commands.add_parser(
         "verify",
         help="find out how each test cell of an assignment can be checked",
@@ -65,6 +124,7 @@ def _grade(options: argparse.Namespace) -> int:
     from sqlalchemy.exc import OperationalError
 
     from nbjudge.classes.class_run import ClassRun
+    from nbjudge.classes.points import grades_of
     from nbjudge.classes.report import to_terminal, write_html
     from nbjudge.classes.summary import summarize
 
@@ -104,15 +164,161 @@ def _grade(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             problem = "Stopped at once. Run the same command again to go on."
     try:
+        settings.apply(course.config)
         summary = summarize(course.coursedir, options.assignment)
     except (MissingEntry, OperationalError):
         summary = None
     if summary is not None and summary.scores:
         to_terminal(summary, console)
-        console.print(f"The same with pictures: {write_html(summary, folder)}", soft_wrap=True)
+        grades = grades_of(course.coursedir, options.assignment)
+        console.print(
+            f"The same with pictures: {write_html(summary, folder, grades)}", soft_wrap=True
+        )
     if problem:
         print(problem, file=sys.stderr)
     return 1 if problem else 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    """Say what came in, what is graded, flagged and waiting, and what to run next."""
+    from rich.console import Console
+
+    from nbjudge.outcomes import status
+
+    course = _course(options.assignment)
+    if course is None:
+        return 1
+    found = status.look(course.coursedir, options.assignment, course.log)
+    status.to_terminal(found, Console())
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    """Write grades or feedback for a platform, and say who was left out."""
+    from nbgrader.api import MissingEntry
+
+    from nbjudge.outcomes import platform_grades
+
+    here = Path.cwd()
+    course = _course(options.assignment)
+    if course is None:
+        return 1
+    suffix = "-feedback.zip" if options.feedback else ".csv"
+    # A path that is given is meant from where the command was given.
+    default = Path.cwd() / f"{options.assignment}-{options.to}{suffix}"
+    target = here / options.output if options.output else default
+    try:
+        if options.feedback:
+            done = platform_grades.write_feedback(course.coursedir, options.assignment, target)
+        else:
+            done = platform_grades.write_grades(
+                course.coursedir,
+                options.assignment,
+                options.to,
+                target,
+                roster=here / options.roster if options.roster else None,
+                column=options.column,
+                exercises=options.exercises,
+            )
+    except platform_grades.RosterError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except MissingEntry:
+        print(f"Nothing of {options.assignment} was graded yet.", file=sys.stderr)
+        return 1
+    print(f"{done.learners} learners in {target}")
+    for what, who in (
+        ("Graded, but not in the roster", done.not_in_roster),
+        ("Not graded, or without feedback", done.not_graded),
+        ("Several lines or learners of one name", done.twice),
+    ):
+        if who:
+            print(f"{what}: {', '.join(map(printable, who))}", file=sys.stderr)
+    return 1 if done.not_in_roster or done.twice else 0
+
+
+def _similar(options: argparse.Namespace) -> int:
+    """Print the pairs, most exercises first."""
+    from nbjudge.outcomes import similarity
+
+    course = _course(options.assignment)
+    if course is None:
+        return 1
+    found = similarity.look(course.coursedir, options.assignment, course.log)
+    for pair in found:
+        names = f"{printable(pair.one)} and {printable(pair.other)}"
+        print(f"{names}: {', '.join(map(printable, pair.exercises))}")
+    if not found:
+        print("No two graded hand-ins are the same in what few have.")
+    return 0
+
+
+def _extend(options: argparse.Namespace) -> int:
+    """Record the extension; a submission that is not there yet gets it, too."""
+    from nbgrader.api import Gradebook, MissingEntry
+
+    course = _course(options.assignment)
+    if course is None:
+        return 1
+    name, student = options.assignment, options.student
+    with Gradebook(course.coursedir.db_url, course.coursedir.course_id) as gradebook:
+        try:
+            assignment = gradebook.find_assignment(name)
+            gradebook.find_student(student)
+        except MissingEntry as error:
+            print(f"{error} Run `nbgrader db student list` to see who is known.", file=sys.stderr)
+            return 1
+        if assignment.duedate is None:
+            print(
+                f"{name} has no due date: `nbgrader db assignment add {name} --duedate=…` sets it.",
+                file=sys.stderr,
+            )
+            return 1
+        try:
+            due = gradebook.find_submission(name, student)
+        except MissingEntry:
+            print(f"{student} has not handed in {name} and been graded yet.", file=sys.stderr)
+            return 1
+        gradebook.grant_extension(name, student, days=options.days, hours=options.hours)
+        print(f"{student} has until {due.duedate} UTC. To work out a penalty again, grade with")
+        print(f"--student {student} --force.")
+    return 0
+
+
+def _gradescope(options: argparse.Namespace) -> int:
+    """Write the zip, and say where."""
+    from nbjudge.outcomes import gradescope
+
+    here = Path.cwd()
+    course = _course(options.assignment)
+    if course is None:
+        return 1
+    target = here / (options.output or f"{options.assignment}-gradescope.zip")
+    try:
+        gradescope.build(course.coursedir, options.assignment, target, options.include)
+    except gradescope.NotReady as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"Upload {target} to Gradescope as the assignment's autograder.")
+    return 0
+
+
+def _course(assignment: str) -> AutogradeApp | None:
+    """Return nbgrader's application in the course's folder; None, said, where there is none."""
+    folder = course_root()
+    if folder is None:
+        print("No nbgrader_config.py here or above: go to the course's folder.", file=sys.stderr)
+        return None
+    os.chdir(folder)
+    app = AutogradeApp()
+    app.initialize([f"--assignment={assignment}"])
+    app.log.setLevel(logging.WARNING)
+    refused = guard.refusal(app.coursedir, app.config)
+    if refused:
+        print(refused, file=sys.stderr)
+        return None
+    settings.apply(app.config)
+    return app
 
 
 def course_root() -> Path | None:

@@ -13,6 +13,8 @@ from typing import Any
 
 from nbformat.notebooknode import NotebookNode
 
+from nbjudge.ids import has_unseen
+
 #: The key under which the engine keeps its own data in the metadata of a notebook or a cell.
 KEY = "nbjudge"
 #: The folder of a course in which the engine keeps what it knows of it.
@@ -66,6 +68,12 @@ _ALL = (
         "output_limit",
         "This cell printed or displayed more than {megabytes:g} MB. The rest was cut; "
         "that alone costs no points.",
+        costs=False,
+    ),
+    Reason(
+        "outputs_limit",
+        "The cells of this notebook printed or displayed more than {megabytes:g} MB together. The "
+        "rest was cut; that alone costs no points.",
         costs=False,
     ),
     Reason(
@@ -229,6 +237,8 @@ _STOOD_OUT = {
     "control_characters": "Your notebook holds characters that are not shown, or that turn the "
     "direction of text ({what}). A reader may see something else than Python does.",
     "script_in_text": "A text cell holds a script. It is shown as text, and not run.",
+    "cut_in_page": "Your notebook is larger than a page can show ({what}). All of it was run and "
+    "graded; the page shows the beginning of each such cell or output.",
     "shadowing": "Files of yours have names of Python's or of the course's own ({what}). They are "
     "your files like any others.",
 }
@@ -261,16 +271,38 @@ def by_hand(nb: NotebookNode) -> dict[str, str]:
     return found
 
 
+def as_text(value: str, limit: int = 1_000) -> str:
+    """Return text of a submission or of a file's name as it may stand in any page, log or table.
+
+    One line, and nothing in it that HTML, Markdown, MathJax or a terminal takes for its own: each
+    such character is a `?`. An underscore stays, since it is in most names of Python's.
+    """
+    value = value if len(value) <= limit else value[: limit - 1] + "…"
+    return _ACTIVE.sub("?", "".join("?" if has_unseen(c) else c for c in value))
+
+
+#: What begins markup, a formula, a link or an entity.
+_ACTIVE = re.compile(r"[<>&$\\`*\[\]|~#^\"]|:(?=//)")
+
+
+def sentence(code: str, **fields: object) -> str:
+    """Return the sentence of a code, its fields filled in; `KeyError` where one is missing.
+
+    Every word of a submission that a flag or a reason tells goes through here, as text.
+    """
+    plain = {key: as_text(f) if isinstance(f, str) else f for key, f in fields.items()}
+    return REASONS[code].sentence.format(**plain)
+
+
 def mark(cell: NotebookNode, code: str, **fields: object) -> None:
     """Write reason `code` into `cell`'s metadata; the first reason of a cell stands.
 
     Raises KeyError if there is no such code, or if a sentence needs a field that is not given.
     """
-    reason = REASONS[code]
-    about = own(cell)
+    about, detail = own(cell), sentence(code, **fields)
     about.setdefault("reason", code)
     if about["reason"] == code:
-        about["detail"] = reason.sentence.format(**fields)
+        about["detail"] = detail
 
 
 def note(cell: NotebookNode, code: str, **fields: object) -> None:
@@ -279,7 +311,7 @@ def note(cell: NotebookNode, code: str, **fields: object) -> None:
     Raises KeyError as `mark`.
     """
     notes = own(cell).setdefault("notes", [])
-    detail = REASONS[code].sentence.format(**fields)
+    detail = sentence(code, **fields)
     if code not in {entry["code"] for entry in notes}:
         notes.append(NotebookNode(code=code, detail=detail))
 
@@ -295,7 +327,7 @@ class Flag:
     @property
     def sentence(self) -> str:
         """The sentence for the learner: plain text, never markup from the submission."""
-        return REASONS[self.code].sentence.format(what=self.detail or self.cell)
+        return sentence(self.code, what=self.detail or self.cell)
 
 
 def shown(name: str, limit: int = 60) -> str:

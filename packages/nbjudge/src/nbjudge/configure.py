@@ -15,18 +15,26 @@ __all__ = ["configure"]
 def configure(c: Config) -> None:
     """Set all that grading needs in nbgrader's configuration; for `nbgrader_config.py`.
 
-    Everything is a setting of nbgrader's but four, which have their names in nbgrader's code and
+    Everything is a setting of nbgrader's but five, which have their names in nbgrader's code and
     are replaced there: the converter that it runs (`nbjudge.classes.converter`), what makes a
     gradebook's database engine (`nbjudge.classes.engines`), the converter for feedback
-    (`nbjudge.plugins.feedback`), and the end of `zip_collect` (`nbjudge.plugins.platforms`).
+    (`nbjudge.plugins.feedback`), what fills Formgrader's pages (`nbjudge.plugins.formgrader`), and
+    the end of `zip_collect` (`nbjudge.plugins.platforms`).
     """
     from sqlalchemy.exc import SAWarning
 
+    from nbjudge import guard
     from nbjudge.classes.converter import install
-    from nbjudge.plugins import feedback, platforms
+    from nbjudge.consoles import give_ipython_a_folder, speak_every_name
+    from nbjudge.plugins import feedback, formgrader, platforms
 
+    # Where Jupyter's own configuration is not read, what fails after this line is refused, too.
+    guard.arm()
+    speak_every_name()
+    give_ipython_a_folder()
     install()
     feedback.install()
+    formgrader.install()
     platforms.install()
     # nbgrader 0.9.6 makes rows in an order that newer versions of SQLAlchemy remark on.
     warnings.filterwarnings("ignore", "Object of type", SAWarning)
@@ -48,16 +56,14 @@ def configure(c: Config) -> None:
         f"{nbgrader}.CheckCellMetadata",
     ]
 
-    c.Autograde.exporter_class = "nbjudge.classes.converter.SubmissionExporter"
-    # Once at the end of each pass, not after each of the steps below.
-    c.SubmissionExporter.optimistic_validation = True
-    # The rebuild gives every cell the lesson's own metadata and every test its own source:
-    # nbgrader's steps that see to that would take a tenth of the time to find nothing.
+    # The rebuild gives every cell the lesson's own metadata, every test its own source, and the
+    # notebook its kernel: nbgrader's steps that see to that would find nothing.
     c.Autograde.sanitize_preprocessors = [
         "nbjudge.intake.rebuild.Rebuild",
         f"{nbgrader}.ClearOutput",
-        f"{nbgrader}.OverwriteKernelspec",
     ]
+    # All of these run where the notebook is run. The gradebook is written by the process that owns
+    # it, from what `FindGrades` and those behind it find, late penalties included.
     c.Autograde.autograde_preprocessors = [
         "nbjudge.run.judged.JudgedExecute",
         f"{nbgrader}.IgnorePattern",
@@ -66,17 +72,20 @@ def configure(c: Config) -> None:
         "nbjudge.steps.outputs.SafeOutputs",
         f"{nbgrader}.LimitOutput",
         "nbjudge.steps.recorded.ScoreRecorded",
-        f"{nbgrader}.SaveAutoGrades",
+        "nbjudge.steps.grades.FindGrades",
         "nbjudge.steps.manual.LeaveToTeacher",
-        f"{nbgrader}.AssignLatePenalties",
+        "nbjudge.steps.pages.FitPages",
         "nbjudge.steps.flags.SaveFlags",
     ]
     # Of wall-clock time, which a busy machine stretches: nbgrader's 30 seconds cost honest work.
     c.Execute.timeout = 60
+    c.GenerateFeedback.exporter_class = "nbjudge.plugins.pages.FeedbackExporter"
+    # Once at the end, not after each of the steps below.
+    c.FeedbackExporter.optimistic_validation = True
     c.GenerateFeedback.preprocessors = [
-        f"{nbgrader}.GetGrades",
+        "nbjudge.steps.feedback.ReadGrades",
         "nbjudge.steps.feedback.WithoutHiddenTests",
-        f"{nbconvert}.CSSHTMLHeaderPreprocessor",
+        "nbjudge.plugins.pages.KeptHeader",
     ]
 
     c.ExchangeFactory.collect = "nbjudge.plugins.collect.Collect"

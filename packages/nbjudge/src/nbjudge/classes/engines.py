@@ -1,4 +1,4 @@
-"""One database engine for each gradebook file in a process.
+"""One database engine for each gradebook in a process.
 
 nbgrader opens the gradebook nine times for each submission, each time with an engine of its own,
 and an engine is what remembers how SQLAlchemy's statements are written in SQL: working that out
@@ -22,15 +22,16 @@ def install() -> None:
 
 
 def engine_of(url: str, **options: Any) -> Engine:
-    """Return the engine of a SQLite file, always the same one; of anything else a new one.
+    """Return the engine of a database, always the same one; of one in memory a new one.
 
     url, options: as for `sqlalchemy.create_engine`. The engine holds no connection between two
-    transactions, so a file that was deleted or replaced meanwhile is not written to.
+    transactions, so a file that was deleted or replaced meanwhile is not written to, and a server
+    is not left with connections that nobody uses.
     """
     address = make_url(url)
-    if address.get_backend_name() == "sqlite" and address.database not in (None, "", ":memory:"):
-        return _kept(url, **options)
-    return create_engine(url, **options)
+    if address.get_backend_name() == "sqlite" and address.database in (None, "", ":memory:"):
+        return create_engine(url, **options)
+    return _kept(url, **options)
 
 
 @functools.lru_cache(maxsize=8)

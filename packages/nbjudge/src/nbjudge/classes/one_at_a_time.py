@@ -20,6 +20,7 @@ from pathlib import Path
 
 from nbgrader.coursedir import CourseDirectory
 
+from nbjudge import graders
 from nbjudge.codes import OWN_FOLDER
 
 try:
@@ -39,7 +40,7 @@ def grading(course: CourseDirectory, assignment: str, log: Logger) -> Iterator[N
     """
     path = Path(course.root, OWN_FOLDER, "grading.lock")
     try:
-        path.parent.mkdir(exist_ok=True, mode=0o775)
+        graders.folder(course.root, OWN_FOLDER)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         log.warning(

@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from datetime import UTC, datetime
 from logging import Logger
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 
 from nbgrader.coursedir import CourseDirectory
 
+from nbjudge import graders
 from nbjudge.codes import OWN_FOLDER
 from nbjudge.intake.given import Given
 
@@ -42,12 +41,8 @@ def keep(course: CourseDirectory, assignment: str, log: Logger) -> None:
                 "when": when.isoformat(timespec="seconds"),
                 "cells": cells,
             }
-            kept.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=kept, prefix=".new-")
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                json.dump(about, file)
-            os.chmod(temporary, 0o664 if course.groupshared else 0o644)
-            os.replace(temporary, target)
+            graders.folder(course.root, OWN_FOLDER, "released", assignment)
+            graders.write(target, json.dumps(about), course.root)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning(
                 "What %s was released with could not be kept (%s): after a correction, who has "

@@ -21,6 +21,7 @@ from typing import Any
 
 from nbgrader.coursedir import CourseDirectory
 
+from nbjudge import graders
 from nbjudge.codes import OWN_FOLDER
 
 #: Of the stored form; what another one says is not known.
@@ -50,7 +51,7 @@ class Record:
 
     def __init__(self, course: CourseDirectory, assignment: str, log: Logger):
         self._path = Path(course.root, OWN_FOLDER, "graded", f"{assignment}.jsonl")
-        self._mode = 0o664 if course.groupshared else 0o644
+        self._root, self._mode = course.root, graders.file_mode(course.root)
         self._log = log
         self._warned = False
         self._known: dict[tuple[str, str], Graded] = {}
@@ -76,10 +77,12 @@ class Record:
         # A line end first: what a killed run left half written is a line of its own.
         data = "".join(f"\n{_line(*entry)}" for entry in entries).encode("ascii")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            graders.folder(self._root, OWN_FOLDER, "graded")
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
             handle = os.open(self._path, flags, self._mode)
             try:
+                with contextlib.suppress(OSError):  # the umask may have taken something off it
+                    os.chmod(self._path, self._mode)
                 os.write(handle, data)
             finally:
                 os.close(handle)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import hashlib
+from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
 from rich.console import Console
 from rich.table import Table
 
+from nbjudge import graders
+from nbjudge.classes.points import Grades
 from nbjudge.classes.summary import Summary
 from nbjudge.intake.recorded import recorder
 
@@ -57,8 +64,19 @@ def _lists(summary: Summary) -> list[tuple[str, list[str]]]:
     ]
 
 
-def to_html(summary: Summary) -> str:
-    """Return the summary as one HTML page that needs no other file and runs no script."""
+def to_html(summary: Summary, grades: Grades | None = None) -> str:
+    """Return the summary as one HTML page that needs no other file.
+
+    grades: for the table of learners, which the page's own script sorts and searches; the page's
+    policy lets no other script run.
+    """
+    script = _script()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    found = {
+        name: value
+        for name in (grades.exercises if grades else ())
+        if grades is not None and (value := grades.discrimination(name)) is not None
+    }
     return (
         _templates()
         .get_template("report.html.j2")
@@ -67,9 +85,39 @@ def to_html(summary: Summary) -> str:
             spread=_spread(summary),
             hardest=summary.hardest[:HARDEST],
             questions=_questions(summary),
+            grades=grades,
+            columns=["learner", "all", *(grades.exercises if grades else ()), "flags"],
+            learners=_learners(summary, grades) if grades else [],
+            discrimination={name: f"{value:+.2f}" for name, value in found.items()},
+            script=Markup(script),
+            script_hash=digest,
             scores=[(name, f"{score:g}") for name, score in summary.scores.items()],
         )
     )
+
+
+def _learners(summary: Summary, grades: Grades) -> list[dict[str, Any]]:
+    """Return a line for each learner: points of the whole and of each exercise, flags, a link."""
+    flags: dict[str, list[str]] = {}
+    for student, code, _, _ in summary.flags:
+        flags.setdefault(student, []).append(code)
+    return [
+        {
+            "student": student,
+            "link": f"../autograded/{quote(student)}/{quote(summary.assignment)}/",
+            "cells": [
+                f"{points.get(student, 0.0):g}"
+                for points in (grades.scores, *grades.exercises.values())
+            ],
+            "flags": ", ".join(dict.fromkeys(flags.get(student, []))),
+        }
+        for student in grades.scores
+    ]
+
+
+@functools.cache
+def _script() -> str:
+    return resources.files("nbjudge.classes").joinpath("templates/report.js").read_text("utf-8")
 
 
 @functools.cache
@@ -107,9 +155,11 @@ def _spread(summary: Summary) -> list[tuple[str, int]]:
     ]
 
 
-def write_html(summary: Summary, folder: Path) -> Path:
-    """Write the page to `reports/<assignment>.html` in the course's folder; return its path."""
-    path = folder / "reports" / f"{summary.assignment}.html"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(to_html(summary), encoding="utf-8")
+def write_html(summary: Summary, folder: Path, grades: Grades | None = None) -> Path:
+    """Write the page to `reports/<assignment>.html` in the course's folder; return its path.
+
+    grades: as for `to_html`.
+    """
+    path = graders.folder(folder, "reports") / f"{summary.assignment}.html"
+    graders.write(path, to_html(summary, grades), folder)
     return path

@@ -146,7 +146,9 @@ def _files(root: Path, folder: str, ignore: tuple[str, ...]) -> list[str]:
         ):
             continue
         if entry.is_dir(follow_symlinks=False):
-            if relative.count(os.sep) < MAX_DEPTH and entry.name.isprintable():
+            if entry.name.endswith(".ipynb"):
+                found.append(relative)  # which wants to be a notebook, and is none
+            elif relative.count(os.sep) < MAX_DEPTH and entry.name.isprintable():
                 deeper.append(relative)
         elif _NAMES.search(entry.name) and entry.name.isprintable() and not is_answers(entry.name):
             found.append(relative)

@@ -38,6 +38,8 @@ _LIBRARIES = (
     *("IPython", "ipykernel", "ipywidgets", "matplotlib", "numpy", "torch"),
     *("sitecustomize", "usercustomize"),
 )
+#: Bytes of a time stamp; nbgrader's have 30.
+MAX_TIMESTAMP = 100
 MAX_FILE, MAX_TOTAL, MAX_FILES, MAX_DEPTH = 20_000_000, 50_000_000, 1_000, 8
 
 
@@ -331,10 +333,11 @@ def _check_timestamp(staged: Path) -> list[Flag]:
     if not path.is_file():
         return []
     try:
-        text = path.read_text(encoding="utf-8")
+        # Looking for a time in what is longer takes minutes, and finds none.
+        text = read_bytes(path, MAX_TIMESTAMP).decode("utf-8")
         if text.strip():
             parse_utc(text.strip())
         return []
-    except (ValueError, OverflowError, TypeError, AttributeError):
+    except (Unreadable, ValueError, OverflowError, TypeError, AttributeError, RecursionError):
         path.unlink()
         return [Flag("timestamp")]

@@ -26,6 +26,8 @@ MAX_NOTEBOOK = 32_000_000
 #: that is kept all the same (recorded answers are in one).
 MAX_WITH_OUTPUTS, MAX_KEPT_OUTPUT = 200_000_000, 100_000
 MAX_CELLS, MAX_SOURCE, MAX_NAME = 2_000, 200_000, 200
+#: Characters of all sources together; the lessons' own have a twentieth of this.
+MAX_SOURCES = 2_000_000
 #: Characters of all outputs together beyond which they are remarked on.
 MANY_OUTPUTS = 10_000_000
 
@@ -197,12 +199,13 @@ def parse_notebook(content: Any, language: str = "python") -> Submission:
     found.python = _python_of(content.get("metadata"))
     remarks = _Remarks(language)
     remarks.on_notebook(content)
+    room = MAX_SOURCES
     for count, raw in enumerate(raw_cells(content)):
         if count == MAX_CELLS:
             found.flags.append(Flag("too_large", detail=f"{MAX_CELLS:,} cells"))
             break
         if isinstance(raw, dict):
-            _read_cell(raw, found)
+            room -= _read_cell(raw, found, room)
             remarks.on_cell(raw)
         else:
             remarks.add("unknown_cells", type(raw).__name__)
@@ -297,10 +300,15 @@ def raw_cells(content: dict[str, Any]) -> Iterator[Any]:
         raise Unreadable("it is JSON, but not a notebook")
 
 
-def _read_cell(raw: dict[str, Any], found: Submission) -> None:
+def _read_cell(raw: dict[str, Any], found: Submission, room: int) -> int:
+    """Add a cell to what was found; return the characters of its source, at most `room`."""
     source = text(raw.get("source", raw.get("input", "")))
     if len(source) > MAX_SOURCE:
-        found.flags.append(Flag("too_large", detail=f"{MAX_SOURCE // 1000} kB"))
+        _add_once(found.flags, Flag("too_large", detail=f"{MAX_SOURCE // 1000} kB"))
+        source = ""
+    elif len(source) > room:
+        what = f"what is left of {MAX_SOURCES // 1000:,} kB for all cells"
+        _add_once(found.flags, Flag("too_large", detail=what))
         source = ""
     kind = raw.get("cell_type")
     cell = NotebookNode(
@@ -322,6 +330,12 @@ def _read_cell(raw: dict[str, Any], found: Submission) -> None:
     if isinstance(tags, list):
         cell.metadata.tags = [tag[:MAX_NAME] for tag in tags[:100] if isinstance(tag, str)]
     found.cells.append(cell)
+    return len(source)
+
+
+def _add_once(flags: list[Flag], flag: Flag) -> None:
+    if flag not in flags:
+        flags.append(flag)
 
 
 def joined(value: Any) -> str:

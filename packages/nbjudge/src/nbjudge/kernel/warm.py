@@ -98,6 +98,8 @@ class WarmKernelApp(IPKernelApp):
 
     def _try_bind_socket(self, s: zmq.Socket, port: int) -> int:
         """Listen at the descriptor that stands for `port`."""
+        # The grader keeps few messages at its end: what waits is held, and bounded, here.
+        s.setsockopt(zmq.SNDHWM, 20_000)
         _listen(s, self.ip, port)
         return port
 

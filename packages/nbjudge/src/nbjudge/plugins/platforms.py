@@ -179,7 +179,8 @@ class _People:
         enrolled = [name for name in folders if name in self.known]
         if len(enrolled) == 1:
             return Found(path, enrolled[0], file=path.name)
-        folder, passed = self.root, []
+        folder = self.root
+        passed: list[str] = []
         for name in folders:
             below = folder / name
             if not self._of_a_class(below):

@@ -12,6 +12,7 @@ is in, and they define nothing that others use), and cells that grading skips.
 
 import asyncio
 import inspect
+import os
 import re
 import signal
 import time
@@ -31,6 +32,7 @@ from traitlets import Float, Integer, List, Unicode
 
 from nbjudge import settings
 from nbjudge.codes import KEY, REASONS, mark, note, own
+from nbjudge.run.judge_client import JudgeProcess, resident_bytes
 from nbjudge.run.provisioner import (
     KERNEL_NAME,
     SandboxKernelSpecManager,
@@ -48,6 +50,14 @@ _FLOOD_BYTES = 64 * _MB
 _FLOOD_MESSAGES = 20_000
 #: No single message may be larger: JSON takes twenty times its length when it is read.
 _LARGEST_MESSAGE = 16 * _MB
+#: No more of them wait at each of the grader's sockets; the kernel keeps those behind.
+_WAITING_MESSAGES = 100
+#: Bytes that this process may come to hold while a cell runs: messages on their way to be read.
+_MOST_HELD_HERE = 400 * _MB
+#: Bytes outside a kernel for which nobody looks into it.
+_NOT_WORTH_IT = 64 * _MB
+#: Seconds between two looks at what a submission holds.
+_LOOK = 0.1
 #: Seconds that outputs have to arrive after the reply. Some may be lost on the way, the end too.
 _LATE_OUTPUTS = 10.0
 #: Seconds for the first word on a cell, from a kernel that has answered all others, and for the
@@ -119,6 +129,7 @@ class StudentKernel:
         self.kc = self.km.client()
         # A larger message is dropped by zmq: nobody makes the grader hold gigabytes.
         self.kc.context.setsockopt(zmq.MAXMSGSIZE, _LARGEST_MESSAGE)
+        self.kc.context.setsockopt(zmq.RCVHWM, _WAITING_MESSAGES)
         self.kc.start_channels(stdin=False, hb=False)
         self.kc.allow_stdin = False
         answered = asyncio.ensure_future(self.answered())
@@ -162,6 +173,33 @@ class StudentKernel:
     async def interrupt(self) -> None:
         """Raise KeyboardInterrupt in the running cell."""
         await self.km.interrupt_kernel()
+
+    def judges_memory(self) -> int:
+        """Bytes that the judge has taken up since it began, 0 where it is no process of its own."""
+        opening = self.judge
+        if not isinstance(opening, asyncio.Future) or not opening.done() or opening.cancelled():
+            return 0
+        judge = None if opening.exception() else opening.result()
+        return judge.memory() if isinstance(judge, JudgeProcess) else 0
+
+    async def drop_messages(self) -> None:
+        """Read and drop what the kernel sends, until cancelled.
+
+        While a test is judged nobody waits for these, and what nobody reads piles up. Raises
+        OutputFlood when there is no end of it.
+        """
+        sockets = [self.kc.iopub_channel.socket, self.kc.shell_channel.socket]
+        sizes = 0
+        while True:
+            idle = True
+            for socket in sockets:
+                while await socket.poll(0):
+                    frames = await socket.recv_multipart(copy=False)
+                    sizes += sum(len(frame) for frame in frames)
+                    idle = False
+                    if sizes > _FLOOD_BYTES:
+                        raise OutputFlood
+            await asyncio.sleep(0.05 if idle else 0)
 
     async def stop(self) -> None:
         """End the kernel and everything that it started."""
@@ -262,6 +300,11 @@ class OutputTally:
         self._bytes = self._messages = 0
         self.cut = False
 
+    @property
+    def kept(self) -> int:
+        """Bytes of what was passed on, about."""
+        return min(self._bytes, self._limit)
+
     def __call__(self, message: dict[str, Any]) -> None:
         """Take one message (an empty one if it made no sense or belongs to another cell)."""
         content = message.get("content", {})
@@ -318,6 +361,9 @@ class SandboxedExecute(Execute):
     output_limit = Integer(
         1 * _MB, help="Bytes of output that are kept of one cell; what follows is cut."
     ).tag(config=True)
+    notebook_output_limit = Integer(
+        16 * _MB, help="Bytes of output that are kept of all cells together; what follows is cut."
+    ).tag(config=True)
     skip_tags = List(
         Unicode(),
         ["show", "skip-execution"],
@@ -361,7 +407,7 @@ class SandboxedExecute(Execute):
 
     async def _run_notebook(self) -> None:
         self._deadline = time.monotonic() + self.total_timeout
-        self._count = 0
+        self._count = self._kept_bytes = 0
         #: The cells that a fresh kernel starts with.
         self._again: list[int] = []
         again = self._again
@@ -391,6 +437,9 @@ class SandboxedExecute(Execute):
         finally:
             if kernel is not None:
                 await kernel.stop()
+
+    #: Bytes of output that the cells have so far, as `OutputTally` counts them.
+    _kept_bytes = 0
 
     @property
     def _remedy(self) -> str:
@@ -506,7 +555,10 @@ class SandboxedExecute(Execute):
             if show:
                 self._keep(message, cell, index)
 
-        tally = OutputTally(self.output_limit, keep)
+        room = self.output_limit
+        if show:
+            room = max(0, min(room, self.notebook_output_limit - self._kept_bytes))
+        tally = OutputTally(room, keep)
         work = asyncio.ensure_future(self._cell_work(kernel, cell, tally))
         watch = asyncio.ensure_future(self._watch_memory(kernel))
         alive = by_itself = True
@@ -531,8 +583,12 @@ class SandboxedExecute(Execute):
         finally:
             work.cancel()
             watch.cancel()
+        if show:
+            self._kept_bytes += tally.kept
         self._note_attempts(kernel, cell)
-        if tally.cut:
+        if tally.cut and room < self.output_limit:
+            mark(cell, "outputs_limit", megabytes=self.notebook_output_limit / _MB)
+        elif tally.cut:
             mark(cell, "output_limit", megabytes=self.output_limit / _MB)
         if is_test(cell):
             # nbgrader takes any text on stderr for a failure; a warning is none.
@@ -546,11 +602,18 @@ class SandboxedExecute(Execute):
     ) -> None:
         if is_test(cell) and self.test_cell_runner is not None:
             if inspect.iscoroutinefunction(self.test_cell_runner):
-                await self.test_cell_runner(cell, kernel)
+                test = asyncio.ensure_future(self.test_cell_runner(cell, kernel))
             else:
                 # Not `to_thread`: blocking clients find the loop of a copied context running.
                 loop = asyncio.get_running_loop()
-                await loop.run_in_executor(None, self.test_cell_runner, cell, kernel)
+                test = loop.run_in_executor(None, self.test_cell_runner, cell, kernel)
+            dropping = asyncio.ensure_future(kernel.drop_messages())
+            try:
+                await asyncio.wait({test, dropping}, return_when="FIRST_COMPLETED")
+                (test if test.done() else dropping).result()
+            finally:
+                dropping.cancel()
+                test.cancel()
             return
         reply = await kernel.execute(cell.source, tally)
         self._count += 1
@@ -564,11 +627,25 @@ class SandboxedExecute(Execute):
         return SandboxProvisioner(config=self.config)
 
     async def _watch_memory(self, kernel: StudentKernel) -> None:
-        """End a kernel whose processes together take more memory than one may."""
-        process = kernel.process
+        """End a kernel when a submission holds more than it may, whoever holds it.
+
+        That are its processes, its judge, and what this process has taken up since the cell began:
+        messages that wait here to be read.
+        """
+        process, limit = kernel.process, self._limits.memory_limit
+        here, looks = resident_bytes(os.getpid()), 0
         while isinstance(process, SandboxedProcess):
-            await asyncio.sleep(0.5)
-            if process.memory_of_children() > self._limits.memory_limit:
+            await asyncio.sleep(_LOOK)
+            waiting = resident_bytes(os.getpid()) - here
+            looks += 1
+            others = waiting + kernel.judges_memory()
+            held = 0
+            if looks % 5 == 0:  # it costs more than a look at this process
+                # A kernel alone has a limit of its own, with an error that can be caught.
+                alone = others < _NOT_WORTH_IT
+                held = process.memory_of_children() if alone else process.memory_together()
+            held += others
+            if waiting > _MOST_HELD_HERE or held > limit:
                 process.kill()
                 return
         await asyncio.Event().wait()

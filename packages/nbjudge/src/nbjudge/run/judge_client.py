@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import os
 import signal
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,8 @@ from nbjudge.judge.verdicts import Judge, Outcome, unfinished
 from nbjudge.run.provisioner import can_fork
 from nbjudge.server.forkserver import ForkServer
 
+#: What nbgrader puts into the environment of what it autogrades.
+ENVIRONMENT = {"NBGRADER_EXECUTION": "autograde"}
 #: Bytes that the judge may take, beyond what it has when it starts.
 MEMORY_BYTES = 2 << 30
 #: Seconds for the test's own work, beyond those in which it may ask the student's kernel.
@@ -51,16 +54,21 @@ class JudgeProcess:
             # Paths and sets are no JSON.
             "bounds": {name: _as_json(value) for name, value in bounds.items()},
             "earlier": [],
+            # The fork server may be older than the command that says so, as nbgrader does.
+            "environment": ENVIRONMENT,
             "memory": memory_bytes,
             "grace": grace_seconds,
         }
         self._seconds = bounds.get("cell_seconds", 60.0)
         self._line: Connection | None = None
-        self._process, self._busy = -1, False
+        self._process, self._pid, self._busy = -1, -1, False
+        self._resident = 0
         self._start()
 
     def _start(self) -> Connection:
         channel, self._process = ForkServer.instance().launch_judge()
+        self._pid = _pid_of(self._process)
+        self._resident = resident_bytes(self._pid)
         self._line = Connection(channel.detach())
         self._line.send_bytes(json.dumps(self._order).encode())
         return self._line
@@ -82,6 +90,10 @@ class JudgeProcess:
         answer["outputs"] = [nbformat.from_dict(output) for output in answer["outputs"]]
         return Outcome(**answer)
 
+    def memory(self) -> int:
+        """Return the bytes that the process has taken up since it began; 0 if it has ended."""
+        return max(0, resident_bytes(self._pid) - self._resident) if self._line else 0
+
     def close(self) -> None:
         """End the process, whatever it is at; a `run` in another thread returns."""
         if self._line is not None:
@@ -101,6 +113,26 @@ class JudgeProcess:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _pid_of(process: int) -> int:
+    """Return the process id behind a descriptor of a process; -1 where it cannot be told."""
+    with (
+        contextlib.suppress(OSError, StopIteration, ValueError),
+        open(f"/proc/self/fdinfo/{process}", encoding="utf-8") as about,
+    ):
+        return next(int(line.split()[1]) for line in about if line.startswith("Pid:"))
+    return -1
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the bytes of memory that a process has; 0 where that cannot be told."""
+    with (
+        contextlib.suppress(OSError, IndexError, ValueError),
+        open(f"/proc/{pid}/statm", encoding="utf-8") as sizes,
+    ):
+        return int(sizes.read().split()[1]) * mmap.PAGESIZE
+    return 0
 
 
 def _as_json(value: Any) -> Any:

@@ -35,6 +35,7 @@ from nbjudge.codes import (
     mark,
     note,
     own,
+    sentence,
     shown,
 )
 from nbjudge.intake.recorded import recorder
@@ -125,9 +126,9 @@ class JudgedExecute(SandboxedExecute):
         _forget_verdict(cell)
         why = shown(str(why), 200)
         note(cell, code, why=why)
-        sentence = REASONS[code].sentence.format(why=why)
-        by_hand(self.nb)[cell.metadata.nbgrader.grade_id] = sentence
-        cell.outputs = [error_output("GradedByHand", sentence, [sentence])]
+        said = sentence(code, why=why)
+        by_hand(self.nb)[cell.metadata.nbgrader.grade_id] = said
+        cell.outputs = [error_output("GradedByHand", said, [said])]
 
     async def _replay(self, wanted: list[int]) -> dict[int, NotebookNode]:
         """Run the notebook once more, its tests in place; returns the cells `wanted` as they ran.

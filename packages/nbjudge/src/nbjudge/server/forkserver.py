@@ -202,6 +202,8 @@ def _run_init(
         null = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
             os.dup2(null, standard)
+        # What is made for the box is read by a user without rights, whatever the grader's umask.
+        os.umask(0o022)
         box, limits = sandbox.Box(**request["box"]), sandbox.Limits(**request["limits"])
         # A kernel of another language binds its own.
         sockets = {} if box.binds else box.listen(request["connection"])
@@ -331,6 +333,16 @@ def end_descendants(pid: int) -> None:
 # -- the grader's side ----------------------------------------------------------------------
 
 
+def _own_share(pid: int) -> int:
+    """Return the bytes of memory of a process, what it shares counted in parts; 0 if it is gone."""
+    with (
+        contextlib.suppress(OSError, StopIteration),
+        open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as sizes,
+    ):
+        return 1024 * next(int(line.split()[1]) for line in sizes if line.startswith("Pss:"))
+    return 0
+
+
 class SandboxedProcess:
     """A forked kernel, seen from the grader; has the methods of `subprocess.Popen` that
     jupyter_client's provisioners use.
@@ -398,14 +410,11 @@ class SandboxedProcess:
         Pages that several share are counted once.
         """
         found = descendants(self.pid)
-        held = 0
-        for pid in found if len(found) > 1 else ():
-            with (
-                contextlib.suppress(OSError),
-                open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as sizes,
-            ):
-                held += next(int(x.split()[1]) for x in sizes if x.startswith("Pss:"))
-        return held * 1024
+        return sum(map(_own_share, found)) if len(found) > 1 else 0
+
+    def memory_together(self) -> int:
+        """Bytes of memory of the kernel and what it started, also while it is alone."""
+        return sum(map(_own_share, descendants(self.pid)))
 
     def send_signal(self, number: int) -> None:
         """Send a signal to the kernel itself (an interrupt), or end everything (SIGKILL)."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from nbformat import NotebookNode
@@ -24,6 +23,7 @@ from nbgrader.api import (
 )
 from nbgrader.preprocessors import SaveCells as StockSaveCells
 
+from nbjudge import graders
 from nbjudge.codes import OWN_FOLDER
 
 
@@ -130,8 +130,8 @@ class SaveCells(StockSaveCells):
     def _keep(self, lost: list[dict[str, Any]]) -> None:
         """Write down what a teacher gave for cells that are no more."""
         course = self.parent.parent.coursedir if self.parent is not None else None
-        path = Path(course.root if course else os.getcwd(), OWN_FOLDER, "taken-out.jsonl")
-        path.parent.mkdir(exist_ok=True, mode=0o775)
+        root = course.root if course else os.getcwd()
+        path = graders.folder(root, OWN_FOLDER) / "taken-out.jsonl"
         about = {
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
             "assignment": self.assignment_id,

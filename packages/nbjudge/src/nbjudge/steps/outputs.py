@@ -14,6 +14,8 @@ from nbgrader.preprocessors import NbGraderPreprocessor
 from nbgrader.utils import is_grade
 from traitlets import Integer
 
+from nbjudge.codes import Flag, record
+
 _BITMAPS = ("image/png", "image/jpeg")
 
 
@@ -27,6 +29,21 @@ class SafeOutputs(NbGraderPreprocessor):
     max_outputs = Integer(100, help="Outputs kept of a cell.").tag(config=True)
     max_text = Integer(20_000, help="Characters of text kept of an output.").tag(config=True)
     max_bitmap = Integer(2_000_000, help="Base64 characters of a picture kept.").tag(config=True)
+    max_all_text = Integer(
+        1_000_000, help="Characters of text kept of all outputs of a notebook together."
+    ).tag(config=True)
+    max_all_bitmaps = Integer(
+        20_000_000, help="Base64 characters of all pictures of a notebook together."
+    ).tag(config=True)
+
+    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+        """Make the outputs of a notebook safe."""
+        self._text_left, self._bitmaps_left = self.max_all_text, self.max_all_bitmaps
+        self._cut_any = False
+        nb, resources = super().preprocess(nb, resources)
+        if self._cut_any:
+            record(nb, [Flag("cut_in_page", detail="its outputs")])
+        return nb, resources
 
     def preprocess_cell(
         self, cell: NotebookNode, resources: dict, index: int
@@ -55,9 +72,7 @@ class SafeOutputs(NbGraderPreprocessor):
                 evalue=self._cut(output.evalue),
                 traceback=[self._cut(line) for line in output.traceback[-50:]],
             )
-        data = {
-            mime: output.data[mime] for mime in _BITMAPS if self._is_bitmap(output.data.get(mime))
-        }
+        data = {mime: output.data[mime] for mime in _BITMAPS if self._takes(output.data.get(mime))}
         plain = output.data.get("text/plain")
         if plain is not None:
             data["text/plain"] = self._cut(plain)
@@ -69,9 +84,23 @@ class SafeOutputs(NbGraderPreprocessor):
 
     def _cut(self, text: str | list[str]) -> str:
         text = "".join(text)
-        if len(text) <= self.max_text:
+        room = max(0, min(self.max_text, self._text_left))
+        self._text_left -= min(len(text), room)
+        if len(text) <= room:
             return text
-        return f"{text[: self.max_text]}\n… {len(text) - self.max_text:,} characters cut\n"
+        self._cut_any = self._cut_any or room < self.max_text
+        return f"{text[:room]}\n… {len(text) - room:,} characters cut\n"
+
+    def _takes(self, value: object) -> bool:
+        """Whether a picture is kept: whether it is one, and there is room for it."""
+        if not self._is_bitmap(value):
+            return False
+        size = len(value)  # type: ignore[arg-type]
+        if size > self._bitmaps_left:
+            self._cut_any = True
+            return False
+        self._bitmaps_left -= size
+        return True
 
     def _is_bitmap(self, value: object) -> bool:
         return (
