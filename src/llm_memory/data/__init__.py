@@ -1,4 +1,4 @@
-"""The shipped model's files, and held-out text: documents that training never saw."""
+"""The shipped model's files, held-out text, and what was recorded of a real model."""
 
 import json
 from pathlib import Path
@@ -37,3 +37,18 @@ def recorded_lanes() -> dict[str, list[dict[str, tuple[str, int]]]]:
         way: [{name: tuple(what) for name, what in step.items()} for step in steps]
         for way, steps in ways.items()
     }
+
+
+def recorded() -> dict:
+    """Return what was measured on SmolLM2-135M-Instruct, as `course_tools.record` wrote it.
+
+    `made` says when and where; losses are in nats a token, tables are lists by layer and head.
+    """
+    path = Path(__file__).parent / "smollm2.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def prose() -> list[str]:
+    """Return the English texts that the recorded losses were measured on."""
+    path = Path(__file__).parent / "prose.json"
+    return json.loads(path.read_text(encoding="utf-8"))
