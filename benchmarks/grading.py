@@ -36,10 +36,13 @@ from course_tools.build import fingerprints  # noqa: E402
 from course_tools.build.lesson import grade_id, is_quiz, is_test  # noqa: E402
 
 from llm_memory.quiz import BANK  # noqa: E402
+from packages.nbjudge.tests.second_course import course as second  # noqa: E402
 from tests.submissions import hand_in, released, scores, solutions, solved  # noqa: E402
 
 OTTER = "otter-grader==7.0.0"
 SEED = 20261124
+#: The assignment of the second course that is measured.
+LIGHT = "words"
 STOCK_CONFIG = """c = get_config()
 c.CourseDirectory.course_id = "llm-memory"
 """
@@ -319,6 +322,69 @@ def cost(row: Measurement, cores: int, learners: int = 100_000) -> str:
     )
 
 
+def light_course(folder: Path, students: int, stock: bool) -> Path:
+    """Return a course whose kernels import little, with a class's submissions of each kind."""
+    (folder / "source").mkdir(parents=True)
+    if stock:
+        (folder / "nbgrader_config.py").write_text(STOCK_CONFIG)
+    else:
+        shutil.copy(Path(second.__file__).with_name("nbgrader_config.py"), folder)
+    second.write(folder / "source" / LIGHT, LIGHT)
+    command = [sys.executable, "-m", "nbgrader", "generate_assignment", LIGHT]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    for number in range(students):
+        kind = ("solved", "partly", "unsolved", "wrong")[number % 4]
+        second.write(folder / "submitted" / f"{kind}-{number:03d}" / LIGHT, LIGHT, kind)
+    return folder
+
+
+def measure_light(folder: Path, few: int, many: int, cores: int) -> tuple[str, list[str]]:
+    """Return what the second course takes, as Markdown, and where its scores differ."""
+    python = sys.executable
+    autograde = [python, "-m", "nbgrader", "autograde", LIGHT]
+    grade = [python, "-c", "from nbjudge.cli import main; main()", "grade", LIGHT]
+    grade.append(f"--workers={cores}")
+
+    def run(name: str, command: list[str], n: int, stock: bool) -> Measurement:
+        course = light_course(folder / f"{'stock' if stock else 'ours'}-{n}", n, stock)
+        return measure(name, command, course, LIGHT, n)
+
+    stock = run(f"stock `nbgrader autograde`, {few} submissions", autograde, few, True)
+    rows = [stock, run(f"ours, `nbgrader autograde`, {few} submissions", autograde, few, False)]
+    class_ = run("stock `nbgrader autograde`", autograde, few * 3, True)
+    rows_class = [class_, run(f"ours, {cores} workers, at scale", grade, many, False)]
+    differing = compare(stock, rows[1]) + compare(class_, rows_class[1])
+    return f"{table(rows, stock)}\n\n{table(rows_class, class_)}", differing
+
+
+def measure_feedback(stock: Path, ours: Path, lesson: str) -> str:
+    """Return what the feedback for two graded classes takes, as Markdown."""
+    command = [sys.executable, "-m", "nbgrader", "generate_feedback", lesson]
+    rows = []
+    for name, course in (("stock", stock), ("ours", ours)):
+        n = len(list((course / "autograded").iterdir()))
+        rows.append(measure(f"{name}, `nbgrader generate_feedback`", command, course, lesson, n))
+    return table(rows, rows[0])
+
+
+def measure_nothing(course: Path, lesson: str, stock: Path) -> str:
+    """Return what a command takes where all is graded and nothing is new, as Markdown."""
+    python = sys.executable
+    lines = [
+        "| where nothing is new | submissions | CPU s in all | s in all |",
+        "|---|---:|---:|---:|",
+    ]
+    for name, command, folder in (
+        ("stock `nbgrader autograde`", ["nbgrader", "autograde"], stock),
+        ("ours, `nbgrader autograde`", ["nbgrader", "autograde"], course),
+        ("ours, `llm-memory grade`", ["course_tools.cli", "grade"], course),
+    ):
+        n = len(list((folder / "submitted").iterdir()))
+        row = measure(name, [python, "-m", *command, lesson], folder, lesson, n)
+        lines.append(f"| {row.name} | {n} | {row.cpu:.2f} | {row.seconds:.2f} |")
+    return "\n".join(lines)
+
+
 def write_between(name: str, text: str, path: Path) -> None:
     """Put `text` between the page's markers called `name`."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
@@ -337,6 +403,7 @@ def main() -> int:
     parser.add_argument("--small", type=int, default=30, help="submissions for ours")
     parser.add_argument("--large", type=int, default=300, help="submissions for ours, at scale")
     parser.add_argument("--otter", type=int, default=4, help="submissions for Otter; 0: leave out")
+    parser.add_argument("--light", type=int, default=100, help="of the second course; 0: leave out")
     parser.add_argument("--dry", action="store_true", help="do not write docs/benchmarks.md")
     options = parser.parse_args()
     lesson, cores = options.lesson, os.cpu_count() or 1
@@ -346,10 +413,13 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
         folder = Path(temporary)
+        ours_course = folder
 
         def ours(name: str, command: list[str], n: int) -> Measurement:
-            course = make_course(folder / name.replace(" ", "-")[:40] / str(n), lesson, n, False)
-            return measure(name, command, course, lesson, n)
+            nonlocal ours_course
+            ours_course = folder / name.replace(" ", "-")[:40] / str(n)
+            make_course(ours_course, lesson, n, False)
+            return measure(name, command, ours_course, lesson, n)
 
         course = make_course(folder / "stock", lesson, options.stock, True)
         stock = measure("stock `nbgrader autograde`", autograde, course, lesson, options.stock)
@@ -369,7 +439,12 @@ def main() -> int:
                     options.large,
                 )
             )
-    differing = [line for row in rows[1:] if row.scores for line in compare(stock, row)]
+        nothing = measure_nothing(ours_course, lesson, course)
+        feedback = measure_feedback(course, ours_course, lesson)
+        light, differing = "", list[str]()
+        if options.light:
+            light, differing = measure_light(folder / "light", 4, options.light, cores)
+    differing += [line for row in rows[1:] if row.scores for line in compare(stock, row)]
     text = table(rows, stock)
     if options.large:
         large = rows[-1]
@@ -384,8 +459,11 @@ def main() -> int:
         f"`{lesson}`. Scores compared cell by cell with stock nbgrader on the submissions that "
         f"both graded, quizzes aside (stock nbgrader cannot grade them): "
         f"{'no difference' if not differing else f'{len(differing)} differences'}.\n\n"
-        f"Where the time of the last run goes:\n\n{profile(rows[-1])}"
+        f"Where the time of the last run goes:\n\n{profile(rows[-1])}\n\n"
+        f"Nothing to do:\n\n{nothing}\n\nFeedback for the same classes:\n\n{feedback}"
     )
+    if light:
+        text += f"\n\nA course with light kernels (the engine's second course):\n\n{light}"
     print(text)
     for line in differing:
         print("differs:", line)

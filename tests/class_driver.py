@@ -10,14 +10,11 @@ import signal
 import sys
 
 from course_tools import cli
-from nbgrader.converters.base import BaseConverter
-from nbgrader.preprocessors import SaveAutoGrades
-from nbjudge.classes import class_run
-from nbjudge.classes.class_run import ClassRun
-from nbjudge.classes.converter import ClassAutograde
+from nbjudge.classes import converter, saving
+from nbjudge.classes.grading import Grading
+from nbjudge.classes.many import ManyAtOnce
 from nbjudge.classes.record import Record
 from nbjudge.intake import folder as intake
-from nbjudge.steps.flags import SaveFlags
 
 
 def die(*_):
@@ -40,43 +37,30 @@ def around(owner, name, before=None, after=None, when=lambda *_: True):
     setattr(owner, name, changed)
 
 
-def second_pass(converter, *_):
-    """Tell whether the converter is past sanitizing."""
-    return not converter._sanitizing
+def a_graded_notebook(path, target):
+    """Tell whether a graded notebook is about to be put in its place."""
+    return str(target).endswith(".ipynb")
 
 
 #: The steps of one submission's way, in order, and how to stop there.
 STEPS = {
     "taken in": lambda: around(intake, "take_in", after=die),
-    "folder made": lambda: around(ClassAutograde, "init_assignment", after=die),
-    "sanitized": lambda: around(ClassRun, "_begin", after=die),
-    "job sent": lambda: around(ClassRun, "_send", after=die),
-    "executed": lambda: around(ClassRun, "_save", before=die),
-    "first grade saved": lambda: around(SaveAutoGrades, "_add_score", after=die),
-    "grades saved": lambda: around(SaveAutoGrades, "preprocess", after=die),
-    "flags saved": lambda: around(SaveFlags, "preprocess", after=die),
-    "notebook half written": lambda: around(
-        BaseConverter, "write_single_notebook", before=half_written, when=second_pass
-    ),
-    "notebook written": lambda: around(
-        BaseConverter, "write_single_notebook", after=die, when=second_pass
-    ),
+    "said to be graded now": lambda: around(Record, "begin", after=die),
+    "rebuilt": lambda: around(Grading, "take", after=die),
+    "job sent": lambda: around(ManyAtOnce, "_send", after=die),
+    "executed": lambda: around(Grading, "save", before=die),
+    "first rows sent": lambda: around(saving, "_save_rows", after=die),
+    "all rows sent": lambda: around(saving.RunGradebook, "commit", before=die),
+    "grades saved": lambda: around(saving, "save", after=die),
+    "files laid out": lambda: around(os, "replace", before=die, when=a_graded_notebook),
+    "notebook written": lambda: around(Grading, "_write_files", after=die),
     "recorded": lambda: around(Record, "finish", after=die),
 }
 
 
-def half_written(converter, output, resources):
-    """Leave half of the graded notebook on the disk, and end."""
-    where = resources["nbgrader"]
-    folder = converter._format_dest(where["assignment"], where["student"])
-    with open(os.path.join(folder, f"{where['notebook']}.ipynb"), "w", encoding="utf-8") as file:
-        file.write(output[: len(output) // 2])
-    die()
-
-
 def locked():
     """Wait for the gradebook as long as a test can."""
-    class_run.LOCK_SECONDS = 0.2
+    converter.LOCK_SECONDS = 0.2
 
 
 def full_disk():
@@ -85,7 +69,7 @@ def full_disk():
     def fail(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    around(BaseConverter, "write_single_notebook", before=fail, when=second_pass)
+    around(os, "replace", before=fail, when=a_graded_notebook)
 
 
 def worker_dies():
@@ -98,7 +82,7 @@ def worker_dies():
             for pid in list(executor._processes):
                 os.kill(pid, signal.SIGKILL)
 
-    around(ClassRun, "_send", after=kill)
+    around(ManyAtOnce, "_send", after=kill)
 
 
 TROUBLES = {"locked": locked, "full-disk": full_disk, "worker-dies": worker_dies}

@@ -17,7 +17,7 @@ from nbgrader.apps.nbgraderapp import main
 SECONDS = 500  # a limit for the stuck
 
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["nbgrader.apps.nbgraderapp", "nbjudge.classes.class_run"])
+_processes.set_forkserver_preload(["nbgrader.apps.nbgraderapp", "nbjudge.classes.many"])
 
 
 def nbgrader(folder: Path, *arguments: str, code: int | None = 0, **env: str) -> str:

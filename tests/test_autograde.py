@@ -73,6 +73,12 @@ def test_a_second_run_grades_what_was_cut_off_and_what_is_newer(room):
     assert sum(room.scores("cem").values()) == FULL - POINTS["quiz_attention"]
     assert whole.stat().st_mtime_ns == before
 
+    times = {path: path.stat().st_mtime_ns for path in (room.folder / "autograded").rglob("*")}
+    printed = room.nbgrader("autograde", LESSON)
+    assert "All 3 of attention are graded already" in printed
+    assert f"cem: {FULL - POINTS['quiz_attention']:g} of {FULL:g}" in printed
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
 
 def test_formgraders_button_grades_one_student_and_a_warning_costs_no_points(room):
     """The button calls nbgrader's API in the server, with the course's configuration."""

@@ -102,7 +102,7 @@ def test_full_and_no_points(course, lesson):
 
 
 def nothing_is_odd(folder, lesson, students):
-    """Honest work has no flags but one: a test that counts what a learner's code makes ran inside."""
+    """Honest work has no flags, but that a test which counts what is made ran inside."""
     inside = {
         (grade_id(cell), "unprotected")
         for cell in released(lesson).cells

@@ -34,6 +34,21 @@ BROKEN = {
         WHOLE + "\nc.Autograde.autograde_preprocessors = ['nbgrader.preprocessors.Execute']\n",
         "JudgedExecute",
     ),
+    "the judge is switched off": (WHOLE + "\nc.JudgedExecute.enabled = False\n", "JudgedExecute"),
+    "all that executes is switched off": (
+        WHOLE + "\nc.ExecutePreprocessor.enabled = False\n",
+        "ExecutePreprocessor.enabled",
+    ),
+    "the rebuild is switched off": (WHOLE + "\nc.Rebuild.enabled = False\n", "Rebuild"),
+    "scores are saved before the tests run": (
+        WHOLE + "\nc.Autograde.autograde_preprocessors.reverse()\n",
+        "the order",
+    ),
+    "steps that are no list": (WHOLE + "\nc.Autograde.autograde_preprocessors = 5\n", "5"),
+    "another converter": (
+        WHOLE + "\nc.Autograde.exporter_class = 'nbconvert.exporters.NotebookExporter'\n",
+        "SubmissionExporter",
+    ),
     "a setting that does not fit": (WHOLE + "\nc.CourseDirectory.root = 3 / 0\n", "division"),
 }
 
@@ -54,6 +69,32 @@ def test_what_is_not_whole_is_refused_with_its_cause(case, room):
     text, words = BROKEN[case]
     (room.folder / "nbgrader_config.py").write_text(text, encoding="utf-8")
     assert words in _refused(room, "autograde", LESSON)
+    assert not (room.folder / "autograded").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"Autograde": {"sanitize_preprocessors": []}}', "Rebuild"),
+        ('{"JudgedExecute": {"enabled": false}}', "JudgedExecute"),
+        ('{"Execute": {"timeout": 60}', "nbgrader_config.json could not be loaded"),
+    ],
+)
+def test_a_second_file_of_the_other_kind_takes_nothing_out(room, text, words):
+    (room.folder / "nbgrader_config.py").write_text(WHOLE, encoding="utf-8")
+    second = room.folder / "nbgrader_config.json"
+    second.write_text(text, encoding="utf-8")
+    try:
+        assert words in _refused(room, "autograde", LESSON)
+        assert not (room.folder / "autograded").exists()
+    finally:
+        second.unlink()
+
+
+def test_what_fails_after_configure_is_refused_where_jupyters_configuration_is_not_read(room):
+    text, words = BROKEN["a name that is not there"]
+    (room.folder / "nbgrader_config.py").write_text(text, encoding="utf-8")
+    assert words in room.nbgrader("autograde", LESSON, code=1, JUPYTER_NO_CONFIG="1")
     assert not (room.folder / "autograded").exists()
 
 

@@ -7,7 +7,7 @@ as ids; what a person typed is text, whatever it spells.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from html import escape
 from typing import Any
 
@@ -72,7 +72,7 @@ class Chat:
         """Bytes that the cache holds, counted in its tensors; 0 without a cache."""
         return sum(tensor.nbytes for tensor in _tensors(self.cache)) if self.cached else 0
 
-    def say(self, text: str) -> Iterator[str]:
+    def say(self, text: str) -> Generator[str]:
         """Say something and yield the answer, as text, token by token.
 
         Raises ValueError, with nothing changed, for a text that is empty or does not fit the
@@ -91,7 +91,8 @@ class Chat:
                 f"left of the window of {window:,}: shorten it, or begin a new conversation."
             )
         self.ids += new
-        self.forwarded, start, written, shown = 0, time.perf_counter(), [], ""
+        self.forwarded, start, shown = 0, time.perf_counter(), ""
+        written: list[int] = []
         try:
             while len(written) < min(self.most, room):
                 token = self._next()
@@ -159,7 +160,8 @@ class _Box:
     def __init__(self, chat: Chat, widgets: Any) -> None:
         import threading
 
-        self.chat, self.turns = chat, []
+        self.chat = chat
+        self.turns: list[list[str]] = []
         self.stopping = threading.Event()
         self.thread: threading.Thread | None = None
         wide = {"width": "min(50em, 95%)"}
@@ -174,7 +176,7 @@ class _Box:
         self.switch = widgets.Checkbox(value=True, description="KV cache", indent=False)
         self.note = widgets.HTML()
         self.send.on_click(lambda _: self.begin())
-        self.text.observe(lambda change: change.new and self.begin(), names="value")
+        self.text.observe(lambda change: self.begin() if change.new else None, names="value")
         self.stop.on_click(lambda _: self.stopping.set())
         self.fresh.on_click(lambda _: self.clear())
         self.box = widgets.VBox(

@@ -24,7 +24,8 @@ class Largest(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.numbers, self.shape, self.fused, self.weighed = 0, (), False, False
+        self.numbers, self.fused, self.weighed = 0, False, False
+        self.shape: tuple[int, ...] = ()
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None

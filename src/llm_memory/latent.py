@@ -40,7 +40,8 @@ def latent_weights(
 
     inner = n_heads * head_dim
     sizes = ((inner, width), (rank, width), (inner, rank), (inner, rank), (width, inner))
-    return LatentWeights(*(matrix(*size) for size in sizes), n_heads, head_dim)
+    made = [matrix(*size) for size in sizes]
+    return LatentWeights(made[0], made[1], made[2], made[3], made[4], n_heads, head_dim)
 
 
 class LatentCache:

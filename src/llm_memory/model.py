@@ -13,6 +13,7 @@ attention by PyTorch's own `scaled_dot_product_attention`. Yours take their plac
 """
 
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> tuple[Tensor, Tenso
     """
     identity = torch.eye(k.shape[2]).to(v).expand(*k.shape[:2], -1, -1)
     attend_to = F.scaled_dot_product_attention
-    return tuple(attend_to(q, k, values, mask, enable_gqa=True) for values in (v, identity))
+    output, weights = (attend_to(q, k, z, mask, enable_gqa=True) for z in (v, identity))
+    return output, weights
 
 
 def hides_only_later(mask: Tensor) -> bool:
@@ -140,7 +142,7 @@ class Llama(nn.Module):
     @property
     def layers(self) -> nn.ModuleList:
         """The layers: `layers[i].self_attn` has layer i's w_q, w_k, w_v and w_o."""
-        return self.model["layers"]
+        return cast(nn.ModuleList, self.model["layers"])
 
     def forward(
         self,
@@ -171,7 +173,8 @@ class Llama(nn.Module):
             in place of the one that the cache returns.
         """
         expect_together(self.config, cache, attention, rope, attention_layer, hide)
-        ids = as_ids(ids, self.config.vocab_size).to(self.model["norm"].weight.device)
+        norm = cast(nn.RMSNorm, self.model["norm"])
+        ids = as_ids(ids, self.config.vocab_size).to(norm.weight.device)
         start = 0 if cache is None else cache.n_seen
         expect_batch(ids, positions, mask, start, attention_layer, hide)
         if positions is None:
@@ -196,6 +199,7 @@ class Llama(nn.Module):
             return rope(z, positions, base=self.config.rope_theta)
 
         x = self.model["embed_tokens"](ids)
+        block: Any  # torch says of a list's items only that they are modules
         for i, block in enumerate(self.layers):
             normed = block.input_layernorm(x)
             if attention_layer is None:
@@ -204,8 +208,8 @@ class Llama(nn.Module):
                 y = attention_layer(normed, block.self_attn, cache, i, start)
             x = x + expect(x.shape, y, f"layer {i}: attention_layer")
             x = x + block.mlp(block.post_attention_layernorm(x))
-        x = self.model["norm"](x[:, -1:] if only_last else x)
-        table = self.model["embed_tokens"] if self.config.tied else self.lm_head
+        x = norm(x[:, -1:] if only_last else x)
+        table: Any = self.model["embed_tokens"] if self.config.tied else self.lm_head
         return F.linear(x, table.weight)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, cast
 
 import torch
 
@@ -74,8 +74,11 @@ class Card(TypedDict):
 def _read() -> tuple[dict[str, ModelShape], dict[str, Card], str]:
     text = files("llm_memory").joinpath("data", "shapes.json").read_text(encoding="utf-8")
     stored = json.loads(text)
-    models = {m["name"]: {"weight_bytes": 2 * m["parameters"], **m} for m in stored["models"]}
-    cards = {
+    models = {
+        m["name"]: cast(ModelShape, {"weight_bytes": 2 * m["parameters"], **m})
+        for m in stored["models"]
+    }
+    cards: dict[str, Card] = {
         c["name"]: {
             "name": c["name"],
             "sold_gigabytes": c["sold_gigabytes"],
@@ -104,7 +107,8 @@ def cache_bytes(shape: ModelShape, n_tokens: int, batch: int = 1, bits: int = 16
 
     They are made on the `meta` device, which knows a tensor's size and allocates nothing.
     """
-    tokens, sizes = range(n_tokens), []
+    tokens = range(n_tokens)
+    sizes: list[tuple[int, ...]] = []
     kinds = [
         *["sliding"] * shape["n_sliding_layers"],
         *["latent"] * shape.get("n_latent_layers", 0),
@@ -116,7 +120,8 @@ def cache_bytes(shape: ModelShape, n_tokens: int, batch: int = 1, bits: int = 16
         elif kind == "state":
             sizes.append((batch, shape["state_numbers"]))
         else:
-            held = tokens[-shape["sliding_window"] :] if kind == "sliding" else tokens
+            window = shape["sliding_window"] if kind == "sliding" else None
+            held = tokens if window is None else tokens[-window:]
             sizes += 2 * [(batch, shape["n_kv_heads"], len(held), shape["head_dim"])]
     made = (torch.empty(size, device="meta", dtype=torch.uint8) for size in sizes)
     return sum(tensor.nbytes for tensor in made) * bits // 8

@@ -86,6 +86,23 @@ GOOD = {
     "a frame": ["import pandas as pd\ndef f(): return pd.DataFrame({'a': [1, 2], 'b': ['x', None]})",
                 "#T\nd = f()\nassert isinstance(d, pd.DataFrame) and d.shape == (2, 2)\n"
                 "assert d['a'].sum() == 3 and list(d.columns) == ['a', 'b'] and d.b.isna().sum() == 1"],
+    "a frame that the test made": [
+        "def f(d): return d.groupby('k')['v'].mean()",
+        "#T\nimport pandas as pd\nr = f(pd.DataFrame({'k': list('aab'), 'v': [1., 3., 5.]}))\n"
+        "assert isinstance(r, pd.Series) and r['a'] == 2 and r.index.name == 'k'"],
+    "a frame changed in place": [
+        "def f(d): d.dropna(inplace=True)\ndef g(d): d['z'] = 2 * d['x']",
+        "#T\nimport pandas as pd\nd = pd.DataFrame({'x': [1, None, 3]})\nf(d); g(d)\n"
+        "assert list(d['z']) == [2, 6]"],
+    "bytes that change": ["def f(s): return bytearray(s.encode())", "#T\nassert f('a') == b'a'"],
+    "views": ["d = {'a': 1}\ndef f(): return d.keys()", "#T\nassert f() == {'a'} and 'a' in f()"],
+    "a property": ["class T:\n @property\n def f(s): return 1",
+                   "#T\nassert T().f == 1 and isinstance(T.f, property)"],
+    "a generator that the test made": [
+        "def f(rng): return rng.normal(size=3)\ndef g(r): return r.random()",
+        "#T\nimport random\nimport numpy as np\n"
+        "assert np.allclose(f(np.random.default_rng(3)), np.random.default_rng(3).normal(size=3))\n"
+        "assert g(random.Random(1)) == random.Random(1).random()"],
     "a named tuple": ["from collections import namedtuple\nP = namedtuple('P', 'x y')",
                       "#T\np = P(1, 2)\nassert isinstance(p, P) and p.x == 1 and p == (1, 2)"],
 }  # fmt: skip
@@ -123,6 +140,25 @@ BAD = {
         ["class Y:\n def __eq__(s, o): return True\ndef f(): return Y()", "#T\nassert f() == 3"],
         True,
     ),
+    "pytest's failure is none of Python's exceptions": (
+        ["def f(): pass", "#T\nimport pytest\nwith pytest.raises(ValueError): f()"], False,
+    ),
+    # With nbgrader these pass: they must not be wrong for that the judge keeps its own objects.
+    "a test's object that the code changes": (
+        ["def f(p): p.age += 1", "#T\nclass P: age = 1\np = P()\nf(p)\nassert p.age == 2"], True,
+    ),
+    "a test's object that the code caught": (
+        ["def f(p):\n try: p.age += 1\n except Exception: pass\n return 1",
+         "#T\nclass P: age = 1\np = P()\nf(p)\nassert p.age == 2"], True,
+    ),
+    "a test's connection": (
+        ["def f(c): return c.execute('select 1').fetchone()",
+         "#T\nimport sqlite3\nassert f(sqlite3.connect(':memory:')) == (1,)"], True,
+    ),
+    "a test's subclass": (
+        ["class A:\n def f(s): return s.g()", "#T\nclass B(A):\n def g(s): return 1\nassert B().f() == 1"],
+        True,
+    ),
     "an unknown magic": (["x = 1", "#T\n%%bash\nexit 0"], True),
     "a function by another's name": (
         ["from pickle import loads as f", "#T\nassert f(b'N.') == 1"], False,
@@ -138,3 +174,34 @@ def test_what_must_not_pass(line, name):
     cells, unchecked = BAD[name]
     outcome = run(line, cells)
     assert outcome.outputs and (outcome.unchecked is not None) == unchecked, outcome
+
+
+#: A test that was stopped, what comes after it, and what that is: True: right, None: not checked.
+AFTER_A_STOP = {
+    "an import that it used": ("import math as m\nassert f(4) == m.sqrt(4)", "assert f(9) == m.sqrt(9)", True),
+    "a helper and its bound": ("TOL = 1e-9\ndef near(a, b): return abs(a - b) < TOL\nnear(f(4), 2)",
+                               "assert near(f(9), 3)", True),
+    "a helper with a magic beside it": ("%matplotlib inline\ndef three(): return 3", "assert f(9) == three()", True),
+    "what it computed": ("expected = f(9)", "assert f(9) == expected", None),
+    "what it counted": ("seen = []\ndef note(x): seen.append(x)\nnote(1)", "note(2)\nassert len(seen) == 2", None),
+    "a helper that it replaced": ("def g(): return 1\ng = str", "assert g(3) == '3'", None),
+    "a global of a helper": ("n = 0\ndef step():\n global n\n n += 1\nstep()", "step()\nassert n == 2", None),
+    "nothing of it": ("import math", "assert f(9) == 3", True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AFTER_A_STOP)
+def test_a_test_after_one_that_was_stopped_is_right_or_not_checked(line, tmp_path, name):
+    stopped, later, right = AFTER_A_STOP[name]
+    line.names["f"] = lambda x: x**0.5
+    with Judge(line.connection, earlier=[stopped], folder=tmp_path, ready_seconds=10) as judge:
+        outcome = judge.run(later)
+    assert (outcome.outputs == [] and outcome.unchecked is None) is bool(right), outcome
+    assert (outcome.unchecked is None) is bool(right), outcome
+
+
+def test_a_wrong_answer_is_wrong_after_a_test_that_was_stopped(line):
+    line.names["f"] = lambda x: x
+    with Judge(line.connection, earlier=["import math"], ready_seconds=10) as judge:
+        wrong = judge.run("assert f(9) == 3")
+    assert wrong.outputs and wrong.unchecked is None

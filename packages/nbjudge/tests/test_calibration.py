@@ -313,3 +313,20 @@ def graded(outside, inside, stub_outside, stub_inside) -> str:
 )
 def test_the_mode_follows_from_what_each_way_gives(scores, mode):
     assert graded(*scores) == mode
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("import inspect\nassert 'for' not in inspect.getsource(f)", "getsource"),
+        ("assert 'sum' in f.__code__.co_names", "__code__"),
+        ("assert f(1) == 2", ""),
+        ("assert source_code(f) == 2", ""),
+    ],
+)
+def test_a_teacher_is_told_where_a_test_takes_the_learners_word(source, told):
+    good = calibration._Graded(2.0)
+    bad = calibration._Graded(0.0, "AssertionError")
+    tested = calibration._decide(cell(source, "test_it", 2), (good, None), (bad, bad))
+    assert tested.mode == "outside" and not tested.warning
+    assert (told in tested.why) if told else not tested.why

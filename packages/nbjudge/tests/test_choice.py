@@ -1,6 +1,7 @@
 """Which file of a hand-in is the lesson's notebook, and what of it can be read."""
 
 import json
+import os
 import zipfile
 
 import nbformat
@@ -181,3 +182,22 @@ def test_a_large_notebook_of_anything_else_is_refused(tmp_path):
     path.write_text(json.dumps(large))
     with pytest.raises(Unreadable, match="even without outputs"):
         slim(path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link"])
+def test_what_only_has_the_name_of_a_notebook_is_said_to_be_none(tmp_path, kind):
+    path = tmp_path / "submitted/small.ipynb"
+    path.parent.mkdir()
+    if kind == "folder":
+        path.mkdir()
+        (path / "inside").write_text("x")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(tmp_path / "elsewhere.ipynb")
+    flags = intake.copy_in(
+        tmp_path / "submitted", tmp_path / "staged", ["small"], set(), [], {"small": CONTENT}
+    )
+    said = {flag.code: flag.sentence for flag in flags["small"]}
+    assert "it is " in said["unreadable"]
+    assert not (tmp_path / "staged/small.ipynb").is_file()

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 #: Seconds for all calls of one check: the slowest right answer takes a hundredth of it.
 SECONDS = 10
@@ -100,8 +101,8 @@ def short_prints() -> Iterator[None]:
     seen = _Seen()
     try:
         with (
-            contextlib.redirect_stdout(_Short(sys.stdout, seen)),
-            contextlib.redirect_stderr(_Short(sys.stderr, seen)),
+            contextlib.redirect_stdout(_Short(cast(io.TextIOBase, sys.stdout), seen)),
+            contextlib.redirect_stderr(_Short(cast(io.TextIOBase, sys.stderr), seen)),
         ):
             yield
     finally:

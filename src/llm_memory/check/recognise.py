@@ -80,7 +80,11 @@ def explain(stored: dict, outcomes: list[dict]) -> Explanation:
         else:
             guards.append((mistake, shown))
     found = _smallest(core, wrong - asked, outcomes, steps)
-    covered = set().union(*(_explained(*c, outcomes, steps) for c in found)) if found else set()
+    covered = (
+        set().union(*(_explained(m, shown, outcomes, steps) for m, shown in found))
+        if found
+        else set()
+    )
     asked -= {i for i in asked for m, _ in found if _same(m["outcomes"][i], outcomes[i], steps[i])}
     told = _guards(guards, asked, outcomes, steps)
     return Explanation(
@@ -132,7 +136,7 @@ def _telling(value: Any) -> bool:
     if isinstance(value, dict) and "tuple" in value:
         return any(map(_telling, value["tuple"]))
     if isinstance(value, dict):
-        numbers = value.get("numpy", value.get("torch"))
+        numbers: Any = value.get("numpy", value.get("torch", []))
         return bool(numbers) and len(set(map(str, numbers))) > 1 and "nan" not in numbers
     if isinstance(value, dict) and "float" in value:
         return value["float"] not in ("nan", "inf", "-inf", 0.0, 1.0)
@@ -158,7 +162,8 @@ def _smallest(core: list, wrong: set[int], outcomes: list[dict], steps: list[dic
             covered = set().union(*(hit for *_, hit in chosen))
             if covered == wrong and (size == 1 or all(_needed(item, chosen) for item in chosen)):
                 return [(m, shown) for m, shown, _ in chosen]
-    sure, covered = [], set()
+    sure: list[tuple[dict, set[int]]] = []
+    covered = set()
     for item in explains:
         mistake, shown, hit = item
         if len(sure) < MOST and hit - covered and _stands_alone(item, outcomes):

@@ -59,8 +59,8 @@ def encode(value: Any, depth: int = 0) -> Any:
         array = value.detach()
         dtype = str(array.dtype).removeprefix("torch.")
         known = not array.is_floating_point() or dtype in ("float16", "float32", "float64")
-        array = (array if known else array.float()).numpy()
-        return {"torch": _flat(array), "shape": list(array.shape), "dtype": dtype}
+        numbers = (array if known else array.float()).numpy()
+        return {"torch": _flat(numbers), "shape": list(array.shape), "dtype": dtype}
     if isinstance(value, tuple):
         return {"tuple": [encode(item, depth + 1) for item in value]}
     if isinstance(value, list):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -38,16 +39,16 @@ def arcs(words: Sequence[str], weights: Sequence[float], query: int, title: str 
     `weights` (S,) belong to the first S words; words beyond them are drawn faint. `ValueError`
     if there are more weights than words, or no such position.
     """
-    weights = np.asarray(weights, dtype=float)
-    if weights.ndim != 1 or not 0 < len(weights) <= len(words):
-        raise ValueError(f"{len(words)} words take one weight each, not an array {weights.shape}")
+    shares = np.asarray(weights, dtype=float)
+    if shares.ndim != 1 or not 0 < len(shares) <= len(words):
+        raise ValueError(f"{len(words)} words take one weight each, not an array {shares.shape}")
     _check_query(query, words)
     places, width = _places(words)
     figure, plane = canvas((max(6.0, width * 0.1 + 0.4), 2.9), width, 29)
-    _draw_arcs(plane, words, places, weights, query)
+    _draw_arcs(plane, words, places, shares, query)
     if title:
         plane.text(width / 2, 27.4, title, ha="center", va="center", fontsize=11)
-    return Picture(figure, _shares(words, weights, query))
+    return Picture(figure, _shares(words, shares, query))
 
 
 @styled
@@ -66,10 +67,10 @@ def heat_maps(
     says = []
     for plane, (name, weights) in zip(planes, maps.items(), strict=False):
         _draw_matrix(plane, weights, words, name, future=True, query=query)
-        row = None if query is None else weights[query, : query + 1]
-        says.append(
-            f"{name}: {_habit(words, weights) if row is None else _shares(words, row, query)}"
-        )
+        if query is None:
+            says.append(f"{name}: {_habit(words, weights)}")
+        else:
+            says.append(f"{name}: {_shares(words, weights[query, : query + 1], query)}")
     for plane in planes[len(maps) :]:
         plane.axis("off")
     return Picture(figure, "Heat maps, rows look at columns. " + " ".join(says))
@@ -136,8 +137,8 @@ def scores_mask_weights(
         for plane in planes[1:]:
             plane.set_xticks(range(len(words)), words, rotation=60, ha="right", fontsize=9)
             plane.set_yticks([])
-        seen = [words[j] for j in np.flatnonzero(mask[query])]
-        shut = [words[j] for j in np.flatnonzero(~mask[query])]
+        seen = [words[j] for j in np.flatnonzero(mask[query]).tolist()]
+        shut = [words[j] for j in np.flatnonzero(~mask[query]).tolist()]
         return Picture(
             figure,
             f"“{words[query]}” (row {query}) may attend to {len(seen)} tokens: {', '.join(seen)}. "
@@ -213,7 +214,7 @@ def _draw_arcs(
     reach = max(np.abs(places[: len(weights)] - places[query]).max(), 1.0)
     for key, weight in enumerate(weights):
         strong = weight >= SMALL
-        style = {
+        style: dict[str, Any] = {
             "color": BLUE if strong else FAINT,
             "linewidth": 0.6 + 9 * weight,
             "alpha": 0.9 if strong else 0.6,
@@ -313,7 +314,12 @@ def _draw_mask(plane: Axes, mask: np.ndarray, title: str, query: int) -> None:
 
 def _hatch(plane: Axes, cells: np.ndarray) -> None:
     squares = [Rectangle((j - 0.5, i - 0.5), 1, 1) for i, j in np.argwhere(cells)]
-    style = {"facecolor": "#EEEDEA", "edgecolor": "#CFCFCF", "hatch": "///", "linewidth": 0}
+    style: dict[str, Any] = {
+        "facecolor": "#EEEDEA",
+        "edgecolor": "#CFCFCF",
+        "hatch": "///",
+        "linewidth": 0,
+    }
     plane.add_collection(PatchCollection(squares, **style), autolim=False)
 
 
@@ -346,7 +352,7 @@ def _shares(words: Sequence[str], weights: np.ndarray, query: int) -> str:
 
 def _habit(words: Sequence[str], weights: np.ndarray) -> str:
     """Say what a head mostly does: the three largest weights off the first row."""
-    lower = np.where(np.tri(*weights.shape, k=0, dtype=bool), weights, 0)[1:]
+    lower = np.tril(weights)[1:]
     flat = np.argsort(-lower, axis=None, kind="stable")[:3]
     rows, columns = np.unravel_index(flat, lower.shape)
     pairs = (

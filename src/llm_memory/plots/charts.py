@@ -48,7 +48,7 @@ def histograms(panels: Mapping[str, Mapping[str, np.ndarray]]) -> Picture:
             spread = np.std(numbers)
             plane.hist(
                 numbers,
-                edges,
+                edges.tolist(),
                 density=True,
                 histtype="step",
                 color=color,
@@ -67,12 +67,12 @@ def histograms(panels: Mapping[str, Mapping[str, np.ndarray]]) -> Picture:
 
 def sharpness(scores: Sequence[float], factors: Sequence[float]) -> MovingPicture:
     """Scores times a factor beside their softmax; a slider over the factors."""
-    scores = np.asarray(scores, dtype=float)
-    labels = [f"key {i}" for i in range(len(scores))]
-    top = float(np.abs(scores).max() * max(factors))
+    unscaled = np.asarray(scores, dtype=float)
+    labels = [f"key {i}" for i in range(len(unscaled))]
+    top = float(np.abs(unscaled).max() * max(factors))
 
     def draw(factor: float) -> Picture:
-        scaled = scores * factor
+        scaled = unscaled * factor
         weights = np.exp(scaled - scaled.max())
         weights /= weights.sum()
         figure, (left, right) = axes(1, 2, size=(9.5, 2.9))

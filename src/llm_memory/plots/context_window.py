@@ -142,8 +142,8 @@ def _box(plane: Any, x: float, y: float, width: float, height: float, color: str
 
 def models_table(models: Mapping[str, ModelShape]) -> None:
     """Display the models' shapes as a table, each row with its source."""
-    heads = ("model", "year", "trained with (tokens)", "configured for", "layers", "query heads")
-    heads += ("KV heads", "head size", "width", "layers that keep less", "weights (GiB)")
+    heads = ["model", "year", "trained with (tokens)", "configured for", "layers", "query heads"]
+    heads += ["KV heads", "head size", "width", "layers that keep less", "weights (GiB)"]
     rows = []
     for shape in models.values():
         trained = shape["trained_tokens"]
@@ -305,7 +305,9 @@ def chat_window(messages: Sequence[tuple[str, int]], window: int, reserve: int) 
     return MovingPicture(draw, {"count": slider("Conversation up to", options, start)})
 
 
-def _span(ends: Sequence[int], messages: Sequence[tuple[str, int]], index: int) -> range:
+def _span(
+    ends: Sequence[int] | np.ndarray, messages: Sequence[tuple[str, int]], index: int
+) -> range:
     return range(int(ends[index]) - messages[index][1], int(ends[index]))
 
 
@@ -506,7 +508,7 @@ def receptive_field(n_tokens: int, n_layers: int, window: int) -> MovingPicture:
         _row(right, n_layers, reached)
         for layer in range(n_layers - 1, -1, -1):
             before = reached
-            reached = mask[before].any(axis=0)
+            reached = np.asarray(mask[before].any(axis=0))
             for top in np.flatnonzero(before):
                 for below in np.flatnonzero(mask[top]):
                     right.plot(
@@ -552,7 +554,7 @@ def memory_lines(
     figure, (plane,) = axes(size=(9.5, 4.6))
     top = 88
     says = []
-    ends = []
+    ends: list[list[Any]] = []
     for index, shape in enumerate(models.values()):
         tokens = np.unique(np.concatenate([np.linspace(0, longest, 33).astype(int), [4096]]))
         used = [(shape["weight_bytes"] + cache_bytes(shape, int(n))) / GIB for n in tokens]
@@ -622,12 +624,12 @@ def does_it_fit(models: Mapping[str, ModelShape], cards: Mapping[str, Card]) -> 
             ("weights", weights, BLUE, HATCHES[0]),
             ("keys and values", cache, ORANGE, HATCHES[1]),
         ):
-            size = size / GIB
+            gibibytes = size / GIB
             plane.barh(
-                0, size, left=start, color=color, hatch=hatch, edgecolor=INK, linewidth=0.6,
-                label=f"{name}: {size:.2f} GiB",
+                0, gibibytes, left=start, color=color, hatch=hatch, edgecolor=INK, linewidth=0.6,
+                label=f"{name}: {gibibytes:.2f} GiB",
             )  # fmt: skip
-            start += size
+            start += gibibytes
         plane.axvline(memory / GIB, color=GREEN if fits else RED, linewidth=3)
         plane.annotate(
             f"{card}: {memory / GIB:.1f} GiB",

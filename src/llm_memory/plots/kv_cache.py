@@ -52,7 +52,11 @@ def autoregression(words: Sequence[str], n_prompt: int) -> MovingPicture:
                 left = 4 + i * (width + 0.5)
                 kept = cached and i < read - (1 if step > 1 else read)
                 if i == read:
-                    style = {"facecolor": PAPER, "edgecolor": INK, "linestyle": "--"}
+                    style: dict[str, Any] = {
+                        "facecolor": PAPER,
+                        "edgecolor": INK,
+                        "linestyle": "--",
+                    }
                 elif i in passed:
                     style = {"facecolor": ORANGE, "edgecolor": INK}
                 else:
@@ -183,7 +187,11 @@ def growing_table(
                 plane.text(columns["token"], y, word, ha="center", va="center", color=FAINT)
                 continue
             new = row == step
-            style = {"facecolor": ORANGE if new else GREEN, "edgecolor": INK, "alpha": 0.55}
+            style: dict[str, Any] = {
+                "facecolor": ORANGE if new else GREEN,
+                "edgecolor": INK,
+                "alpha": 0.55,
+            }
             style["hatch"] = "" if new else "//"
             plane.add_patch(Rectangle((19, y - 2), 32, 4, **style))
             plane.text(columns["token"], y, word, ha="center", va="center")
@@ -220,7 +228,10 @@ def turns(parts: Mapping[str, Sequence[tuple[str, int]]]) -> Picture:
     for row, (name, pieces) in enumerate(parts.items()):
         left = 0
         for label, n in pieces:
-            look = {"color": PALETTE[labels.index(label)], "hatch": HATCHES[labels.index(label)]}
+            look: dict[str, Any] = {
+                "color": PALETTE[labels.index(label)],
+                "hatch": HATCHES[labels.index(label)],
+            }
             plane.barh(row, n, left=left, edgecolor=PAPER, **look)
             left += n
         text = " + ".join(f"{n} {label}" for label, n in pieces)
@@ -242,7 +253,7 @@ def bill(models: Mapping[str, ModelShape]) -> MovingPicture:
             lengths = np.geomspace(256, shape["max_tokens"], 24).astype(int)
             held = [cache_bytes(shape, int(n), batch) / GIB for n in lengths]
             weights = shape["weight_bytes"] / GIB
-            look = {"color": PALETTE[index], "linestyle": LINES[index]}
+            look: dict[str, Any] = {"color": PALETTE[index], "linestyle": LINES[index]}
             plane.plot(lengths, held, marker=MARKERS[index], markevery=5, label=name, **look)
             plane.axhline(weights, color=PALETTE[index], linewidth=0.8, alpha=0.6)
             over = weights * GIB / cache_bytes(shape, 1, batch)
@@ -277,7 +288,11 @@ def curves(
     says = []
     for index, (name, points) in enumerate(lines.items()):
         places, heights = list(points), list(points.values())
-        look = {"color": PALETTE[index], "linestyle": LINES[index], "marker": MARKERS[index]}
+        look: dict[str, Any] = {
+            "color": PALETTE[index],
+            "linestyle": LINES[index],
+            "marker": MARKERS[index],
+        }
         plane.plot(places, heights, label=name, markersize=5, **look)
         says.append(
             f"{name}: {heights[0]:.3g} at {places[0]:,}, {heights[-1]:.3g} at {places[-1]:,}."
@@ -301,7 +316,11 @@ def ring(n_tokens: int, window: int, n_sinks: int) -> MovingPicture:
         for i in range(n_tokens):
             held = i < seen and (i < n_sinks or i >= seen - window)
             gone = i < seen and not held
-            style = {"facecolor": GREEN if i < n_sinks else BLUE, "edgecolor": INK, "alpha": 0.8}
+            style: dict[str, Any] = {
+                "facecolor": GREEN if i < n_sinks else BLUE,
+                "edgecolor": INK,
+                "alpha": 0.8,
+            }
             if not held:
                 style = {"facecolor": PAPER, "edgecolor": FAINT}
             elif i < n_sinks:
@@ -345,11 +364,11 @@ def ring(n_tokens: int, window: int, n_sinks: int) -> MovingPicture:
             plane.text(19 + i * 7, 16.2, str(i), ha="center", va="center", bbox=box)
         if n_sinks:
             plane.text(16, 21, "sinks, never overwritten", fontsize=9)
-        held = [i for i in range(seen) if i < n_sinks or i >= seen - window]
+        kept = [i for i in range(seen) if i < n_sinks or i >= seen - window]
         return Picture(
             figure,
             f"{seen} tokens seen, window {window}, {n_sinks} sinks. Held: tokens "
-            f"{', '.join(map(str, held))}. Forgotten: {seen - len(held)}.",
+            f"{', '.join(map(str, kept))}. Forgotten: {seen - len(kept)}.",
         )
 
     options = [(str(i), i) for i in range(1, n_tokens + 1)]
@@ -368,7 +387,11 @@ def rounding(
         (panels[1], same, "same best token"),
     ):
         for index, (label, points) in enumerate(lines.items()):
-            look = {"color": PALETTE[index], "linestyle": LINES[index], "marker": MARKERS[index]}
+            look: dict[str, Any] = {
+                "color": PALETTE[index],
+                "linestyle": LINES[index],
+                "marker": MARKERS[index],
+            }
             plane.plot(list(points), list(points.values()), label=label, **look)
             numbers = ", ".join(f"{value:.2g} with {bits} bits" for bits, value in points.items())
             says.append(f"{name}, {label}: {numbers}.")
@@ -420,7 +443,7 @@ def page_map(
                 filled = any(
                     tables[name].index(block) * block_size + place < lengths[name] for name in users
                 )
-                style = {"facecolor": face if filled else PAPER, "edgecolor": INK}
+                style: dict[str, Any] = {"facecolor": face if filled else PAPER, "edgecolor": INK}
                 if filled:
                     style |= {"hatch": hatch, "alpha": 0.7}
                 height = 8 / block_size

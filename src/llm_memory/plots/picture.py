@@ -17,6 +17,7 @@ from typing import Any
 import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 # Okabe and Ito's palette, told apart with any colour vision (https://jfly.uni-koeln.de/color/).
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
@@ -148,8 +149,7 @@ def axes(
     rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 3), **grid: Any
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure, size in inches, and its axes row by row; `grid` goes to its GridSpec."""
-    figure = Figure(figsize=size, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
     made = figure.subplots(rows, columns, squeeze=False, gridspec_kw=grid)
     return figure, list(made.ravel())
 

@@ -59,7 +59,9 @@ def choose(previous: Answer | None, option_id: str) -> Answer:
     time = now()
     if previous is None:
         return Answer(choice=option_id, first=option_id, tries=1, time=time)
-    if _time_of(previous) >= _parse_time(time):  # a clock that was set back must not lose it
+    if _time_of(previous) >= datetime.fromisoformat(
+        time
+    ):  # a clock that was set back must not lose it
         later = _time_of(previous) + timedelta(milliseconds=1)
         time = later.isoformat(timespec="milliseconds")
     return Answer(

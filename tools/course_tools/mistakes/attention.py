@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from course_tools.mistakes.bank import Bank, call, hard
+from course_tools.mistakes.bank import Bank, call, hard, typed
 
 bank = Bank("attention")
 
@@ -725,6 +725,7 @@ bank.calls(
         call(_tensor(31, 2, 3, 8), 4),
         call(_tensor(32, 1, 4, 6), 2),
         hard(call(_tensor(34, 2, 1, 3), 1)),
+        hard(typed(call(_tensor(35, 1, 2, 4).half(), 2))),
         hard(call(_tensor(33, 1, 2, 5), 2)),
     ],
 )
@@ -821,6 +822,20 @@ def split_first_of_batch(x, n_heads):
     return x[:1].reshape(1, length, n_heads, width // n_heads).transpose(1, 2)
 
 
+@bank.mistake(
+    "split_heads",
+    "The heads come in another dtype than x. Look at the tensor that you write them into: which "
+    "dtype does a new one get?",
+)
+def split_into_float32(x, n_heads):
+    _check_heads(x.shape[-1], n_heads)
+    batch, length, width = x.shape
+    heads = torch.zeros(batch, n_heads, length, width // n_heads)
+    for h, part in enumerate(x.chunk(n_heads, dim=-1)):
+        heads[:, h] = part
+    return heads
+
+
 @bank.variant("split_heads")
 def split_by_unflatten(x, n_heads):
     _check_heads(x.shape[-1], n_heads)
@@ -857,7 +872,15 @@ def split_by_einsum(x, n_heads):
 
 # merge_heads
 
-bank.calls("merge_heads", [call(_tensor(41, 2, 4, 3, 2)), hard(call(_tensor(42, 1, 2, 4, 3)))])
+bank.calls(
+    "merge_heads",
+    [
+        call(_tensor(41, 2, 4, 3, 2)),
+        hard(call(_tensor(42, 1, 2, 4, 3))),
+        hard(call(_tensor(43, 2, 1, 3, 2))),
+        hard(typed(call(_tensor(44, 1, 3, 1, 2).half()))),
+    ],
+)
 bank.terms("merge_heads", merged="text token number")
 
 
@@ -929,6 +952,19 @@ def merge_along_tokens(x):
 )
 def merge_reversed(x):
     return x.flip(1).transpose(1, 2).flatten(2)
+
+
+@bank.mistake(
+    "merge_heads",
+    "The result comes in another dtype than x. Look at the tensor that you write it into: which "
+    "dtype does a new one get?",
+)
+def merge_into_float32(x):
+    batch, heads, length, size = x.shape
+    merged = torch.zeros(batch, length, heads * size)
+    for h in range(heads):
+        merged[..., h * size : (h + 1) * size] = x[:, h]
+    return merged
 
 
 @bank.variant("merge_heads")

@@ -1243,11 +1243,14 @@ def bytes_of_a_token_first(shape, n_tokens, batch=1, bits=16):
         raise ValueError("the head size is missing")
     if n_tokens < 0:
         raise ValueError("below 0")
-    bits_of_one = 2 * shape["n_kv_heads"] * shape["head_dim"] * bits
+    n_latent, n_state = shape.get("n_latent_layers", 0), shape.get("n_state_layers", 0)
     n_sliding, window = shape["n_sliding_layers"], shape["sliding_window"]
-    full = (shape["n_layers"] - n_sliding) * n_tokens * bits_of_one
-    sliding = n_sliding * (min(n_tokens, window) if window else 0) * bits_of_one
-    return batch * (full + sliding) // 8
+    pair = 2 * shape["n_kv_heads"] * shape["head_dim"]
+    each = pair * (shape["n_layers"] - n_sliding - n_latent - n_state)
+    each += n_latent * shape["latent_dim"] if n_latent else 0
+    fixed = pair * n_sliding * (min(n_tokens, window) if window else 0)
+    fixed += n_state * shape["state_numbers"] if n_state else 0
+    return batch * bits * (n_tokens * each + fixed) // 8
 
 
 @bank.variant("kv_cache_bytes")
@@ -1258,13 +1261,15 @@ def bytes_by_the_shape_of_an_array(shape, n_tokens, batch=1, bits=16):
         raise ValueError("the head size is missing") from None
     if n_tokens < 0:
         raise ValueError("below 0")
-    total = 0
-    for layer in range(shape["n_layers"]):
-        held = n_tokens
-        if layer < shape["n_sliding_layers"]:
-            held = min(held, shape["sliding_window"])
-        total += math.prod((2, batch, shape["n_kv_heads"], held, size)) * bits
-    return total // 8
+    shapes = [(2, shape["n_kv_heads"], n_tokens, size)] * shape["n_layers"]
+    for layer in range(shape["n_sliding_layers"]):
+        shapes[layer] = (2, shape["n_kv_heads"], min(n_tokens, shape["sliding_window"]), size)
+    first = shape["n_sliding_layers"]
+    for layer in range(first, first + shape.get("n_latent_layers", 0)):
+        shapes[layer] = (n_tokens, shape["latent_dim"])
+    for layer in range(1, 1 + shape.get("n_state_layers", 0)):
+        shapes[-layer] = (shape["state_numbers"],)
+    return batch * sum(map(math.prod, shapes)) * bits // 8
 
 
 # max_context

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from course_tools.mistakes.bank import Bank, Given, call, get, hard, method
+from course_tools.mistakes.bank import Bank, Given, call, get, hard, method, typed
 from llm_memory.latent import LatentCache, LatentWeights
 from llm_memory.model import rotate
 from llm_memory.shapes import cache_bytes, model_shape
@@ -293,6 +293,16 @@ bank.calls(
             call(1),
             method("append", 0, _K[:, :, :1], _V[:, :, :2]),
             get("n_seen"),
+            call(1),
+            # As many heads as numbers a head would hide which is compared with which.
+            *(
+                method("append", 0, _numbers(i, 1, 2, 1, 3), _numbers(i, 1, 2, 1, 3))
+                for i in (17, 18)
+            ),
+            get("n_seen"),
+            call(1),
+            typed(method("append", 0, _K[:, :, :2].half(), _V[:, :, :2].half())),
+            typed(method("append", 0, _K[:, :, 2:3].half(), _V[:, :, 2:3].half())),
         ),
     ],
 )
@@ -618,6 +628,21 @@ class CacheSharesAmongObjects(_Cache):
     @property
     def n_seen(self):
         return 0 if self.k[self.n_layers - 1] is None else self.k[self.n_layers - 1].shape[2]
+
+
+@bank.mistake(
+    "KVCache",
+    "Keys and values come back in another dtype than they came in. Look at the tensor that you "
+    "write them into: which dtype does a new one get?",
+)
+class CacheInFloat32(_Cache):
+    def join(self, held, new):
+        old = 0 if held is None else held.shape[2]
+        room = torch.zeros(*new.shape[:2], old + new.shape[2], new.shape[3])
+        if held is not None:
+            room[:, :, :old] = held
+        room[:, :, old:] = new
+        return room
 
 
 @bank.variant("KVCache")
@@ -1430,6 +1455,10 @@ bank.calls(
             call(1, 1, 1, 4, 2),
             method("append", 0, _K[:, :, :1].float(), _V[:, :, :1].float()),
             get("n_seen"),
+            call(1, 3, 2, 4, 5),
+            get("n_bytes"),
+            method("append", 0, _numbers(19, 3, 2, 1, 5).float(), _numbers(20, 3, 2, 1, 5).float()),
+            get("n_seen"),
         ),
     ],
 )
@@ -1816,6 +1845,15 @@ bank.calls(
             call(1, 3, 1),
             method("append", 0, _LONG[0][:, :, :1], _LONG[1][:, :, :2]),
             get("n_seen"),
+            call(1, 3, 1),
+            *(
+                method("append", 0, _numbers(i, 1, 2, 1, 3), _numbers(i, 1, 2, 1, 3))
+                for i in (37, 38)
+            ),
+            get("n_seen"),
+            call(1, 3, 1),
+            typed(method("append", 0, _LONG[0][:, :, :2].half(), _LONG[1][:, :, :2].half())),
+            typed(method("append", 0, _LONG[0][:, :, 2:3].half(), _LONG[1][:, :, 2:3].half())),
         ),
     ],
 )
@@ -2057,6 +2095,17 @@ class RollingKeepsCount(_Rolling):
         seen = getattr(self, "seen", [0] * self.n_layers)
         super().reset()
         self.seen = seen
+
+
+@bank.mistake(
+    "RollingKVCache",
+    "Keys and values come back in another dtype than they came in. Look at the tensor that you "
+    "write them into: which dtype does a new one get?",
+)
+class RollingInFloat32(_Rolling):
+    def append(self, layer, k, v):
+        keys, values, mask = super().append(layer, k, v)
+        return keys.float(), values.float(), mask
 
 
 @bank.variant("RollingKVCache")
@@ -2317,7 +2366,7 @@ def quantize_keeps_floats(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "x itself was changed: the caller still needs it. Look for `/=` or a method whose name ends in _.",
+    "x itself was changed: the caller still needs it. Look for `/=`, or a method that ends in _.",
 )
 def quantize_changes_x(x, axis, bits=8):
     q, scale = _quantize(x, axis, bits)

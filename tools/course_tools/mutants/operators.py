@@ -129,9 +129,9 @@ def _described(tree: ast.AST, path: Path, plain: str, text: str) -> Mutant:
         node = _at(tree, path[:depth])
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             function = f"{function}.{node.name}".lstrip(".")
-    lines = list(difflib.ndiff(plain.splitlines(), text.splitlines()))
-    gone = [line[2:].strip() for line in lines if line.startswith("- ")]
-    come = [line[2:].strip() for line in lines if line.startswith("+ ")]
+    lines = list(difflib.unified_diff(plain.splitlines(), text.splitlines(), n=0))[3:]
+    gone = [line[1:].strip() for line in lines if line.startswith("-")]
+    come = [line[1:].strip() for line in lines if line.startswith("+")]
     return Mutant(text, function, " ; ".join(gone), " ; ".join(come) or "(dropped)")
 
 

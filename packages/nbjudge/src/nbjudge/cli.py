@@ -164,6 +164,7 @@ def _grade(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             problem = "Stopped at once. Run the same command again to go on."
     try:
+        settings.apply(course.config)
         summary = summarize(course.coursedir, options.assignment)
     except (MissingEntry, OperationalError):
         summary = None

@@ -23,10 +23,13 @@ def configure(c: Config) -> None:
     """
     from sqlalchemy.exc import SAWarning
 
+    from nbjudge import guard
     from nbjudge.classes.converter import install
     from nbjudge.consoles import give_ipython_a_folder, speak_every_name
     from nbjudge.plugins import feedback, formgrader, platforms
 
+    # Where Jupyter's own configuration is not read, what fails after this line is refused, too.
+    guard.arm()
     speak_every_name()
     give_ipython_a_folder()
     install()
@@ -53,16 +56,14 @@ def configure(c: Config) -> None:
         f"{nbgrader}.CheckCellMetadata",
     ]
 
-    c.Autograde.exporter_class = "nbjudge.classes.converter.SubmissionExporter"
-    # Once at the end of each pass, not after each of the steps below.
-    c.SubmissionExporter.optimistic_validation = True
-    # The rebuild gives every cell the lesson's own metadata and every test its own source:
-    # nbgrader's steps that see to that would take a tenth of the time to find nothing.
+    # The rebuild gives every cell the lesson's own metadata, every test its own source, and the
+    # notebook its kernel: nbgrader's steps that see to that would find nothing.
     c.Autograde.sanitize_preprocessors = [
         "nbjudge.intake.rebuild.Rebuild",
         f"{nbgrader}.ClearOutput",
-        f"{nbgrader}.OverwriteKernelspec",
     ]
+    # All of these run where the notebook is run. The gradebook is written by the process that owns
+    # it, from what `FindGrades` and those behind it find, late penalties included.
     c.Autograde.autograde_preprocessors = [
         "nbjudge.run.judged.JudgedExecute",
         f"{nbgrader}.IgnorePattern",
@@ -71,18 +72,20 @@ def configure(c: Config) -> None:
         "nbjudge.steps.outputs.SafeOutputs",
         f"{nbgrader}.LimitOutput",
         "nbjudge.steps.recorded.ScoreRecorded",
-        f"{nbgrader}.SaveAutoGrades",
+        "nbjudge.steps.grades.FindGrades",
         "nbjudge.steps.manual.LeaveToTeacher",
-        f"{nbgrader}.AssignLatePenalties",
         "nbjudge.steps.pages.FitPages",
         "nbjudge.steps.flags.SaveFlags",
     ]
     # Of wall-clock time, which a busy machine stretches: nbgrader's 30 seconds cost honest work.
     c.Execute.timeout = 60
+    c.GenerateFeedback.exporter_class = "nbjudge.plugins.pages.FeedbackExporter"
+    # Once at the end, not after each of the steps below.
+    c.FeedbackExporter.optimistic_validation = True
     c.GenerateFeedback.preprocessors = [
-        f"{nbgrader}.GetGrades",
+        "nbjudge.steps.feedback.ReadGrades",
         "nbjudge.steps.feedback.WithoutHiddenTests",
-        f"{nbconvert}.CSSHTMLHeaderPreprocessor",
+        "nbjudge.plugins.pages.KeptHeader",
     ]
 
     c.ExchangeFactory.collect = "nbjudge.plugins.collect.Collect"

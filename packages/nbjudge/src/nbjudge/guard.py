@@ -23,23 +23,25 @@ from nbgrader.converters.generate_assignment import GenerateAssignment
 from nbgrader.converters.generate_feedback import GenerateFeedback
 from nbgrader.coursedir import CourseDirectory
 from traitlets.config import Config
-from traitlets.config.loader import PyFileConfigLoader
+from traitlets.config.loader import JSONFileConfigLoader, PyFileConfigLoader
+from traitlets.utils.importstring import import_item
 
 from nbjudge.codes import OWN_FOLDER
 
 __all__ = ["arm", "missing_parts", "refusal"]
 
 CONFIG_FILE = "nbgrader_config.py"
+#: Jupyter reads the other kind, too, and lets it win.
+_CONFIG_FILES = (CONFIG_FILE, "nbgrader_config.json")
 
 #: What nbgrader must be told to run, for each of its converters: trait → names that it holds.
 PARTS: dict[str, dict[str, tuple[str, ...]]] = {
     "Autograde": {
-        "exporter_class": ("nbjudge.classes.converter.SubmissionExporter",),
         "sanitize_preprocessors": ("nbjudge.intake.rebuild.Rebuild",),
         "autograde_preprocessors": (
             "nbjudge.run.judged.JudgedExecute",
             "nbjudge.steps.outputs.SafeOutputs",
-            "nbgrader.preprocessors.SaveAutoGrades",
+            "nbjudge.steps.grades.FindGrades",
             "nbjudge.steps.manual.LeaveToTeacher",
             "nbjudge.steps.flags.SaveFlags",
         ),
@@ -84,7 +86,8 @@ def refusal(course: CourseDirectory, config: Config, converter: str = "Autograde
             if "nbjudge.guard" in text:  # the file that arms this module
                 continue
             wanted = wanted or "nbjudge" in text
-            loaded = PyFileConfigLoader(path.name, path=str(path.parent)).load_config()
+            kind = JSONFileConfigLoader if path.suffix == ".json" else PyFileConfigLoader
+            loaded = kind(path.name, path=str(path.parent)).load_config()
         except (Exception, SystemExit) as error:
             return (
                 f"{path} could not be loaded, so nothing was done: {_said(error, path)}. Without "
@@ -103,26 +106,52 @@ def refusal(course: CourseDirectory, config: Config, converter: str = "Autograde
 
 
 def missing_parts(config: Config, converter: str = "Autograde") -> list[str]:
-    """Return the settings of `converter` that do not hold the engine's parts, by name."""
+    """Return the settings of `converter` that do not hold the engine's parts, by name.
+
+    A part that is switched off is missing, and so is one that no longer comes after what it needs:
+    a score that is saved before the tests ran would be full.
+    """
     missing = []
     for trait, names in PARTS[converter].items():
         held = config.get(converter, {}).get(trait, ())
-        held = [_name(part) for part in ([held] if isinstance(held, (str, type)) else list(held))]
-        missing += [f"{converter}.{trait}: {name}" for name in names if name not in held]
+        if isinstance(held, (str, type)):
+            held = [held]
+        found = [_name(part) for part in held] if isinstance(held, (list, tuple)) else []
+        missing += [f"{converter}.{trait}: {name}" for name in names if name not in found]
+        there = [name for name in found if name in names]
+        if there != [name for name in names if name in there]:
+            missing.append(f"{converter}.{trait}: the order {', '.join(names)}")
+        missing += [
+            f"{name.rpartition('.')[2]}, which {off}.enabled switches off"
+            for name in there
+            if (off := _switched_off(config, name))
+        ]
     return missing
 
 
+def _switched_off(config: Config, name: str) -> str | None:
+    """Return which class's setting disables a part: its own, or one that it is made from."""
+    for kind in import_item(name).__mro__:
+        section = config.get(kind.__name__, {})
+        if "enabled" in section:  # the first that speaks of it has the last word
+            return None if section["enabled"] else kind.__name__
+    return None
+
+
 def _name(part: Any) -> str:
-    return part if isinstance(part, str) else f"{part.__module__}.{part.__qualname__}"
+    if isinstance(part, type):
+        return f"{part.__module__}.{part.__qualname__}"
+    return str(part)
 
 
 def _files(course: CourseDirectory) -> Iterator[Path]:
     seen = set()
     for folder in (*reversed(jupyter_config_path()), os.getcwd(), course.root):
-        path = Path(folder, CONFIG_FILE).absolute()
-        if path not in seen and os.path.lexists(path):
-            seen.add(path)
-            yield path
+        for name in _CONFIG_FILES:
+            path = Path(folder, name).absolute()
+            if path not in seen and os.path.lexists(path):
+                seen.add(path)
+                yield path
 
 
 def _said(error: BaseException, path: Path) -> str:

@@ -47,6 +47,62 @@ def free_names(source: str) -> set[str]:
     return used - bound - set(vars(builtins)) - {"__name__", "__builtins__"}
 
 
+def bound_names(source: str) -> set[str]:
+    """Return the names that a cell binds at its top level, read there or not."""
+    try:
+        table = symtable.symtable(without_magics(source), "<test>", "exec")
+    except SyntaxError:  # it never ran
+        return set()
+    bound: set[str] = set()
+
+    def walk(inner: symtable.SymbolTable) -> None:
+        for symbol in inner.get_symbols():
+            if (inner is table or symbol.is_declared_global()) and (
+                symbol.is_assigned() or symbol.is_imported()
+            ):
+                bound.add(symbol.get_name())
+        for child in inner.get_children():
+            walk(child)
+
+    walk(table)
+    return bound
+
+
+def definitions(source: str) -> list[ast.stmt]:
+    """Return what a cell says once and for all: imports, helpers, and values that never change.
+
+    A name that the cell also binds in another way is left out: which of them holds is not known.
+    """
+    try:
+        body = ast.parse(without_magics(source)).body
+    except SyntaxError:
+        return []
+    said = [statement for statement in body if _is_definition(statement)]
+    others = [statement for statement in body if not _is_definition(statement)]
+    unsure: set[str] = set()
+    for statement in others:
+        unsure |= bound_names(ast.unparse(statement))
+    return [one for one in said if not bound_names(ast.unparse(one)) & unsure]
+
+
+def _is_definition(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+        found = statement.args
+        return not (statement.decorator_list or found.defaults or any(found.kw_defaults))
+    if isinstance(statement, ast.Assign):
+        plain = all(isinstance(target, ast.Name) for target in statement.targets)
+        return plain and _is_constant(statement.value)
+    return isinstance(statement, ast.Import | ast.ImportFrom)
+
+
+def _is_constant(value: ast.expr) -> bool:
+    if isinstance(value, ast.UnaryOp):
+        return isinstance(value.operand, ast.Constant)
+    if isinstance(value, ast.Tuple):
+        return all(map(_is_constant, value.elts))
+    return isinstance(value, ast.Constant)
+
+
 def shared_names(sources: Iterable[str]) -> frozenset[str]:
     """Return the global names that the course's own cells, which are no tests, bind or read."""
     names: set[str] = set()

@@ -15,8 +15,8 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,31 +27,29 @@ from logging import Logger, getLogger
 from pathlib import Path
 from typing import Any
 
-import nbgrader.apps.api
-import nbgrader.apps.generateassignmentapp
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.converters.base import NbGraderException
 from nbgrader.coursedir import CourseDirectory
-from nbgrader.utils import determine_grade, find_all_files, is_grade, is_solution
+from nbgrader.utils import determine_grade, find_all_files, is_grade, is_solution, setenv
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from traitlets.config import Config
 
 from nbjudge import graders, settings
-from nbjudge.classes.release import Release
 from nbjudge.classes.temporary import folder_for_submissions
 from nbjudge.codes import INSIDE, MANUAL, OUTSIDE, OWN_FOLDER, by_hand, forced_mode, own
 from nbjudge.intake import rebuild
 from nbjudge.intake.recorded import recorder
 from nbjudge.run.execution import SandboxedExecute, is_test
+from nbjudge.run.judge_client import ENVIRONMENT
 from nbjudge.run.judged import COURSE_FOLDER, JudgedExecute
 
-__all__ = ["Calibration", "Tested", "apply", "calibrate", "install", "stored", "table"]
+__all__ = ["Calibration", "Tested", "apply", "calibrate", "report", "stored", "table"]
 
 #: Of the stored form; another one is made anew.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -299,7 +297,7 @@ def _decide(
     agree = outside.score == inside.score and stub[0].score == stub[1].score
     mode, why, warning = forced_mode(cell), "the course asks for it", ""
     if mode is None and agree and (_is_full(outside, points) or outside.error == inside.error):
-        mode, why = OUTSIDE, ""
+        mode, why = OUTSIDE, _learners_word(cell.source)
     elif mode is None and _is_full(inside, points):
         mode = INSIDE
         why = (
@@ -331,6 +329,18 @@ def _decide(
     )
 
 
+#: What a learner's process says of its own code: nothing else can say it.
+_OWN_WORD = re.compile(r"\b(getsource(?:lines)?|getcomments|__code__|co_names|co_consts)\b")
+
+
+def _learners_word(source: str) -> str:
+    """Return what a teacher is told of a test that asks the learner's code about itself, or ""."""
+    asked = sorted(set(_OWN_WORD.findall(source)))
+    if not asked:
+        return ""
+    return f"not protected: {', '.join(asked)} is answered by the learner's own process"
+
+
 def _is_full(graded: _Graded, points: float) -> bool:
     return graded.score is not None and graded.score >= points
 
@@ -345,9 +355,14 @@ def _calibrate_notebook(material: _Material, config: Config) -> dict[str, Tested
     tests = {c.metadata.nbgrader.grade_id: c for c in material.stub.cells if is_test(c)}
     if not tests:
         return {}
-    with ThreadPoolExecutor(max_workers=min(3, os.cpu_count() or 1)) as pool:
+    with (
+        ThreadPoolExecutor(max_workers=min(3, os.cpu_count() or 1)) as pool,
+        setenv(**ENVIRONMENT),
+    ):
 
-        def grade(kind: type[SandboxedExecute], notebook: NotebookNode) -> Future:
+        def grade(
+            kind: type[SandboxedExecute], notebook: NotebookNode
+        ) -> Future[dict[str, _Graded]]:
             return pool.submit(_grade, kind, notebook, material, config)
 
         work = grade(_Outside, material.solved)
@@ -489,35 +504,6 @@ def report(found: Calibration, say: Callable[[Any], None]) -> None:
     say(table(found))
     for warning in found.warnings:
         say(Text(f"! {warning}"))
-
-
-# -- after `nbgrader generate_assignment` ---------------------------------------------------
-
-
-class CalibratedGenerate(Release):
-    """Releases, and then finds out how the test cells can be checked."""
-
-    def start(self) -> None:
-        """Release the assignment, calibrate it and print what came of it."""
-        super().start()
-        if self.no_database:
-            return
-        course, assignment = self.coursedir, self.coursedir.assignment_id
-        before = stored(course, assignment)
-        try:
-            found = calibrate(course, assignment, self.config, anew=False, log=self.log)
-        except Exception as error:
-            # It is released all the same; grading finds out for itself, or refuses.
-            self.log.error("%s could not be calibrated: %s", assignment, error)
-            return
-        if found != before:
-            report(found, Console(file=sys.stderr).print)
-
-
-def install() -> None:
-    """Let `nbgrader generate_assignment` and Formgrader calibrate what they release."""
-    nbgrader.apps.generateassignmentapp.GenerateAssignment = CalibratedGenerate
-    nbgrader.apps.api.GenerateAssignment = CalibratedGenerate
 
 
 def verify(course: CourseDirectory, assignments: Iterable[str], config: Config) -> int:

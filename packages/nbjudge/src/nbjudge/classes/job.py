@@ -12,10 +12,12 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import nbformat
+from nbgrader.utils import setenv
 from traitlets.config import Config
 from traitlets.utils.importstring import import_item
 
@@ -25,6 +27,7 @@ from nbjudge.run.judged import COURSE_FOLDER
 from nbjudge.run.provisioner import SandboxProvisioner
 from nbjudge.server.forkserver import ForkServer
 from nbjudge.settings import NbJudge
+from nbjudge.steps.findings import FINDINGS, Findings
 from nbjudge.wire import course
 
 
@@ -32,28 +35,41 @@ from nbjudge.wire import course
 class Job:
     """A sanitized notebook and what its execution needs.
 
-    `execute` names the preprocessor that runs it, `settings` its traits as configured, `where`
-    nbgrader's resources of it (student, assignment and notebook), `files` the bytes of the other
-    files of the submission by relative path, `course_files` those of the course's own, which are
-    for the judge.
+    `steps` names the preprocessors that it goes through, `settings` are their traits as configured,
+    `where` nbgrader's resources of it (student, assignment, notebook, gradebook), `files` the bytes
+    of the other files of the submission by relative path, `course_files` those of the course's own,
+    which are for the judge.
     """
 
     notebook: str
     files: dict[str, bytes]
     where: dict[str, str]
-    execute: str
+    steps: tuple[str, ...]
     settings: dict[str, dict[str, Any]]
     course_files: dict[str, bytes] = field(default_factory=dict)
 
 
-def run(job: Job) -> tuple[str, list[str], dict[str, bytes]]:
-    """Execute the notebook in a folder of its own and return it, executed, as JSON text.
+@dataclass(frozen=True)
+class Done:
+    """What came of a job.
 
-    With it come the names of the protections that are missing here (`sandbox.MISSING`), and the
-    files that its code wrote, which are hostile.
+    notebook: the graded one, as the text of its file. found: what goes into the gradebook.
+    missing: the names of the protections that are missing where it ran (`sandbox.MISSING`).
+    files: what its code wrote, which is hostile.
+    """
+
+    notebook: str
+    found: Findings
+    missing: list[str]
+    files: dict[str, bytes]
+
+
+def run(job: Job) -> Done:
+    """Execute the notebook in a folder of its own.
+
     What a learner's code does wrong is in the notebook; what is raised is the grader's trouble.
     """
-    notebook = nbformat.reads(job.notebook, as_version=4)
+    notebook = nbformat.from_dict(json.loads(job.notebook))
     with folder_for_submissions() as folder, folder_for_submissions() as course_folder:
         for place, files in ((folder, job.files), (course_folder, job.course_files)):
             for name, data in files.items():
@@ -63,21 +79,25 @@ def run(job: Job) -> tuple[str, list[str], dict[str, bytes]]:
         name = job.where["notebook"]
         # As nbconvert's exporter gives it: the notebook stands in the folder that it runs in.
         (folder / f"{name}.ipynb").write_text(job.notebook, encoding="utf-8")
-        resources = {
+        resources: dict[str, Any] = {
             "unique_key": name,
             "nbgrader": dict(job.where),
             "metadata": {"name": name, "path": str(folder)},
             COURSE_FOLDER: str(course_folder),
         }
-        preprocessor = import_item(job.execute)(config=Config(job.settings))
-        notebook, resources = preprocessor.preprocess(notebook, resources)
+        config = Config(job.settings)
+        with setenv(NBGRADER_EXECUTION="autograde"):
+            for step in job.steps:
+                notebook, resources = import_item(step)(config=config)(notebook, resources)
     missing = sorted(SandboxProvisioner.missing_here)
-    return nbformat.writes(notebook), missing, resources.get(WRITTEN, {})
+    text = nbformat.writes(notebook) + "\n"
+    return Done(text, resources[FINDINGS], missing, resources.get(WRITTEN, {}))
 
 
-def settings_of(execute: str, config: Config) -> dict[str, dict[str, Any]]:
-    """Return the part of an nbgrader configuration that `execute` and its kernels read."""
-    kinds = (*import_item(execute).__mro__, *SandboxProvisioner.__mro__, NbJudge)
+def settings_of(steps: Iterable[str], config: Config) -> dict[str, dict[str, Any]]:
+    """Return the part of an nbgrader configuration that steps and their kernels read."""
+    kinds = [kind for step in steps for kind in import_item(step).__mro__]
+    kinds += [*SandboxProvisioner.__mro__, NbJudge]
     names = dict.fromkeys(kind.__name__ for kind in kinds)
     return {name: dict(config[name]) for name in names if name in config}
 

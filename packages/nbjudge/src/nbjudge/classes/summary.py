@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from logging import getLogger
 
-from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.api import (
+    BaseCell,
+    Grade,
+    Gradebook,
+    MissingEntry,
+    Student,
+    SubmittedAssignment,
+    SubmittedNotebook,
+)
 from nbgrader.coursedir import CourseDirectory
 
-from nbjudge.codes import KEY
+from nbjudge.classes.record import Graded, Record
 from nbjudge.intake.recorded import recorder
 from nbjudge.wire import course as settings
 from nbjudge.wire import named
@@ -33,7 +39,7 @@ class Item:
 
 @dataclass
 class Summary:
-    """A graded assignment, as the gradebook and `autograded/` hold it."""
+    """A graded assignment, as the gradebook and the record of what was graded hold it."""
 
     assignment: str
     maximum: float
@@ -67,51 +73,52 @@ class Summary:
 
 
 def summarize(course: CourseDirectory, assignment: str) -> Summary:
-    """Return the summary of an assignment from the gradebook and the graded notebooks.
+    """Return the summary of an assignment from the gradebook and the record of what was graded.
 
     Raises `MissingEntry` if the gradebook has no such assignment.
     """
     with Gradebook(course.db_url, course.course_id) as gradebook:
         found = gradebook.find_assignment(assignment)
         summary = Summary(assignment, found.max_score)
-        graded = {submission.student.id for submission in found.submissions}
-        for submission in found.submissions:
-            student = submission.student.id
-            summary.scores[student] = submission.score
-            for notebook in submission.notebooks:
-                for grade in notebook.grades:
-                    item = summary.cells.setdefault(grade.name, Item(grade.name, grade.max_score))
-                    item.scores.append(grade.score or 0.0)
-                _read_graded(summary, student, _graded(course, student, assignment, notebook.name))
-        summary.missing = sorted(s.id for s in gradebook.students if s.id not in graded)
+        notebooks = [notebook.name for notebook in found.notebooks]
         exercises = [cell.name for nb in found.notebooks for cell in nb.solution_cells]
+        for notebook in found.notebooks:
+            for cell in (*notebook.grade_cells, *notebook.task_cells):
+                summary.cells[cell.name] = Item(cell.name, cell.max_score)
+        # All rows at once: a class has ten thousand of them.
+        rows = gradebook.db.query(SubmittedAssignment.student_id, SubmittedAssignment.score)
+        summary.scores = dict(sorted(map(tuple, rows.filter_by(assignment_id=found.id))))
+        grades = gradebook.db.query(SubmittedAssignment.student_id, BaseCell.name, Grade.score)
+        grades = grades.select_from(Grade).join(BaseCell, BaseCell.id == Grade.cell_id)
+        grades = grades.join(SubmittedNotebook, SubmittedNotebook.id == Grade.notebook_id)
+        grades = grades.join(SubmittedAssignment)
+        for _, name, score in sorted(map(tuple, grades.filter_by(assignment_id=found.id))):
+            summary.cells[name].scores.append(score or 0.0)
+        students = {student for (student,) in gradebook.db.query(Student.id)}
+    summary.cells = {name: item for name, item in summary.cells.items() if item.scores}
+    summary.missing = sorted(students - summary.scores.keys())
+    record = Record(course, assignment, getLogger(__name__))
+    for student in summary.scores:
+        for name in notebooks:
+            _read_record(summary, student, name, record.of(student, name))
     _group_by_exercise(summary, exercises)
-    summary.scores = dict(sorted(summary.scores.items()))
     summary.flags.sort()
     return summary
 
 
-def _graded(course: CourseDirectory, student: str, assignment: str, notebook: str) -> Path:
-    folder = course.format_path(course.autograded_directory, student, assignment)
-    return Path(folder, f"{notebook}.ipynb")
-
-
-def _read_graded(summary: Summary, student: str, path: Path) -> None:
-    try:
-        notebook: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        summary.flags.append((student, "not_graded", "", f"there is no graded {path.name}"))
+def _read_record(summary: Summary, student: str, notebook: str, last: Graded | None) -> None:
+    if last is None:
+        sentence = f"{notebook}.ipynb was not graded to the end"
+        summary.flags.append((student, "not_graded", "", sentence))
         return
-    ours = notebook.get("metadata", {}).get(KEY, {})
-    for flag in ours.get("flags", []):
+    for flag in last.flags:
         summary.flags.append((student, flag["code"], flag["cell"], flag["sentence"]))
-    for name, answer in ours.get("answers", {}).items():
-        first, last = recorder().choices(answer)
-        summary.chosen.setdefault(name, Counter())[last] += 1
+    for name, answer in last.answers.items():
+        first, chosen = recorder().choices(answer)
+        summary.chosen.setdefault(name, Counter())[chosen] += 1
         summary.first.setdefault(name, Counter())[first] += 1
-    for cell in notebook.get("cells", []):
-        for mistake in cell.get("metadata", {}).get(KEY, {}).get("mistakes", []):
-            summary.made.setdefault(mistake, set()).add(student)
+    for mistake in last.mistakes:
+        summary.made.setdefault(mistake, set()).add(student)
 
 
 def _group_by_exercise(summary: Summary, names: list[str]) -> None:

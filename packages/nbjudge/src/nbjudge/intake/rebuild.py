@@ -28,7 +28,7 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ from traitlets.config import Config
 from nbjudge.codes import KEY, Flag, record
 from nbjudge.intake.choice import Content
 from nbjudge.intake.given import Given, plain
-from nbjudge.intake.notebook import answer_flags, language_of, parse_notebook
+from nbjudge.intake.notebook import Submission, answer_flags, language_of
 from nbjudge.intake.recorded import answer_files, recorder
 from nbjudge.intake.remarks import on_code
 from nbjudge.names import import_statements, shared_names
@@ -61,6 +61,11 @@ from nbjudge.names import import_statements, shared_names
 #: The tag of cells that grading does not run.
 SHOW = "show"
 _NOT_RUN = {SHOW, "skip-execution"}
+
+
+#: Where nbconvert's resources hold the lesson, the usable part of a submitted notebook, and the
+#: names of the graded cells of the course's other assignments, by assignment (a function).
+LESSON, SUBMISSION, OTHERS = "nbjudge_lesson", "nbjudge_submission", "nbjudge_others"
 
 
 class CourseError(Exception):
@@ -565,19 +570,20 @@ def _name_cells(notebook: NotebookNode) -> None:
 class Rebuild(NbGraderPreprocessor):
     """The first of the sanitizing preprocessors; see this module for its rules.
 
-    It needs `ClassAutograde` above it, which has loaded the lesson. Quiz answers, from the
-    outputs of the notebook and from the answers file beside it, and the flags are carried on in
-    the notebook's own data (`codes.own`).
+    The lesson is in the resources, and what was read of the submission (`LESSON` and its like).
+    Quiz answers, from the outputs of the notebook and from the answers file beside it, and the
+    flags are carried on in the notebook's own data (`codes.own`).
     """
 
     def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
         """Return the rebuilt notebook."""
-        lesson = self.parent.parent.lessons[resources["nbgrader"]["notebook"]]
-        submission = resources.pop("submission", None) or parse_notebook(nb)
+        lesson: Lesson = resources.pop(LESSON)
+        submission: Submission = resources.pop(SUBMISSION)
+        others: Callable[[], dict[str, set[str]]] = resources.pop(OTHERS)
         rebuilt, found = rebuild(lesson, submission.cells)
         if any(flag.code in ("unreadable", "missing_notebook") for flag in submission.flags):
             found = []  # that nothing is there has been said
-        elif other := self._other_lesson(lesson, submission.cells):
+        elif other := _other_lesson(lesson, submission.cells, others):
             found = [Flag("other_lesson", detail=other)]
         elif language_of(lesson.notebook.metadata) in ("", "python"):
             theirs = _learners_code(rebuilt, lesson)
@@ -594,15 +600,18 @@ class Rebuild(NbGraderPreprocessor):
         record(rebuilt, [*submission.flags, *found])
         return rebuilt, resources
 
-    def _other_lesson(self, lesson: Lesson, cells: list[NotebookNode]) -> str:
-        """Return the name of the lesson that a notebook is of, if it is not this one's."""
-        names = {name for cell in cells if (name := _given_id(cell))}
-        ours = len(names & lesson.places.keys())
-        if not names or 2 * ours >= min(len(names), len(lesson.places)):
-            return ""
-        alike = self.parent.parent.other_lessons()
-        best = max(alike, key=lambda name: len(names & alike[name]), default="")
-        return best if best and len(names & alike[best]) > 2 * ours else ""
+
+def _other_lesson(
+    lesson: Lesson, cells: list[NotebookNode], others: Callable[[], dict[str, set[str]]]
+) -> str:
+    """Return the name of the lesson that a notebook is of, if it is not this one's."""
+    names = {name for cell in cells if (name := _given_id(cell))}
+    ours = len(names & lesson.places.keys())
+    if not names or 2 * ours >= min(len(names), len(lesson.places)):
+        return ""
+    alike = others()
+    best = max(alike, key=lambda name: len(names & alike[name]), default="")
+    return best if best and len(names & alike[best]) > 2 * ours else ""
 
 
 def _learners_code(rebuilt: NotebookNode, lesson: Lesson) -> list[NotebookNode]:

@@ -130,6 +130,9 @@ class StandIn(Proxy):
         """Return what else is in the class of a stand-in."""
         return {}
 
+    def __mro_entries__(self, bases):
+        raise Unchecked(f"the test makes a subclass of {self._proxy_name}")
+
     def __getattribute__(self, name):
         if name in _HIDDEN:
             peer = object.__getattribute__(self, "_proxy_peer")
@@ -247,11 +250,16 @@ def _descends(ancestry: list, kind: Any) -> bool:
         if isinstance(one, type):
             if builtins.issubclass(one, kind):
                 return True
-        elif isinstance(one, StandIn) and isinstance(kind, type) and kind.__module__ != "builtins":
+        elif isinstance(one, StandIn) and isinstance(kind, type) and not _is_plain(kind):
             named = (one.__module__, one.__qualname__)
             if named == (kind.__module__, kind.__qualname__):
                 return True
     return False
+
+
+def _is_plain(kind: type) -> bool:
+    """Whether a class is a built-in one whose values are data here, and never a stand-in."""
+    return kind.__module__ == "builtins" and kind not in (property, classmethod, staticmethod, type)
 
 
 class JudgePeer(Peer):
@@ -276,6 +284,7 @@ class JudgePeer(Peer):
         self.cell_deadline = self.deadline = time.monotonic() + seconds
         self.allowed = call_seconds  # seconds for the call that is waited for
         self.calls, self.printed, self.failed = 0, 0, None
+        self.refused: str | None = None
         self.passed: dict[int, Any] = {}
         self._quiet = False
 
@@ -415,28 +424,60 @@ class JudgePeer(Peer):
         return isinstance(error, Unchecked | Unanswered) or super().must_stop(error)
 
     def may_change(self) -> bool:
+        self._refuse("their code changes an object that the test made")
         return False
 
     def may_hold(self, value: Any) -> bool:
+        if self._may_hold(value):
+            return True
+        self._refuse(f"their code asks for a {type(value).__name__} that the test made")
+        return False
+
+    def _may_hold(self, value: Any) -> bool:
         if isinstance(value, types.MethodType):
-            return self.may_read(value.__self__, value.__name__)
+            return self._may_read(value.__self__, value.__name__)
         if isinstance(value, types.GeneratorType | map | zip | filter | enumerate):
             return True
         return _is_module(value) or _is_ours(value if callable(value) else type(value))
 
     def may_read(self, value: Any, name: str) -> bool:
+        if self._may_read(value, name):
+            return True
+        if hasattr(value, name):
+            self._refuse(f"their code uses {name} of a {type(value).__name__} that the test made")
+        return False
+
+    def _refuse(self, what: str) -> None:
+        """Note what nbgrader lets the learner's code do: a test that then fails is unchecked."""
+        self.refused = self.refused or what
+
+    def _may_read(self, value: Any, name: str) -> bool:
         if name.startswith("_") or isinstance(value, _SECRETIVE):
             return False
         if name in getattr(value, "__dict__", {}):
             return True
         for kind in type(value).__mro__:
             if name in vars(kind):
-                return _is_ours(kind) or (_is_module(value) and name in MODULE_METHODS)
+                return (
+                    _is_ours(kind)
+                    or (_is_module(value) and name in MODULE_METHODS)
+                    or (
+                        (kind.__module__, kind.__name__) in _GENERATORS
+                        and callable(vars(kind)[name])
+                    )
+                )
         if _is_module(value):
             return any(name in vars(value)[f"_{part}"] for part in _MODULE_PARTS)
         return any("__getattr__" in vars(kind) and _is_ours(kind) for kind in type(value).__mro__)
 
 
+#: Of random numbers: a test hands one to the learner's function, which draws from it.
+_GENERATORS = {
+    ("random", "Random"),
+    ("_random", "Random"),
+    ("numpy.random._generator", "Generator"),
+    ("numpy.random.mtrand", "RandomState"),
+}
 _MODULE_PARTS = ("parameters", "buffers", "modules")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import socket
 from dataclasses import asdict
@@ -25,6 +26,7 @@ def serve(channel: socket.socket) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     line = Connection(channel.detach())
     order = json.loads(line.recv_bytes(MESSAGE))
+    os.environ.update(order["environment"])
     _bound_memory(order["memory"])
     with (
         contextlib.suppress(EOFError, OSError),

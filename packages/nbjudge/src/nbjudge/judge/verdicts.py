@@ -15,14 +15,17 @@ wrong: `Outcome.unchecked` says why.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
+import importlib.util
 import io
 import os
 import re
 import secrets
 import sys
 import time
+import types
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -36,7 +39,15 @@ from nbformat.v4 import new_output
 from nbjudge.codes import sentence
 from nbjudge.judge.namespace import Namespace, execute, watched_libraries
 from nbjudge.judge.peer import JudgePeer, Unanswered
-from nbjudge.names import free_names, import_statements, names_read, shared_names
+from nbjudge.names import (
+    bound_names,
+    definitions,
+    free_names,
+    import_statements,
+    names_read,
+    shared_names,
+    without_magics,
+)
 from nbjudge.wire import course, named
 from nbjudge.wire.calls import END, MESSAGE, READY, Channel
 from nbjudge.wire.limits import Limits, Unchecked
@@ -94,8 +105,9 @@ class Judge:
         assignment: its modules are imported from there, and, in a process of the judge's own, it
         is where a test's relative paths begin. `shared` are names besides those of `imports` that
         the course's own code has in common with its tests. `earlier` are the test cells that ran
-        in a judge that was stopped. The other numbers bound one call of the learner's code, one
-        test cell, and the wait for a kernel that is still busy.
+        in a judge that was stopped: what they define is said again, what else they bound is lost,
+        and a test that reads any of it is never found wrong for that. The other numbers bound one
+        call of the learner's code, one test cell, and the wait for a kernel that is still busy.
         """
         self.limits = limits or Limits()
         self.call_seconds, self.cell_seconds = call_seconds, cell_seconds
@@ -122,7 +134,8 @@ class Judge:
         self.namespace = Namespace(self._peer, self.imports, self.shared)
         for name, what in course.here().test_names.items():
             self.namespace.special[name] = functools.partial(named.load, what)
-        self.namespace.lost = _bound_names(self.earlier)
+        self._bound_before = frozenset[str]().union(*map(bound_names, self.earlier))
+        self.namespace.lost = self._bound_before
         self._install()
 
     def _install(self) -> None:
@@ -182,9 +195,31 @@ class Judge:
             watched_libraries(),
         ):
             warnings.simplefilter("ignore")
+            self._say_again()
             outcome = self._verdict(source)
         why = Unchecked.seen()
+        if why is None and _has_failed(outcome):
+            why = self._peer.refused
+        if why is None and _has_failed(outcome) and self._bound_before:
+            # What an earlier test did to its own data may be what is missing.
+            missing = sorted(self._bound_before & names_read(without_magics(source))[0])
+            if missing:
+                why = f"it needs {', '.join(missing[:5])} of a test that was stopped"
         return outcome if why is None else _not_checked(why)
+
+    def _say_again(self) -> None:
+        """Define once more what the tests of a judge that was stopped had defined."""
+        earlier, self.earlier = self.earlier, []
+        if not earlier:
+            return
+        for source in earlier:
+            for name in bound_names(source):
+                dict.pop(self.namespace, name, None)
+            for statement in definitions(source):
+                with contextlib.suppress(Exception, Unchecked):  # it may have failed then, too
+                    execute(ast.unparse(statement), self.namespace)
+        self.namespace.lost -= frozenset(dict.keys(self.namespace))
+        Unchecked.forget()
 
     def _verdict(self, source: str) -> Outcome:
         try:
@@ -197,9 +232,14 @@ class Judge:
             return outcome
         except Unchecked as error:
             return _not_checked(str(error))
-        except (Exception, SystemExit) as error:
+        except (Unanswered, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # pytest's failures are no Exception
             if isinstance(error, ModuleNotFoundError) and not hasattr(error, "place"):
                 return _not_checked(f"the test needs a module that is not here: {error}")
+            part = _part_not_imported(error)
+            if part is not None:
+                return _not_checked(f"{part} was imported in the student's process only")
             shown = _error_output(type(error).__name__, str(error), error)
             return Outcome([shown], mistakes=_mistakes(error))
 
@@ -216,9 +256,19 @@ def _not_checked(why: str) -> Outcome:
     return Outcome([_error_output("NotChecked", sentence)], unchecked=why)
 
 
-def _bound_names(sources: Iterable[str]) -> frozenset[str]:
-    """Return the names that test cells bind."""
-    return frozenset().union(*(shared_names([s]) - names_read(s)[0] for s in sources))
+def _part_not_imported(error: BaseException) -> str | None:
+    """Return the module that a test takes for imported, where its package has no such part yet."""
+    package, name = getattr(error, "obj", None), getattr(error, "name", None)
+    if not isinstance(error, AttributeError) or not isinstance(package, types.ModuleType):
+        return None
+    if not isinstance(name, str) or not hasattr(package, "__path__"):
+        return None
+    part = f"{package.__name__}.{name}"
+    return part if importlib.util.find_spec(part) is not None else None
+
+
+def _has_failed(outcome: Outcome) -> bool:
+    return any(output.output_type == "error" for output in outcome.outputs)
 
 
 class _CourseFolder:
@@ -275,7 +325,8 @@ def _error_output(name: str, message: str, error: BaseException | None = None) -
     place = _presentable(getattr(error, "place", ""))
     if place:
         lines.append(f"in your {place}")
-    return new_output("error", ename=name, evalue=message, traceback=lines)
+    made: NotebookNode = new_output("error", ename=name, evalue=message, traceback=lines)
+    return made
 
 
 #: Lines with which NumPy's comparisons print the values that a hidden test expects.

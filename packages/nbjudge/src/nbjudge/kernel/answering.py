@@ -270,6 +270,8 @@ class Answerer(Peer):
         if fields is not None and "__dataclass_params__" in vars(base) and generated:
             names = [field.name for field in dataclasses.fields(target) if field.compare]
             return ["fields", base, {field: getattr(target, field) for field in names}]
+        if base in _VIEWS:
+            return ["data", set(target)]
         for plain in CONTAINERS:
             if base is plain:
                 return ["data", plain(target)]
@@ -378,6 +380,8 @@ class Answerer(Peer):
 
 
 _ABILITIES_SET = frozenset(_ABILITIES)
+#: Of a dictionary: they compare as sets.
+_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.items()))
 #: Classes whose objects are themselves and nothing else, though Python compares them its own way.
 _WITHOUT_VALUE = (types.FunctionType, types.ModuleType, type)
 

@@ -24,6 +24,8 @@ from nbjudge.judge.verdicts import Judge, Outcome, unfinished
 from nbjudge.run.provisioner import can_fork
 from nbjudge.server.forkserver import ForkServer
 
+#: What nbgrader puts into the environment of what it autogrades.
+ENVIRONMENT = {"NBGRADER_EXECUTION": "autograde"}
 #: Bytes that the judge may take, beyond what it has when it starts.
 MEMORY_BYTES = 2 << 30
 #: Seconds for the test's own work, beyond those in which it may ask the student's kernel.
@@ -52,6 +54,8 @@ class JudgeProcess:
             # Paths and sets are no JSON.
             "bounds": {name: _as_json(value) for name, value in bounds.items()},
             "earlier": [],
+            # The fork server may be older than the command that says so, as nbgrader does.
+            "environment": ENVIRONMENT,
             "memory": memory_bytes,
             "grace": grace_seconds,
         }

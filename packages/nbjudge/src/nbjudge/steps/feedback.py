@@ -10,7 +10,13 @@ from typing import Any
 
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
-from nbgrader.preprocessors import ClearHiddenTests, ClearMarkScheme, NbGraderPreprocessor
+from nbgrader.api import BaseCell, Comment, Grade, Gradebook, MissingEntry
+from nbgrader.preprocessors import (
+    ClearHiddenTests,
+    ClearMarkScheme,
+    GetGrades,
+    NbGraderPreprocessor,
+)
 from nbgrader.utils import is_grade, is_solution
 
 from nbjudge.codes import KEY
@@ -109,3 +115,57 @@ def _message(output: Mapping[str, Any]) -> str:
     if name in ("AssertionError", "CheckFailed") and value:
         return f"✘ {value}"
     return f"✘ {name}: {value}" if value else f"✘ {name}"
+
+
+class ReadGrades(GetGrades):
+    """Puts scores and comments into a notebook, as nbgrader's `GetGrades`, which asks cell by cell.
+
+    The gradebook stays open from one notebook to the next.
+    """
+
+    _opened: Gradebook | None = None
+
+    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+        """Read what the gradebook holds of a notebook; `MissingEntry` if that is nothing."""
+        names = resources["nbgrader"]
+        if self._opened is None:
+            self._opened = Gradebook(names["db_url"])
+        db = self._opened.db
+        try:
+            notebook = self._opened.find_submission_notebook(
+                names["notebook"], names["assignment"], names["student"]
+            )
+            grades = db.query(BaseCell.name, Grade.score, Grade.max_score)
+            grades = grades.join(Grade, Grade.cell_id == BaseCell.id)
+            comments = db.query(BaseCell.name, Comment.comment)
+            comments = comments.join(Comment, Comment.cell_id == BaseCell.id)
+            self._grades = {
+                name: (score, most)
+                for name, score, most in grades.filter(Grade.notebook_id == notebook.id)
+            }
+            self._comments = dict(comments.filter(Comment.notebook_id == notebook.id).all())
+            nb, resources = NbGraderPreprocessor.preprocess(self, nb, resources)
+            penalty = notebook.late_submission_penalty or 0
+            if penalty:
+                self.log.warning("Late submission penalty: %s", penalty)
+            names["score"] = notebook.score - penalty
+            names["max_score"] = notebook.max_score
+            names["late_penalty"] = penalty
+        finally:
+            db.rollback()  # holds nothing back from who writes meanwhile
+        return nb, resources
+
+    def _get_comment(self, cell: NotebookNode, resources: dict) -> None:
+        cell.metadata.nbgrader["comment"] = _of(self._comments, cell)
+
+    def _get_score(self, cell: NotebookNode, resources: dict) -> None:
+        about = cell.metadata.nbgrader
+        about["score"], about["points"] = _of(self._grades, cell)
+
+
+def _of(rows: dict[str, Any], cell: NotebookNode) -> Any:
+    name = cell.metadata.nbgrader["grade_id"]
+    try:
+        return rows[name]
+    except KeyError:
+        raise MissingEntry(f"The gradebook has nothing about {name!r} of this submission") from None

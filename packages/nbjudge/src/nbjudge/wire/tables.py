@@ -20,6 +20,10 @@ def _pandas() -> Any:
     return importlib.import_module("pandas")
 
 
+def _numpy() -> Any:
+    return importlib.import_module("numpy")
+
+
 def is_table(value: Any) -> bool:
     """Whether `value` is a data frame, a series, an index or one of pandas' own values."""
     pd = sys.modules.get("pandas")
@@ -67,6 +71,8 @@ def parts_of(value: Any) -> list[Any] | None:
 
 def _column(array: Any) -> list[Any]:
     pd = _pandas()
+    if isinstance(array, pd.arrays.NumpyExtensionArray):
+        array = array.to_numpy()  # its own dtype is pandas' name for NumPy's
     dtype = array.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         return ["categories", _index(dtype.categories), array.codes, bool(dtype.ordered)]
@@ -74,7 +80,7 @@ def _column(array: Any) -> list[Any]:
         return ["zoned", array.asi8, dtype.unit, str(dtype.tz)]
     kind = getattr(dtype, "kind", "O")
     if type(dtype).__module__.startswith("numpy") and kind in "biufcmM":
-        return ["numbers", array.to_numpy()]
+        return ["numbers", _numpy().asarray(array)]
     if kind == "O" and type(dtype).__module__.startswith("numpy"):
         return ["objects", list(array)]
     if _EXTENSION.fullmatch(str(dtype)):
@@ -130,7 +136,7 @@ def make(parts: list[Any]) -> Any:
 def _moment(kind: str, count: Any, unit: Any) -> Any:
     if type(count) is not int or unit not in _UNITS:
         raise Malformed("not a moment")
-    return getattr(importlib.import_module("numpy"), kind)(count, unit)
+    return getattr(_numpy(), kind)(count, unit)
 
 
 def _zone(name: Any) -> str:
@@ -144,7 +150,7 @@ def _make_column(pd: Any, parts: list[Any]) -> Any:
     if kind == "numbers":
         return pd.Series(rest[0]).array
     if kind == "objects":
-        array = importlib.import_module("numpy").empty(len(rest[0]), dtype=object)
+        array = _numpy().empty(len(rest[0]), dtype=object)
         for at, item in enumerate(rest[0]):
             array[at] = item
         return pd.Series(array, dtype=object).array

@@ -233,7 +233,8 @@ class Encoder:
             return [OBJECTS, list(value.shape), *items]
         if isinstance(value, type) and issubclass(value, tuple) and not self.trusted:
             fields = plain.named_fields(value)
-            if fields is not None and value.__module__ in NOTEBOOKS:
+            defaults = vars(value).get("_field_defaults")
+            if fields is not None and not defaults and value.__module__ in NOTEBOOKS:
                 return [NAMED_CLASS, value.__name__[:80], fields]
         return None
 
@@ -326,7 +327,7 @@ class Decoder:
         if tag in (MAPPING, DEQUE, BYTES):
             value = self._empty(tag, rest)
             self.table.append(value)
-            self._fill(value, rest[_LEADING[tag] :], depth)
+            self._fill(value, rest[_LEADING.get(tag, 0) :], depth)
             return value
         if tag == TUPLE:
             return tuple(self._decode(item, depth) for item in rest)
