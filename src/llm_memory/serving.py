@@ -62,7 +62,8 @@ class Lanes:
         """
         if not tokens or not all(map(len, tokens.values())):
             raise ValueError("give each text at least one token, and at least one text")
-        row, ends = [], {}
+        row: list[int] = []
+        ends: dict[Hashable, int] = {}
         for name, new in tokens.items():
             start = self.n_seen(name)
             row += new

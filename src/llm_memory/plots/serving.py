@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -136,7 +137,7 @@ def beginnings(
         plane.text(1, y + 2.5, name, va="center")
         for i, word in enumerate(words):
             kept = i < found[name]
-            style = {"facecolor": GREEN if kept else ORANGE, "alpha": 0.6}
+            style: dict[str, Any] = {"facecolor": GREEN if kept else ORANGE, "alpha": 0.6}
             left = 14 + i * across + 0.35 * across * 0.2
             plane.add_patch(
                 Rectangle(
@@ -177,7 +178,7 @@ def guesses(steps: Sequence[tuple[Sequence[str], int, str]]) -> MovingPicture:
         plane.text(2, 23, f"Pass {now + 1} of the target: {agreed} of {len(words)} guesses kept")
         for i, word in enumerate([*words[:agreed], own, *words[agreed:]]):
             kind = "kept" if i < agreed else "own" if i == agreed else "thrown away"
-            look = {
+            look: dict[str, Any] = {
                 "kept": {"facecolor": GREEN, "hatch": "//"},
                 "own": {"facecolor": BLUE},
                 "thrown away": {"facecolor": PAPER, "linestyle": "--"},
