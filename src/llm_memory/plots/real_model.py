@@ -109,4 +109,6 @@ def bits(record: Mapping) -> Picture:
     }
     whole = record["bits"]["unrounded"]["32"]
     title = f"unrounded: {whole:.2f}"
-    return curves(lines, "bits a number", "loss (nats a token)", title=title)
+    picture = curves(lines, "bits a number", "loss (nats a token)", title=title)
+    picture.figure.axes[0].set_xticks(sorted({n for points in lines.values() for n in points}))
+    return picture
