@@ -58,9 +58,9 @@ class Chat:
         self.end = special_id(tokenizer, END)
         self.opening = turn_ids(tokenizer, "system", system)
         self.cached = True
-        self.reset()
+        self.begin()
 
-    def reset(self) -> None:
+    def begin(self) -> None:
         """Begin a new conversation."""
         self.ids = list(self.opening)
         self.cache = self.make_cache()
@@ -217,7 +217,7 @@ class _Box:
         if self.thread is not None:
             self.thread.join(timeout=60)
         self.turns.clear()
-        self.chat.reset()
+        self.chat.begin()
         self.talk.value, self.note.value = self._page(), ""
 
     def _answer(self, text: str) -> None:

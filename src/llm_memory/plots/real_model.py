@@ -44,7 +44,7 @@ def shares(
     plane.set_yticks(range(0, len(rows), step), [str(row) for row in rows[::step]])
     plane.tick_params(length=0)
     plane.set(title=title, ylabel=names[0], xlabel=names[1])
-    i, j = np.unravel_index(numbers.argmax(), numbers.shape)
+    i, j = map(int, np.unravel_index(numbers.argmax(), numbers.shape))
     return Picture(
         figure,
         f"{title}, by {names[0]} and {names[1]}. Mean {numbers.mean():.2f}; the highest is "

@@ -26,7 +26,7 @@ from llm_memory.plots.picture import (
 )
 
 READ, WRITE, IDLE = "read", "write", "idle"
-LOOKS = {
+LOOKS: dict[str, dict[str, Any]] = {
     READ: {"facecolor": ORANGE, "hatch": "//", "label": "reads its prompt"},
     WRITE: {"facecolor": BLUE, "hatch": "", "label": "writes a token"},
     IDLE: {"facecolor": PAPER, "hatch": "xx", "label": "finished, still in the batch"},
@@ -90,9 +90,12 @@ def lanes(runs: Mapping[str, Sequence[Mapping[str, Sequence]]], shown: int = 150
             for x, step in enumerate(run[: now + 1]):
                 for name, (kind, n) in step.items():
                     tokens += n
-                    look = {key: LOOKS[kind][key] for key in ("facecolor", "hatch")}
+                    look: dict[str, Any] = {key: LOOKS[kind][key] for key in ("facecolor", "hatch")}
                     y = names.index(name)
-                    style = {"edgecolor": FAINT if kind != WRITE else BLUE, "linewidth": 0.4}
+                    style: dict[str, Any] = {
+                        "edgecolor": FAINT if kind != WRITE else BLUE,
+                        "linewidth": 0.4,
+                    }
                     plane.add_patch(Rectangle((x, y - 0.4), 1, 0.8, **look, **style))
             plane.axvline(now + 1, color=INK, linestyle=":")
             doing = list(run[now].items()) if now < len(run) else []
