@@ -5,7 +5,7 @@ include environment.mk
 TEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help test peers build nbval site bench-grading bench-generate format
+.PHONY: help test fuzz peers build nbval site bench-grading bench-generate format
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */  make \1\t/p' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ test: .venv/.test  ## everything that CI runs: lint, types, nbval, tests, browse
 	$(BIN)/mypy
 	cd packages/nbjudge && ../../$(BIN)/lint-imports --config .importlinter
 	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --nbval source tests packages/nbjudge/tests
+
+fuzz: .venv/.test  ## hostile submissions without end; what they break is shrunk into the corpus
+	$(BIN)/python -m tests.hostile.fuzz
 
 peers: .venv/.test  ## nbgrader's own tests of its autograder, with the engine switched on
 	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) -m 'peers or not peers' packages/nbjudge/tests/peers

@@ -33,8 +33,8 @@ TALKING = {
     "many large messages": "flood(1, 400)",
     "one message of many parts": "flood(400, 1)",
     "messages that are no messages": (
-        "import threading\n    threading.Thread(target=many, args=(app.iopub_thread.socket, [b'?'], 2,"
-        " 200)).start()"
+        "import threading\n    threading.Thread(target=many, args=(app.iopub_thread.socket, [b'?'],"
+        " 2, 200)).start()"
     ),
 }
 
