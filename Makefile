@@ -5,17 +5,25 @@ include environment.mk
 TEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help test peers build nbval mutants mistakes site bench-grading bench-generate format
+.PHONY: help check lint test fuzz peers build nbval mutants mistakes site bench-grading bench-generate format
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */  make \1\t/p' $(MAKEFILE_LIST)
 
-test: .venv/.test  ## everything that CI runs: lint, types, nbval, tests, browser journeys
+lint: .venv/.test  ## layout, types, and which way imports run
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	cd packages/nbjudge && ../../$(BIN)/lint-imports --config .importlinter
+
+check: lint  ## lint, and the tests that start no kernel, no nbgrader and no browser
+	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow and not peers" tests packages/nbjudge/tests
+
+test: lint  ## everything that CI runs: lint, types, nbval, tests, browser journeys
 	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --nbval source tests packages/nbjudge/tests
+
+fuzz: .venv/.test  ## hostile submissions without end; what they break is shrunk into the corpus
+	$(BIN)/python -m tests.hostile.fuzz
 
 peers: .venv/.test  ## nbgrader's own tests of its autograder, with the engine switched on
 	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) -m 'peers or not peers' packages/nbjudge/tests/peers
