@@ -17,7 +17,7 @@ lint: .venv/.test  ## layout, types, and which way imports run
 	cd packages/nbjudge && ../../$(BIN)/lint-imports --config .importlinter
 
 check: lint  ## lint, and the tests that start no kernel, no nbgrader and no browser
-	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow and not peers" tests packages/nbjudge/tests
+	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile -m "not slow and not peers" tests packages/nbjudge/tests
 
 test: lint  ## everything that CI runs: lint, types, nbval, tests, browser journeys
 	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --nbval source tests packages/nbjudge/tests
