@@ -45,10 +45,6 @@ BROKEN = {
         "the order",
     ),
     "steps that are no list": (WHOLE + "\nc.Autograde.autograde_preprocessors = 5\n", "5"),
-    "another converter": (
-        WHOLE + "\nc.Autograde.exporter_class = 'nbconvert.exporters.NotebookExporter'\n",
-        "SubmissionExporter",
-    ),
     "a setting that does not fit": (WHOLE + "\nc.CourseDirectory.root = 3 / 0\n", "division"),
 }
 

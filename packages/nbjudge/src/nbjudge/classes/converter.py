@@ -23,6 +23,7 @@ from sqlalchemy.exc import OperationalError
 from traitlets import Instance, Integer, List
 from traitlets.utils.importstring import import_item
 
+from nbjudge import guard
 from nbjudge.classes import engines, generate, gradebook_file, one_at_a_time, release
 from nbjudge.classes.freshness import Freshness, Why
 from nbjudge.classes.temporary import folder_for_submissions
@@ -73,6 +74,9 @@ class ClassAutograde(Autograde):
 
     def start(self) -> None:
         """Grade the class; `NbGraderException` where that cannot be or somebody was left out."""
+        # nbgrader's own start, which is guarded, is not called from here.
+        if problem := guard.refusal(self.coursedir, self.config):
+            self._fail(problem)
         if not self.config.Execute.get("enabled", True):
             # nbgrader would take what is saved in a notebook for the outcome of its tests.
             self._fail("Outputs that were handed in are no grade: leave out --no-execute.")
