@@ -46,12 +46,11 @@ def server():
         running.cleanup()
 
 
-@pytest.fixture(params=["killed", "at once"])
-def course(request, server, tmp_path):
+@pytest.fixture
+def course(server, tmp_path):
     """A course with six submissions, its gradebook a database of its own."""
-    name = request.param.replace(" ", "_")
-    server.psql(f"CREATE DATABASE {name}")
-    url = server.get_uri(name).replace("postgresql://", "postgresql+psycopg2://", 1)
+    server.psql("CREATE DATABASE course")
+    url = server.get_uri("course").replace("postgresql://", "postgresql+psycopg2://", 1)
     folder = tmp_path / "course"
     (folder / "source" / "ps").mkdir(parents=True)
     (folder / "nbgrader_config.py").write_text(CONFIG.format(url=url))
@@ -80,7 +79,7 @@ def course(request, server, tmp_path):
         place = folder / "submitted" / student / "ps"
         place.mkdir(parents=True)
         nbformat.write(released, place / "ps.ipynb")
-    return folder, url, request.param
+    return folder, url
 
 
 def run(folder, *command: str) -> str:
@@ -97,20 +96,19 @@ def scores(url: str) -> dict[str, float]:
 
 
 def test_a_class_is_graded_by_four_workers_also_after_a_kill(course):
-    folder, url, how = course
+    folder, url = course
     grade = ["nbjudge", "grade", "ps", "--workers", "4"]
-    if how == "killed":
-        started = subprocess.Popen(
-            [sys.executable, "-m", *grade],
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        while started.poll() is None and not list(folder.glob("autograded/*/ps/ps.ipynb")):
-            time.sleep(0.05)
-        os.killpg(started.pid, signal.SIGKILL)
-        assert started.wait() == -signal.SIGKILL, "it ended before it could be killed"
+    started = subprocess.Popen(
+        [sys.executable, "-m", *grade],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while started.poll() is None and not list(folder.glob("autograded/*/ps/ps.ipynb")):
+        time.sleep(0.05)
+    os.killpg(started.pid, signal.SIGKILL)
+    assert started.wait() == -signal.SIGKILL, "it ended before it could be killed"
     run(folder, *grade)
     assert scores(url) == EXPECTED
     assert {path.parts[-3] for path in folder.glob("autograded/*/ps/ps.ipynb")} == set(EXPECTED)
