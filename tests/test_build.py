@@ -123,7 +123,8 @@ def without_pictures(notebook):
     return notebook
 
 
-@pytest.mark.parametrize("name", LESSONS)
+# The shortest to run and the newest: nbval compares the outputs of all.
+@pytest.mark.parametrize("name", [LESSONS[0], LESSONS[-1]])
 def test_building_again_changes_nothing(name, tmp_path):
     folder = tmp_path / "course"
     for part in ("notebooks", "tools/course_tools/mistakes"):
