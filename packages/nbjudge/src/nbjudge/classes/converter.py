@@ -74,12 +74,12 @@ class ClassAutograde(Autograde):
 
     def start(self) -> None:
         """Grade the class; `NbGraderException` where that cannot be or somebody was left out."""
-        # nbgrader's own start, which is guarded, is not called from here.
-        if problem := guard.refusal(self.coursedir, self.config):
-            self._fail(problem)
         if not self.config.Execute.get("enabled", True):
             # nbgrader would take what is saved in a notebook for the outcome of its tests.
             self._fail("Outputs that were handed in are no grade: leave out --no-execute.")
+        # nbgrader's own start, which is guarded, is not called from here.
+        if problem := guard.refusal(self.coursedir, self.config):
+            self._fail(problem)
         url = self.coursedir.db_url
         if url.startswith("sqlite:") and "?" not in url:
             self.coursedir.db_url = f"{url}?timeout={LOCK_SECONDS}"
