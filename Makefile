@@ -16,7 +16,7 @@ lint: .venv/.test  ## layout, types, and which way imports run
 	$(BIN)/mypy
 	cd packages/nbjudge && ../../$(BIN)/lint-imports --config .importlinter
 
-check: lint  ## lint, and the tests that start no kernel, no nbgrader and no browser
+check: lint  ## lint, and the tests that are not marked slow
 	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile -m "not slow and not peers" tests packages/nbjudge/tests
 
 test: lint  ## everything that CI runs: lint, types, nbval, tests, browser journeys
