@@ -79,9 +79,11 @@ def test_what_is_sent_while_a_test_is_judged_does_not_pile_up_in_the_grader(talk
             test_cell("assert honest(3) == 6", "test_after"),
         )
     assert peak.most < MOST
-    assert [reason(cell) for cell in notebook.cells[2:]] == [None, "output_flood", None] or [
-        reason(cell) for cell in notebook.cells[2:]
-    ] == [None, "memory", None]
+    before, loud, after = (reason(cell) for cell in notebook.cells[2:])
+    assert before is None and after is None
+    # One message is either read, and is too much, or still on its way when the answer is there.
+    late = {None} if talk == TALKING["one message of many parts"] else set()
+    assert loud in {"output_flood", "memory"} | late
 
 
 def test_a_message_without_end_to_a_cell_is_ended_by_what_the_grader_holds():
