@@ -6,7 +6,6 @@ no history, and stops sending output past a bound. The bound in here is a conven
 saves an honest learner's cell from its own prints; the grader counts for itself (`execute`).
 """
 
-import contextlib
 import os
 import sys
 from collections.abc import Iterable
@@ -111,12 +110,19 @@ class WarmKernelApp(IPKernelApp):
     def write_connection_file(self, **kwargs: Any) -> None:
         """Write nothing: whoever may talk to this kernel knows the connection."""
 
+    def _ip_default(self) -> str:
+        """Return the address; ipykernel's own default looks at this machine's network."""
+        return self.connection["ip"]
+
     def init_gui_pylab(self) -> None:
-        """Have Matplotlib draw into the notebook: the backend needs the shell of this process."""
+        """Have Matplotlib draw into the notebook: the backend needs the shell of this process.
+
+        ipykernel leaves word of it for a Matplotlib that is imported later. One that was imported
+        before the fork has to be told.
+        """
         super().init_gui_pylab()
-        if self.shell is not None:
-            with contextlib.suppress(ImportError):  # nothing is drawn where there is no Matplotlib
-                self.shell.enable_matplotlib("inline")
+        if self.shell is not None and "matplotlib" in sys.modules:
+            self.shell.enable_matplotlib("inline")
 
 
 def _keep_streams(shell: Any) -> None:
