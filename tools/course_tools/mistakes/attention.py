@@ -1556,6 +1556,9 @@ def layer_with_repeated_weights(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask
 # attend_in_blocks
 
 _HALVES = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 1]], dtype=torch.bool)
+#: Keys 2 and 3, the second block of two, are shut for every row, and hold what nobody may read.
+_OPEN = torch.tensor([True, True, False, False, True])
+_UNREAD = torch.stack((_tensor(97, 5, 4), _tensor(98, 5, 4))).where(_OPEN[:, None], torch.nan)
 
 bank.calls(
     "attend_in_blocks",
@@ -1570,10 +1573,19 @@ bank.calls(
         call(_tensor(84, 2, 3, 4), _tensor(85, 2, 5, 4), _tensor(86, 2, 5, 4), 3),
         call(_tensor(87, 3, 4), _tensor(88, 5, 4), _tensor(89, 5, 4), 3, _HALVES[1:2]),
         call(_tensor(87, 3, 4), _tensor(88, 5, 4), _tensor(89, 5, 4), 9),
-        hard(call(_tensor(90, 3, 4), _tensor(91, 5, 4), _tensor(92, 5, 4), 2, _HALVES)),
-        hard(call(1e4 * _tensor(93, 3, 4), _tensor(94, 5, 4), _tensor(95, 5, 4), 2)),
-        hard(call(-1e4 * _tensor(93, 3, 4).abs(), _tensor(94, 5, 4).abs(), _tensor(95, 5, 4), 2)),
-        hard(call(_tensor(90, 3, 4), _tensor(91, 5, 4), _tensor(92, 5, 4), 0)),
+        hard(call(_tensor(90, 3, 4), _tensor(91, 5, 4), _tensor(92, 5, 4), 2, _HALVES), "hard"),
+        hard(call(1e4 * _tensor(93, 3, 4), _tensor(94, 5, 4), _tensor(95, 5, 4), 2), "hard"),
+        hard(
+            call(-1e4 * _tensor(93, 3, 4).abs(), _tensor(94, 5, 4).abs(), _tensor(95, 5, 4), 2),
+            "hard",
+        ),
+        hard(call(_tensor(90, 3, 4), _tensor(91, 5, 4), _tensor(92, 5, 4), 0), "hard"),
+        # A batch of no texts: nothing to compute, but no torch has room for a table of all scores.
+        hard(call(*(torch.zeros(0, n, 1) for n in (64, 2**58, 2**58)), 2**55), "blocks"),
+        hard(
+            call(_tensor(96, 3, 4), _UNREAD[0], _UNREAD[1], 2, _HALVES[:, [0, 1, 1, 2, 3]] & _OPEN),
+            "blocks",
+        ),
     ],
 )
 bank.terms("attend_in_blocks", output="query number")
@@ -1592,6 +1604,9 @@ class _Blocks:
 
     def first_top(self, q):
         return torch.full_like(q[..., :1], -torch.inf)
+
+    def skips(self, mask):
+        return not mask.any()
 
     def shut(self, scores, mask, start):
         return scores.masked_fill(~mask[..., start : start + self.size], -torch.inf)
@@ -1620,6 +1635,8 @@ class _Blocks:
         top, total, mixed = self.first_top(q), torch.zeros_like(q[..., :1]), torch.zeros_like(q)
         for start in self.starts(k.shape[-2]):
             part = slice(start, start + self.size)
+            if mask is not None and self.skips(mask[..., part]):
+                continue
             scores = torch.einsum("...ld,...sd->...ls", q, k[..., part, :]) / self.scale(q, k)
             if mask is not None:
                 scores = self.shut(scores, mask, start)
@@ -1805,22 +1822,32 @@ def blocks_of_any_size(q, k, v, size, mask=None):
 
 @bank.mistake(
     "attend_in_blocks",
-    "The output is right, but all scores are in memory at once. Compute them block by block.",
-    visible=False,
+    "All scores are in memory at once. Compute them block by block, and keep no block.",
 )
 def blocks_after_all_scores(q, k, v, size, mask=None):
     _Blocks(size)
     return F.softmax(_masked(q, k, mask), dim=-1) @ v
 
 
-@bank.mistake(
-    "attend_in_blocks",
-    "The output is right, but PyTorch's own attention made it. Write it yourself.",
-    visible=False,
+_COMPUTED_WHERE_SHUT = (
+    "What is shut for every row is multiplied by 0 all the same (PyTorch's own attention does it, "
+    "too), and 0 · nan is nan. Skip such a block before you touch its keys and values."
 )
+
+
+@bank.mistake("attend_in_blocks", _COMPUTED_WHERE_SHUT)
 def blocks_by_the_framework(q, k, v, size, mask=None):
     _Blocks(size)
     return F.scaled_dot_product_attention(q, k, v, mask)
+
+
+@bank.mistake("attend_in_blocks", _COMPUTED_WHERE_SHUT)
+def blocks_never_skipped(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def skips(self, mask):
+            return False
+
+    return _blocks(Parts, q, k, v, size, mask)
 
 
 def _masked(q, k, mask):
@@ -1856,6 +1883,8 @@ def blocks_by_logsumexp(q, k, v, size, mask=None):
     mixed, logarithm = torch.zeros_like(q), torch.full_like(q[..., :1], -torch.inf)
     for start in range(0, k.shape[-2], size):
         part = slice(start, start + size)
+        if mask is not None and not mask[..., part].any():
+            continue
         scores = _masked(q, k[..., part, :], None if mask is None else mask[..., part])
         own = scores.logsumexp(-1, keepdim=True)
         output = torch.nan_to_num(scores.softmax(-1)) @ v[..., part, :]
@@ -1889,6 +1918,8 @@ def blocks_by_split(q, k, v, size, mask=None):
     for keys, values, open_keys in zip(
         k.split(size, dim=-2), v.split(size, dim=-2), masks, strict=True
     ):
+        if open_keys is not None and not open_keys.any():
+            continue
         s = _masked(q, keys, open_keys)
         new = torch.maximum(m, s.max(dim=-1).values)
         safe = new.clamp_min(torch.finfo(q.dtype).min)

@@ -2889,8 +2889,27 @@ bank.calls(
         call(_L[:, :4], Given("latent_weights"), Given("latent_cache"), 1, 0, True),
         call(_L[:, 4:], Given("latent_weights"), Given("latent_cache"), 0, 4, False),
         call(_L[:, 4:], Given("latent_weights"), Given("latent_cache"), 1, 4, True),
-        hard(call(30 * _L[:, :2], Given("latent_weights"), Given("latent_cache"), 2, 0, False)),
-        hard(call(30 * _L[:, :2], Given("latent_weights"), Given("latent_cache"), 3, 0, True)),
+        hard(
+            call(30 * _L[:, :2], Given("latent_weights"), Given("latent_cache"), 2, 0, False),
+            "hard",
+        ),
+        hard(
+            call(30 * _L[:, :2], Given("latent_weights"), Given("latent_cache"), 3, 0, True), "hard"
+        ),
+        *(
+            hard(
+                call(
+                    torch.tensor([[[1.0, -2.0, 0.0, 1.0, 3.0]]], dtype=torch.float64),
+                    Given(f"weights_of_huge_{what}"),
+                    Given(f"latents_of_huge_{what}"),
+                    0,
+                    7,
+                    True,
+                ),
+                "absorbed",
+            )
+            for what in ("keys", "values")
+        ),
     ],
 )
 bank.terms("latent_attention", output="text token number")
@@ -3020,8 +3039,8 @@ def latent_always_layer_zero(x, weights, cache, layer, start, absorb):
 
 @bank.mistake(
     "latent_attention",
-    "The result is right, but `absorb=True` makes keys and values all the same.",
-    visible=False,
+    "`absorb=True` makes keys and values all the same. Multiply w_uk into the query, and apply "
+    "w_uv to the mix of latents.",
 )
 def latent_never_absorbs(x, weights, cache, layer, start, absorb):
     return _latent(x, weights, cache, layer, False)
