@@ -17,23 +17,18 @@ class Largest(TorchFunctionMode):
     """While it is open (`with Largest() as made:`), notes what PyTorch makes.
 
     `made.numbers` is how many numbers the largest tensor holds that was made, views of given ones
-    left out; `made.shape` its shape. `made.fused` says whether PyTorch's own attention was called,
-    `made.weighed` whether any softmax or exponential was: without one, nothing was watched that
-    attends.
+    left out; `made.shape` its shape.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.numbers, self.fused, self.weighed = 0, False, False
+        self.numbers = 0
         self.shape: tuple[int, ...] = ()
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         """Run one function or method and look at what came out."""
-        name = getattr(func, "__name__", "")
-        self.fused |= name == "scaled_dot_product_attention"
-        self.weighed |= self.fused or "softmax" in name or name.startswith(("exp", "special_exp"))
         made = func(*args, **(kwargs or {}))
         given = {x.untyped_storage().data_ptr() for x in args if type(x) is torch.Tensor}
         for tensor in made if isinstance(made, tuple | list) else (made,):

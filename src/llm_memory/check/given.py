@@ -103,6 +103,15 @@ def _latent_cache() -> Any:
     return LatentCache()
 
 
+def _beyond_floats(what: str) -> tuple[Any, Any]:
+    from llm_memory.latent import LatentCache, beyond_floats
+
+    weights, held = beyond_floats(what)
+    cache = LatentCache()
+    cache.append(0, held)
+    return weights, cache
+
+
 MAKERS: dict[str, Callable[[], Any]] = {
     "model": _model,
     "small_model": _small_model,  # random weights, two layers, counts what passes
@@ -117,6 +126,11 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "forgetful_cache": _forgetful_cache,  # what it returns does not begin at position 0
     "latent_weights": _latent_weights,  # E 24, H 3, D 8, R 5
     "latent_cache": _latent_cache,
+    # Keys, or values, are larger than any float64: weights (E 5, H 2, D 4, R 3) and 7 held latents.
+    "weights_of_huge_keys": lambda: _beyond_floats("keys")[0],
+    "latents_of_huge_keys": lambda: _beyond_floats("keys")[1],
+    "weights_of_huge_values": lambda: _beyond_floats("values")[0],
+    "latents_of_huge_values": lambda: _beyond_floats("values")[1],
 }
 
 
