@@ -20,7 +20,7 @@ from tests import class_driver
 from tests.commands import run
 from tests.hostile.classroom import FULL, LESSON, POINTS, WRONG, Classroom, cell_of
 
-pytestmark = pytest.mark.takes_long
+pytestmark = [pytest.mark.slow, pytest.mark.takes_long]
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def every(kind):
             lesson,
             exercise,
             item,
-            id=f"{exercise}-{getattr(item, '__name__', getattr(item, 'name', ''))}",
+            id=f"{lesson}-{exercise}-{getattr(item, '__name__', getattr(item, 'name', ''))}",
         )
         for lesson, bank in BANKS.items()
         for exercise, known in bank.exercises.items()

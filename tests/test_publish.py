@@ -17,6 +17,8 @@ from course_tools.build.publish import PublishError, publish
 
 from tests.submissions import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def clone(tmp_path):
