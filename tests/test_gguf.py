@@ -65,7 +65,7 @@ def test_scaled_positions_are_those_of_the_same_models_config(tmp_path):
     plain = random_model(**WIDE)
     half = WIDE["head_dim"] // 2
     factors = plain.config.rope_theta ** (-torch.arange(half).double() / half)
-    factors = (factors / llama3.speeds(half, plain.config.rope_theta, 0)).float()
+    factors = (factors / llama3.inv_freq(half, plain.config.rope_theta, 0)).float()
     scaled = {
         "linear": (Linear(4.0), {"llama__rope__scaling__factor": 4.0}, {}),
         "yarn": (
