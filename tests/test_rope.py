@@ -67,6 +67,7 @@ def load_both(folder):
     return load_model(folder)[0], theirs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", SHAPES)
 @pytest.mark.parametrize("name", SCALINGS)
 def test_logits_and_greedy_tokens_are_those_of_transformers(name, family, tmp_path):
@@ -94,6 +95,7 @@ def test_each_scaling_changes_the_logits(name, tmp_path):
     assert (scaled(ids) - scaled_logits).abs().max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["linear", "dynamic", "llama3", "yarn, all fields"])
 def test_the_newer_spelling_and_back_through_transformers(name, tmp_path):
     old, _ = load_model(scaled_folder(tmp_path / "old", "llama", SCALINGS[name]))
