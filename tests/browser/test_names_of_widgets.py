@@ -1,4 +1,4 @@
-"""What a screen reader is told in JupyterLab: sliders and options have names, values are words."""
+"""What a screen reader is told in JupyterLab: names, and values in words."""
 
 import nbformat
 import pytest
@@ -12,6 +12,13 @@ from tests.browser.lab import PATIENCE
 pytestmark = pytest.mark.slow
 
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+PICTURE = """
+from matplotlib.figure import Figure
+from llm_memory.plots.picture import Picture
+figure = Figure()
+figure.add_subplot().bar([*"abc"], [1, 2, 3])
+Picture(figure, "Three bars, each higher than the last.").show()
+"""
 SLIDER = """
 from llm_memory.plots.picture import slider
 slider("Multiply by", [("× 1", 1), ("× 4", 4), ("× 16", 16)], 1)
@@ -20,7 +27,13 @@ slider("Multiply by", [("× 1", 1), ("× 4", 4), ("× 16", 16)], 1)
 
 @pytest.fixture(scope="module")
 def page(lab):
-    cells = ["from llm_memory.quiz import quiz", 'quiz("attention")', 'quiz("guess-they")', SLIDER]
+    cells = [
+        "from llm_memory.quiz import quiz",
+        'quiz("attention")',
+        'quiz("guess-they")',
+        PICTURE,
+        SLIDER,
+    ]
     notebook = new_notebook(cells=[*map(new_code_cell, cells)], metadata=KERNEL)
     nbformat.write(notebook, lab.folder / "names.ipynb")
     page = lab.open("names.ipynb")
@@ -46,6 +59,11 @@ def test_a_quiz_is_a_group_with_its_question_whose_options_carry_their_text(page
     for letter, option in zip("ABC", BANK[name].options, strict=True):
         text = f"{letter}. {option.text}".replace("**", "")
         expect(group.get_by_role("radio", name=text, exact=True)).to_have_count(1)
+
+
+def test_a_picture_has_its_words_as_an_alternative(page):
+    image = page.cell("Three bars").get_by_role("img", name="Three bars, each higher", exact=False)
+    expect(image).to_have_attribute("alt", "Three bars, each higher than the last.")
 
 
 def test_axe_finds_nothing_serious_in_the_outputs(page):

@@ -1,6 +1,7 @@
-// Names for what ipywidgets leaves without one: the handle of a slider, and a group of radio
-// buttons. A screen reader then says the slider's label and its value in words, and a quiz's
-// question and options. JupyterLab loads this as it is; there is nothing to compile.
+// Names for what JupyterLab and ipywidgets leave without one: a picture, the handle of a slider, a
+// group of radio buttons. A screen reader then says what the picture shows, the slider's label and
+// its value in words, and a quiz's question and options. JupyterLab loads this as it is; there is
+// nothing to compile.
 (() => {
   const SLIDERS = ".widget-hslider, .widget-vslider";
   const STYLE = `
@@ -45,7 +46,16 @@
     });
   }
 
+  // JupyterLab drops the alternative of a PNG. Our pictures say in the next output what they show.
+  function namePicture(image) {
+    const next = image.closest(".jp-OutputArea-child")?.nextElementSibling;
+    const words = next?.querySelector("details");
+    const summary = words?.querySelector("summary");
+    if (summary) set(image, "alt", words.textContent.slice(summary.textContent.length));
+  }
+
   function nameAll() {
+    document.querySelectorAll(".jp-RenderedImage img").forEach(namePicture);
     document.querySelectorAll(SLIDERS).forEach(nameSlider);
     document.querySelectorAll(".widget-radio").forEach(nameRadios);
   }
