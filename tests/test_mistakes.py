@@ -42,6 +42,7 @@ def every(kind):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lesson", "exercise", "mistake"), every(lambda known: [m.work for m in known.mistakes])
 )
@@ -72,6 +73,7 @@ def named(work, exercise):
     return [sentences[name] for name in raised.value.mistakes]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lesson", "exercise", "mistake"),
     every(lambda known: [m for m in known.mistakes if m.visible]),
@@ -86,6 +88,7 @@ DRAFTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lesson", "exercise", "mistake"),
     every(lambda known: [m for m in known.mistakes if m.visible]),
