@@ -176,7 +176,7 @@ class Yarn(Scaling):
         return (1 - slowed) * plain + slowed * plain / self.factor
 
     def window(self, trained: int) -> int:
-        """As `Scaling.window`: Qwen2.5 leaves the window of before the scaling in its config."""
+        """As `Scaling.window`: Qwen2.5's config gives the window without the scaling."""
         return max(trained, int(self.original_max_position_embeddings * self.factor))
 
 
