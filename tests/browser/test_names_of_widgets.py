@@ -51,7 +51,7 @@ def test_a_slider_has_its_label_as_a_name_and_says_its_value_in_words(page):
     assert handle.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
 
 
-@pytest.mark.parametrize("name", ["attention", "guess-they"])
+@pytest.mark.parametrize("name", ["attention", "guess-they"], ids=["a quiz", "a guess"])
 def test_a_quiz_is_a_group_with_its_question_whose_options_carry_their_text(page, name):
     quiz = page.quiz(name).cell
     group = quiz.get_by_role("radiogroup", name=BANK[name].question.replace("**", ""))
