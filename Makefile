@@ -17,10 +17,11 @@ lint: .venv/.test  ## layout, types, and which way imports run
 	cd packages/nbjudge && ../../$(BIN)/lint-imports --config .importlinter
 
 check: lint  ## lint, and the tests that are not marked slow
-	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile -m "not slow and not peers" tests packages/nbjudge/tests
+	$(BIN)/python -m pytest -q -n logical --dist loadfile -m "not slow and not peers" tests packages/nbjudge/tests
 
-test: lint  ## everything that CI runs: lint, types, nbval, tests, browser journeys
-	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --nbval source tests packages/nbjudge/tests
+# One lesson, while it is written: what it can break, and no more.
+test: $(if $(LESSON),.venv/.test,lint)  ## everything that CI runs; LESSON=attention: what that lesson can break
+	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --nbval $(if $(LESSON),--lesson $(LESSON)) source tests packages/nbjudge/tests
 
 fuzz: .venv/.test  ## hostile submissions without end; what they break is shrunk into the corpus
 	$(BIN)/python -m tests.hostile.fuzz

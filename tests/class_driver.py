@@ -5,6 +5,7 @@ another trouble: `locked`, `full-disk`, `worker-dies`, or `nothing`.
 """
 
 import errno
+import multiprocessing
 import os
 import signal
 import sys
@@ -76,11 +77,11 @@ def worker_dies():
     """Kill the worker processes once, after the first job was sent."""
     done = []
 
-    def kill(run, executor, submission):
+    def kill(*_):
         if not done:
             done.append(True)
-            for pid in list(executor._processes):
-                os.kill(pid, signal.SIGKILL)
+            for worker in multiprocessing.active_children():
+                os.kill(worker.pid, signal.SIGKILL)
 
     around(ManyAtOnce, "_send", after=kill)
 

@@ -14,8 +14,27 @@ from tests.settings import COURSE
 ROOT = clone.root()
 
 
-def pytest_collection_modifyitems(items):
-    """Let the longest files start first, or one process works on when the others are done."""
+def pytest_addoption(parser):
+    """Add what `make test LESSON=…` gives."""
+    parser.addoption("--lesson", choices=clone.LESSONS, help="only what this lesson can break")
+
+
+def can_break(lesson: str, item: pytest.Item) -> bool:
+    """Tell whether a test is about the lesson: by its id, its file, or a mark `lesson`."""
+    _, _, of = item.name.partition("[")
+    marked = [name for mark in item.iter_markers("lesson") for name in mark.args]
+    return of.removesuffix("]").split("-")[0] == lesson or lesson in (item.path.stem, *marked)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Keep the tests of one lesson if it was named, and let the longest files start first.
+
+    Else one process works on when the others are done.
+    """
+    if lesson := config.getoption("lesson"):
+        kept = [item for item in items if can_break(lesson, item)]
+        config.hook.pytest_deselected(items=[item for item in items if not can_break(lesson, item)])
+        items[:] = kept
     items.sort(key=lambda item: item.get_closest_marker("takes_long") is None)
 
 

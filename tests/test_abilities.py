@@ -13,6 +13,8 @@ from course_tools.training.loop import Recipe, new_model, polish, tokens_in, tra
 
 from llm_memory.model import SHIPPED, load_model
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 CASES = 60
 TINY = {"width": 24, "hidden": 32, "n_layers": 2, "n_heads": 2, "n_kv_heads": 2, "head_dim": 12}

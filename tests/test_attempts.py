@@ -10,6 +10,8 @@ from nbjudge.run.provisioner import can_fork
 
 from tests.submission_cells import errors, printed, reason, run_cells, test_cell
 
+pytestmark = pytest.mark.slow
+
 forked = pytest.mark.skipif(not can_fork(), reason="kernels cannot be forked on this platform")
 
 #: Cells, and the codes that each must be noted with.

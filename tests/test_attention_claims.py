@@ -9,6 +9,8 @@ from course_tools.build import course as clone
 
 from llm_memory.model import attention_weights, load_model
 
+pytestmark = pytest.mark.lesson("attention")
+
 SENTENCE = "When the student finished the exam, they felt relieved."
 STORY = "When the {} {}, they felt"
 

@@ -17,6 +17,8 @@ from traitlets.config import Config
 from tests.hostile.classroom import FULL, LESSON, POINTS, RIGHT, WRONG, Classroom, answers, cell_of
 from tests.submissions import scores
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def room(tmp_path):

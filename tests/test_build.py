@@ -124,6 +124,7 @@ def without_pictures(notebook):
 
 
 # The shortest to run and the newest: nbval compares the outputs of all.
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [LESSONS[0], LESSONS[-1]])
 def test_building_again_changes_nothing(name, tmp_path):
     folder = tmp_path / "course"

@@ -4,6 +4,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+pytestmark = pytest.mark.slow
+
 SETUP = """
 import functools, itertools, random, sys, threading, time
 import numpy as np

@@ -113,6 +113,7 @@ def test_missing_tensors_are_named(tmp_path):
         load_model(tmp_path)
 
 
+@pytest.mark.slow
 def test_qwens_sliding_window_that_no_layer_uses_is_left_alone(tmp_path, ids):
     write_folder(tmp_path, random_model(**SHAPES["Qwen2's biases"]))
     change_config(tmp_path, use_sliding_window=False, sliding_window=4, max_window_layers=1)
@@ -124,12 +125,14 @@ def test_qwens_sliding_window_that_no_layer_uses_is_left_alone(tmp_path, ids):
         load_model(tmp_path)
 
 
+@pytest.mark.slow
 def test_llama_has_no_sliding_window_whatever_its_config_says(tmp_path, ids):
     write_folder(tmp_path, random_model(**SHAPES["groups of three"]))
     change_config(tmp_path, use_sliding_window=True, sliding_window=4, max_window_layers=0)
     equals_transformers(tmp_path, ids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["one shared head, untied", "Qwen2's biases"])
 def test_a_sparse_config_means_what_transformers_takes_it_to_mean(name, tmp_path, ids):
     model = random_model(**SHAPES[name] | {"n_kv_heads": 4, "head_dim": 6, "norm_eps": 1e-6})
@@ -142,6 +145,7 @@ def test_a_sparse_config_means_what_transformers_takes_it_to_mean(name, tmp_path
     assert equals_transformers(tmp_path, ids).config == model.config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_weights_are_computed_with_in_full(dtype, tmp_path, ids):
     write_folder(tmp_path, random_model(**SHAPES["groups of three"]))
@@ -152,6 +156,7 @@ def test_half_precision_weights_are_computed_with_in_full(dtype, tmp_path, ids):
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stands", ["as both", "only as the head", "as two that differ"])
 def test_a_tied_table_is_found_wherever_it_stands(stands, tmp_path, ids):
     write_folder(tmp_path, random_model(**SHAPES["groups of three"]))
@@ -166,6 +171,7 @@ def test_a_tied_table_is_found_wherever_it_stands(stands, tmp_path, ids):
     assert equals_transformers(tmp_path, ids).config.tied == (stands != "as two that differ")
 
 
+@pytest.mark.slow
 def test_a_broken_index_and_one_beside_the_whole_file(tmp_path, ids):
     write_folder(tmp_path, random_model(**SHAPES["groups of three"]))
     index = tmp_path / "model.safetensors.index.json"
@@ -178,6 +184,7 @@ def test_a_broken_index_and_one_beside_the_whole_file(tmp_path, ids):
             load_model(tmp_path)
 
 
+@pytest.mark.slow
 def test_byte_level_bpe_reads_as_in_transformers(tmp_path):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast

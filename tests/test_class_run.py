@@ -20,7 +20,7 @@ from tests import class_driver
 from tests.commands import run
 from tests.hostile.classroom import FULL, LESSON, POINTS, WRONG, Classroom, cell_of
 
-pytestmark = pytest.mark.takes_long
+pytestmark = [pytest.mark.slow, pytest.mark.takes_long]
 
 
 @pytest.fixture
@@ -152,6 +152,7 @@ def test_ctrl_c_finishes_what_is_in_flight_and_says_what_is_left(classroom):
 @pytest.mark.parametrize(
     ("assignment", "says"),
     [(LESSON, "nothing to grade"), ("nowhere", "There is no assignment 'nowhere'")],
+    ids=["all is graded", "no such name"],
 )
 def test_nothing_to_grade_says_what_to_do(classroom, assignment, says):
     done = subprocess.run(

@@ -6,6 +6,8 @@ import nbformat
 import pytest
 from course_tools.build import course
 
+pytestmark = pytest.mark.lesson("context_window")
+
 SOURCE = course.root() / "source" / "context_window" / "context_window.ipynb"
 
 

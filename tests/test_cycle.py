@@ -13,6 +13,8 @@ from nbjudge.codes import all_flags
 from llm_memory.quiz import BANK
 from tests.submissions import ROOT, hand_in, released, scores, solutions, solved
 
+pytestmark = pytest.mark.slow
+
 LESSONS = [name for name in clone.LESSONS if (ROOT / "release" / name).is_dir()]
 
 

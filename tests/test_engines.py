@@ -1,5 +1,6 @@
 """Gradebooks of one file share an engine, and lose nothing by it."""
 
+import re
 import shutil
 import threading
 
@@ -28,17 +29,22 @@ def path(empty, tmp_path, monkeypatch):
     return shutil.copy(empty, tmp_path)
 
 
-def test_one_file_has_one_engine_which_knows_its_statements(path):
+def test_one_file_has_one_engine_which_knows_its_statements(path, caplog):
+    caplog.set_level("INFO", "sqlalchemy.engine")
     url = f"sqlite:///{path}"
 
     def add(student):
         with Gradebook(url) as gradebook:
             gradebook.add_student(student)
+            assert gradebook.find_student(student).id == student
             return gradebook.engine
 
     engine = add("ada")
-    known = len(engine._compiled_cache)
-    assert add("ben") is engine and len(engine._compiled_cache) == known
+    assert "[generated in" in caplog.text
+    caplog.clear()
+    assert add("ben") is engine
+    assert "[cached since" in caplog.text
+    assert not re.search(r"\[(generated in|caching disabled)", caplog.text)
     with Gradebook(url) as gradebook, Gradebook(url) as within:
         assert {s.id for s in gradebook.students} == {s.id for s in within.students}
     with Gradebook(f"{url}?timeout=1") as patient:

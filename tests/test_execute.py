@@ -16,6 +16,8 @@ from nbjudge.run.provisioner import NoSuchKernel
 from tests.submission_cells import errors, printed, reason, run_cells, test_cell
 from tests.submissions import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def test_cells_share_a_kernel_and_keep_their_outputs():
     nb = run_cells("a = 1\nprint('printed')", "a + 1", "1 / 0", "a")

@@ -10,6 +10,8 @@ from tests.commands import run
 from tests.hostile.classroom import LESSON, Classroom
 from tests.submissions import ROOT
 
+pytestmark = pytest.mark.slow
+
 WHOLE = (ROOT / "nbgrader_config.py").read_text(encoding="utf-8")
 #: What the engine's distribution puts into the environment's Jupyter configuration.
 GUARD = ROOT / "packages" / "nbjudge" / "jupyter"

@@ -65,7 +65,7 @@ def test_scaled_positions_are_those_of_the_same_models_config(tmp_path):
     plain = random_model(**WIDE)
     half = WIDE["head_dim"] // 2
     factors = plain.config.rope_theta ** (-torch.arange(half).double() / half)
-    factors = (factors / llama3.speeds(half, plain.config.rope_theta, 0)).float()
+    factors = (factors / llama3.inv_freq(half, plain.config.rope_theta, 0)).float()
     scaled = {
         "linear": (Linear(4.0), {"llama__rope__scaling__factor": 4.0}, {}),
         "yarn": (
@@ -201,6 +201,7 @@ def test_where_nothing_can_be_kept_it_loads_all_the_same(tmp_path, cache, ids, m
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="file size limits are POSIX")
+@pytest.mark.slow
 def test_a_disk_that_fills_up_leaves_nothing_behind(tmp_path, cache):
     write_gguf(tmp_path / "m.gguf", random_model(**WIDE))
     program = (
@@ -274,6 +275,7 @@ def test_the_extra_and_the_download_install_the_same():
     assert tuple(project["optional-dependencies"]["checkpoints"]) == download.READERS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hub", ["hub", "nowhere"])
 def test_without_an_index_the_hub_is_asked_and_both_reasons_are_said(
     hub, tmp_path, monkeypatch, capsys

@@ -19,6 +19,8 @@ from tests.lessons_and_mistakes import BANKS, LESSONS, cells_that_test
 from tests.loopback import Loopback
 from tests.settings import COURSE
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def line():
@@ -41,7 +43,7 @@ def error_in_one_process(source, exercise, work):
 
 
 WORKS = [
-    pytest.param(lesson, exercise, work, id=f"{exercise}-{work.__name__}")
+    pytest.param(lesson, exercise, work, id=f"{lesson}-{exercise}-{work.__name__}")
     for lesson, bank in BANKS.items()
     for exercise, known in bank.exercises.items()
     for work in [*(mistake.work for mistake in known.mistakes), *known.variants]

@@ -23,6 +23,7 @@ from llm_memory.shapes import MODELS
 from llm_memory.streaming import ModelCache, Stream
 
 
+@pytest.mark.slow
 def test_the_small_model_is_what_transformers_computes():
     transformers = pytest.importorskip("transformers")
     model = small_model()

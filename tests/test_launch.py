@@ -15,7 +15,7 @@ from course_tools.build import course as clone
 
 from tests.submissions import ROOT, only_exercises_are_open, released
 
-pytestmark = pytest.mark.takes_long
+pytestmark = [pytest.mark.slow, pytest.mark.takes_long]
 LESSONS = [name for name in clone.LESSONS if (ROOT / "release" / name).is_dir()]
 
 

@@ -34,7 +34,7 @@ def every(kind):
             lesson,
             exercise,
             item,
-            id=f"{exercise}-{getattr(item, '__name__', getattr(item, 'name', ''))}",
+            id=f"{lesson}-{exercise}-{getattr(item, '__name__', getattr(item, 'name', ''))}",
         )
         for lesson, bank in BANKS.items()
         for exercise, known in bank.exercises.items()
@@ -42,6 +42,7 @@ def every(kind):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lesson", "exercise", "mistake"), every(lambda known: [m.work for m in known.mistakes])
 )
@@ -72,6 +73,7 @@ def named(work, exercise):
     return [sentences[name] for name in raised.value.mistakes]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lesson", "exercise", "mistake"),
     every(lambda known: [m for m in known.mistakes if m.visible]),
@@ -86,6 +88,7 @@ DRAFTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lesson", "exercise", "mistake"),
     every(lambda known: [m for m in known.mistakes if m.visible]),

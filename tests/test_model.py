@@ -29,6 +29,7 @@ def ids():
 # --- equal to transformers ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
 def test_equals_transformers_on_random_weights_both_ways(name, ids, tmp_path):
     from transformers import AutoModelForCausalLM
@@ -45,6 +46,7 @@ def test_equals_transformers_on_random_weights_both_ways(name, ids, tmp_path):
     assert torch.equal(again(ids), model(ids))
 
 
+@pytest.mark.slow
 def test_equals_transformers_on_the_shipped_weights(shipped):
     from transformers import AutoModelForCausalLM
 

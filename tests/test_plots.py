@@ -11,6 +11,8 @@ import torch
 from llm_memory import plots
 from llm_memory.plots import picture as style
 
+pytestmark = pytest.mark.slow
+
 WORDS = ["when", "the", "<unk>", "won", "5", "$", "they"]
 
 

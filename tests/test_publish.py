@@ -17,6 +17,8 @@ from course_tools.build.publish import PublishError, publish
 
 from tests.submissions import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def clone(tmp_path):
@@ -127,8 +129,12 @@ def test_learners_see_no_formgrader(clone, tmp_path):
     code = "".join(path.read_text(encoding="utf-8") for path in extension.glob("*.js"))
     assert off and all(name in code for name in off)
     project = tomllib.loads((target / "pyproject.toml").read_text())
-    [(source, place)] = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"].items()
-    assert (target / source).is_file() and place == "etc/jupyter/labconfig/page_config.json"
+    shared = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    assert shared == {
+        "jupyter/page_config.json": "etc/jupyter/labconfig/page_config.json",
+        "jupyter/labels": "share/jupyter/labextensions/llm-memory-labels",
+    }
+    assert all((target / source).exists() for source in shared)
 
 
 def test_its_package_imports_on_its_own(clone, tmp_path):

@@ -8,6 +8,7 @@ from collections import Counter
 import ipywidgets
 import nbformat
 import pytest
+from course_tools.build import course
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from llm_memory.quiz import (
@@ -32,6 +33,8 @@ from llm_memory.quiz.record import (
     set_aside,
     write_answers,
 )
+
+pytestmark = pytest.mark.lesson(*course.LESSONS)
 
 KINDS = ("quiz", "guess")
 

@@ -16,6 +16,7 @@ from llm_memory.streaming import ModelCache, Stream
 
 torch.set_num_threads(1)
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.real_model,
     pytest.mark.skipif(
         not known.is_here("smollm2"),

@@ -67,6 +67,7 @@ def load_both(folder):
     return load_model(folder)[0], theirs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", SHAPES)
 @pytest.mark.parametrize("name", SCALINGS)
 def test_logits_and_greedy_tokens_are_those_of_transformers(name, family, tmp_path):
@@ -94,6 +95,7 @@ def test_each_scaling_changes_the_logits(name, tmp_path):
     assert (scaled(ids) - scaled_logits).abs().max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["linear", "dynamic", "llama3", "yarn, all fields"])
 def test_the_newer_spelling_and_back_through_transformers(name, tmp_path):
     old, _ = load_model(scaled_folder(tmp_path / "old", "llama", SCALINGS[name]))
@@ -113,8 +115,8 @@ def test_the_newer_spelling_and_back_through_transformers(name, tmp_path):
 def test_llama_31_as_it_is_published():
     """Speeds of Llama 3.1 8B, worked out apart: the slowest by 8, the fastest as they were."""
     scaling = KINDS["llama3"](8.0, 1.0, 4.0, 8192)
-    plain = PLAIN.speeds(64, 500_000.0, 1)
-    ratio = plain / scaling.speeds(64, 500_000.0, 1)
+    plain = PLAIN.inv_freq(64, 500_000.0, 1)
+    ratio = plain / scaling.inv_freq(64, 500_000.0, 1)
     rounds = 8192 / (2 * torch.pi / plain)
     assert torch.equal(ratio[rounds > 4], torch.ones(int((rounds > 4).sum())).double())
     assert torch.allclose(ratio[rounds < 1], torch.full((int((rounds < 1).sum()),), 8.0).double())

@@ -21,7 +21,10 @@ from nbjudge.server.forkserver import ForkServer
 
 from tests.submission_cells import errors, printed, reason, run_cells
 
-pytestmark = pytest.mark.skipif(not can_fork(), reason="kernels cannot be forked on this platform")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not can_fork(), reason="kernels cannot be forked on this platform"),
+]
 
 MB = 1 << 20
 NAMESPACES = {"pid_namespace", "network_namespace", "private_root"}

@@ -79,6 +79,7 @@ def config_of(name):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_weights_are_those_of_the_model_that_the_shape_makes(name):
     from transformers import AutoModelForCausalLM
@@ -97,6 +98,7 @@ def test_weights_are_those_of_the_model_that_the_shape_makes(name):
     assert experts * 17 // 32 + 2 * others == MODELS[name]["weight_bytes"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -116,6 +118,7 @@ def test_layers_are_of_the_kinds_of_the_configuration(name):
         assert counts[None] == MODELS[name]["n_latent_layers"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Qwen3.5-9B", "Kimi-Linear-48B-A3B"])
 def test_a_state_is_what_the_linear_layers_of_transformers_keep(name):
     """A matrix for each value head, and three inputs of each channel of the convolution."""
@@ -158,6 +161,7 @@ def test_a_card_has_less_than_its_name_says():
     assert CHECKED.startswith("202")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Qwen3-0.6B", "Llama-3.1-8B", "Llama-2-7B"])
 def test_cache_bytes_are_those_of_the_cache_of_transformers(name):
     from transformers import DynamicCache

@@ -16,6 +16,7 @@ from tests.submission_cells import errors, printed, run_cells
 from tests.test_sandbox import run_in_box
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not can_fork(), reason="kernels cannot be forked on this platform"),
     pytest.mark.skipif(syscalls.build() is None, reason="no system call filter on this machine"),
 ]

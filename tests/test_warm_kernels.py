@@ -22,6 +22,8 @@ from nbjudge.server.forkserver import ForkServer, descendants
 
 from tests.submission_cells import errors, printed, run_cells
 
+pytestmark = pytest.mark.slow
+
 forked = pytest.mark.skipif(not can_fork(), reason="kernels cannot be forked on this platform")
 
 

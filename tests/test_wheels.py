@@ -1,6 +1,7 @@
 """Both packages as wheels: they build, carry their data, and run where no clone is."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -70,7 +71,9 @@ def test_the_metadata_says_what_it_is(wheels):
             said = Parser().parsestr(archive.read(path).decode())
         assert said["Name"].replace("-", "_") == name and said["Summary"]
         assert said["License-Expression"] and said["Requires-Python"] == ">=3.11"
-        assert said["Description-Content-Type"] == "text/markdown" and said.get_payload().strip()
+        assert said["Description-Content-Type"] == "text/markdown"
+        text = said.get_payload()
+        assert text.strip() and not re.findall(r"\]\((?!https?://)[^)]*\)", text)
     assert f"-{course.version(ROOT)}-" in wheels["llm_memory"].name
 
 

@@ -22,7 +22,7 @@ from llm_memory.store import read_model
 
 HUB = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
 FILES = ("config.json", "tokenizer.json", "model.safetensors")
-READERS = ("gguf>=0.17", "tokenizers>=0.15")  # the extra `checkpoints` of this package
+READERS = ("gguf>=0.17", "tokenizers>=0.19")  # the extra `checkpoints` of this package
 
 
 def fetch(name: str, folder: Path | None = None, timeout: float = 20) -> Path:

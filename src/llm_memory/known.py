@@ -11,7 +11,7 @@ from pathlib import Path
 import platformdirs
 
 PLACE = "LLM_MEMORY_CACHE"  # an environment variable: another folder than the platform's
-VERSION = 1  # of what is converted; another one makes the folders of before useless
+VERSION = 1  # of what is converted; folders of another version are not used
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from llm_memory.guards import (
     expect_together,
     warn_past_window,
 )
+from llm_memory.rope import cos_sin, turn_by
 from llm_memory.rope import rotate as rotate  # the lessons import it from here
-from llm_memory.rope import turn_by, turns
 from llm_memory.store import read_model
 
 SHIPPED = Path(__file__).parent / "data"
@@ -190,8 +190,8 @@ class Llama(nn.Module):
 
         if rope is None:
             scaling, half = self.config.rope_scaling, self.config.head_dim // 2
-            speeds = scaling.speeds(half, self.config.rope_theta, longest)
-            numbers = turns(positions, speeds, length=scaling.length)
+            inv_freq = scaling.inv_freq(half, self.config.rope_theta, longest)
+            numbers = cos_sin(positions, inv_freq, length=scaling.length)
 
         def turn(z: Tensor) -> Tensor:
             if rope is None:

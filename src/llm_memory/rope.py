@@ -21,22 +21,28 @@ def rotate(x: Tensor, positions: Tensor, base: float = 10_000.0, scale: float = 
     number (Hugging Face's layout); a product with a number of length 1 turns it. `positions` (L,)
     is divided by `scale` first (position interpolation, arXiv 2306.15595). Returns x's shape.
     """
-    return turn_by(x, turns(positions, speeds(x.shape[-1] // 2, base), scale))
+    return turn_by(x, cos_sin(positions, inv_freq(x.shape[-1] // 2, base), scale))
 
 
-def speeds(half: int, base: float) -> Tensor:
+def inv_freq(half: int, base: float) -> Tensor:
     """Radians a token for each of `half` pairs, the fastest (1) first: (D/2,), float64."""
     return float(base) ** (-torch.arange(half).double() / half)
 
 
-def turns(positions: Tensor, speeds: Tensor, scale: float = 1.0, length: float = 1.0) -> Tensor:
-    """The complex numbers (…, L, D/2), each `length` long, that turn pairs to positions (…, L)."""
-    angles = (positions.double()[..., None] / scale * speeds.to(positions.device)).float()
+def cos_sin(positions: Tensor, inv_freq: Tensor, scale: float = 1.0, length: float = 1.0) -> Tensor:
+    """Cosine and sine of each angle as one complex number, `length` long.
+
+    `positions` (…, L) and `inv_freq` (D/2,) give (…, L, D/2).
+    """
+    angles = (positions.double()[..., None] / scale * inv_freq.to(positions.device)).float()
     return torch.polar(torch.full_like(angles, length), angles)
 
 
+turns = cos_sin  # its name in lessons that were released
+
+
 def turn_by(x: Tensor, numbers: Tensor) -> Tensor:
-    """Turn x (B, heads, L, D) by `turns(...)`, which every head of every layer can share."""
+    """Turn x (B, heads, L, D) by `cos_sin(...)`, which every head of every layer can share."""
     half = x.shape[-1] // 2
     pairs = torch.complex(x[..., :half].float(), x[..., half:].float())
     turned = pairs * numbers
@@ -52,9 +58,9 @@ class Scaling:
         """By how much queries and keys become longer as they are turned."""
         return 1.0
 
-    def speeds(self, half: int, base: float, n_tokens: int) -> Tensor:
+    def inv_freq(self, half: int, base: float, n_tokens: int) -> Tensor:
         """Radians a token for each of `half` pairs, (D/2,), in a text of `n_tokens` so far."""
-        return speeds(half, base)
+        return inv_freq(half, base)
 
     def window(self, trained: int) -> int:
         """The tokens that the model reads, where config.json says `trained`."""
@@ -77,9 +83,9 @@ class Linear(Scaling):
 
     factor: float
 
-    def speeds(self, half: int, base: float, n_tokens: int) -> Tensor:
-        """As `Scaling.speeds`."""
-        return speeds(half, base) / self.factor
+    def inv_freq(self, half: int, base: float, n_tokens: int) -> Tensor:
+        """As `Scaling.inv_freq`."""
+        return inv_freq(half, base) / self.factor
 
 
 @dataclass(frozen=True)
@@ -93,11 +99,11 @@ class Dynamic(Scaling):
     factor: float
     original_max_position_embeddings: float
 
-    def speeds(self, half: int, base: float, n_tokens: int) -> Tensor:
-        """As `Scaling.speeds`."""
+    def inv_freq(self, half: int, base: float, n_tokens: int) -> Tensor:
+        """As `Scaling.inv_freq`."""
         times = max(1.0, n_tokens / self.original_max_position_embeddings)
         grown = self.factor * times - (self.factor - 1)
-        return speeds(half, base * grown ** (half / (half - 1)))
+        return inv_freq(half, base * grown ** (half / (half - 1)))
 
 
 @dataclass(frozen=True)
@@ -117,9 +123,9 @@ class Llama3(Scaling):
         if self.high_freq_factor <= self.low_freq_factor:
             raise ValueError("config.json: RoPE's high_freq_factor must be above low_freq_factor")
 
-    def speeds(self, half: int, base: float, n_tokens: int) -> Tensor:
-        """As `Scaling.speeds`."""
-        plain = speeds(half, base)
+    def inv_freq(self, half: int, base: float, n_tokens: int) -> Tensor:
+        """As `Scaling.inv_freq`."""
+        plain = inv_freq(half, base)
         rounds = plain * self.original_max_position_embeddings / (2 * math.pi)
         low, high = self.low_freq_factor, self.high_freq_factor
         kept = ((rounds - low) / (high - low)).clamp(0, 1)
@@ -154,8 +160,8 @@ class Yarn(Scaling):
             return (self.mscale * logarithm + 1) / (self.mscale_all_dim * logarithm + 1)
         return logarithm + 1
 
-    def speeds(self, half: int, base: float, n_tokens: int) -> Tensor:
-        """As `Scaling.speeds`."""
+    def inv_freq(self, half: int, base: float, n_tokens: int) -> Tensor:
+        """As `Scaling.inv_freq`."""
 
         def pair_of(rounds: float) -> float:
             in_one_turn = self.original_max_position_embeddings / (2 * math.pi * rounds)
@@ -165,12 +171,12 @@ class Yarn(Scaling):
         if self.truncate:
             start, end = math.floor(start), math.ceil(end)
         start, end = max(start, 0), min(end, 2 * half - 1)
-        plain = speeds(half, base)
+        plain = inv_freq(half, base)
         slowed = ((torch.arange(half) - start) / ((end - start) or 0.001)).clamp(0, 1)
         return (1 - slowed) * plain + slowed * plain / self.factor
 
     def window(self, trained: int) -> int:
-        """As `Scaling.window`: Qwen2.5 leaves the window of before the scaling in its config."""
+        """As `Scaling.window`: Qwen2.5's config gives the window without the scaling."""
         return max(trained, int(self.original_max_position_embeddings * self.factor))
 
 
@@ -183,11 +189,11 @@ class Listed(Scaling):
 
     factors: tuple[float, ...]
 
-    def speeds(self, half: int, base: float, n_tokens: int) -> Tensor:
-        """As `Scaling.speeds`. Raises ValueError where pairs and factors are not as many."""
+    def inv_freq(self, half: int, base: float, n_tokens: int) -> Tensor:
+        """As `Scaling.inv_freq`. Raises ValueError where pairs and factors are not as many."""
         if len(self.factors) != half:
             raise ValueError(f"{len(self.factors)} factors of RoPE for {half} pairs")
-        return speeds(half, base) / torch.tensor(self.factors, dtype=torch.float64)
+        return inv_freq(half, base) / torch.tensor(self.factors, dtype=torch.float64)
 
 
 PLAIN = Scaling()

@@ -18,6 +18,8 @@ from tests.commands import run
 from tests.hostile.classroom import FULL, LESSON, Classroom, cell_of
 from tests.submissions import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def school(tmp_path_factory):

@@ -12,6 +12,8 @@ from llm_memory.quiz.record import FILE_NAME
 from tests.browser.lab import PATIENCE
 from tests.submissions import ROOT, only_exercises_are_open, solutions
 
+pytestmark = pytest.mark.slow
+
 JOURNEYS = {
     "context_window": ("fit_to_window", "def fit_to_window(", re.compile(r"pictures\.chat_window")),
     "kv_cache": ("KVCache", "class KVCache:", re.compile(r"pictures\.autoregression")),

@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import expect
 
 from llm_memory.quiz import BANK, answers_in_notebook, read_answers
 from llm_memory.quiz.record import FILE_NAME
+
+pytestmark = pytest.mark.slow
 
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 

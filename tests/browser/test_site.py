@@ -17,6 +17,8 @@ from playwright.sync_api import Page
 from llm_memory.quiz.bank import BANK
 from tests.browser.lab import ARTEFACTS, running_chromium
 
+pytestmark = pytest.mark.slow
+
 #: One page of each kind; axe-core takes long for a lesson.
 PAGES = ["index", "instructors", "nbjudge", "lessons/attention"]
 #: Not what passed: on a page with thousands of parts, listing that takes most of the time.

@@ -4,12 +4,15 @@ import shutil
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbgrader.api import Gradebook
 from playwright.sync_api import expect
 
 from llm_memory.quiz import BANK, answers_in_notebook, read_answers
 from llm_memory.quiz.record import FILE_NAME
 from tests.submissions import ROOT, only_exercises_are_open, solutions
+
+pytestmark = pytest.mark.slow
 
 LESSON = "attention"
 

@@ -12,7 +12,10 @@ from traitlets.config import Config
 
 from tests.submission_cells import reason, test_cell
 
-pytestmark = pytest.mark.skipif(not can_fork(), reason="kernels cannot be forked on this platform")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not can_fork(), reason="kernels cannot be forked on this platform"),
+]
 
 MB = 1 << 20
 #: Bytes by which the grader may grow, for one submission and for a moment.

@@ -6,6 +6,8 @@ from tests.hostile import files, notebooks  # noqa: F401 - they register their c
 from tests.hostile.classroom import Classroom
 from tests.hostile.corpus import Graded, cases_of
 
+pytestmark = pytest.mark.slow
+
 CASES = cases_of("files", "notebooks")
 
 

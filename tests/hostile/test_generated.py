@@ -15,7 +15,10 @@ COUNT, SEED = 15, 14
 #: What `make fuzz` found once, shrunk.
 FOUND = sorted(Path(__file__).with_name("found").glob("*.json"))
 
-pytestmark = pytest.mark.skipif(not can_fork(), reason="kernels cannot be forked on this platform")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not can_fork(), reason="kernels cannot be forked on this platform"),
+]
 
 
 def generated(count, number):

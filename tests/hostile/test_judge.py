@@ -22,6 +22,8 @@ from traitlets.config import Config
 
 from tests.loopback import Loopback
 
+pytestmark = pytest.mark.slow
+
 HONEST = """
 import numpy as np
 import torch

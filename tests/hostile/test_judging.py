@@ -9,7 +9,10 @@ from tests.hostile.corpus import Graded, cases_of
 
 CASES = cases_of("judging")
 
-pytestmark = pytest.mark.skipif(not can_fork(), reason="kernels cannot be forked on this platform")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not can_fork(), reason="kernels cannot be forked on this platform"),
+]
 
 
 @pytest.fixture(scope="module")

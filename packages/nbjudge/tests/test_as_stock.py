@@ -16,6 +16,8 @@ from nbjudge.classes.class_run import ClassRun
 
 from tests.commands import nbgrader
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 from nbjudge import configure
 

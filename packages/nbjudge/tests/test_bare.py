@@ -10,6 +10,8 @@ from nbgrader.api import Gradebook
 
 from packages.nbjudge.tests.test_as_stock import cell, save
 
+pytestmark = pytest.mark.slow
+
 #: Python loads a module of this name from its path before anything else runs.
 BLOCK = """
 import sys

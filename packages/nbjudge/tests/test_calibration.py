@@ -23,6 +23,8 @@ from nbjudge.run.judged import JudgedExecute
 
 from tests.commands import nbgrader, run
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 from nbjudge import configure
 c = get_config()

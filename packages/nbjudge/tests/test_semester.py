@@ -22,6 +22,8 @@ from nbjudge.outcomes.gradescope import build
 from packages.nbjudge.tests.semester import Semester, exercise, lesson
 from tests.commands import run
 
+pytestmark = pytest.mark.slow
+
 FULL = {"test_double": 2, "test_square": 2}
 
 

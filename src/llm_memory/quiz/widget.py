@@ -131,12 +131,14 @@ def _question(item: Quiz) -> dict[str, str]:
     title = f"{item.heading}: {item.question}"
     options = [(letter, option.text) for letter, option in _lettered(item)]
     rows = "".join(
-        f'<div style="margin: 0.3em 0 0.3em 1em"><b>{letter}.</b> {marked(text)}</div>'
+        # JupyterLab's labels (`jupyter/labels`) name the radio buttons by these.
+        f'<div class="llm-memory-option" style="margin: 0.3em 0 0.3em 1em">'
+        f"<b>{letter}.</b> {marked(text)}</div>"
         for letter, text in options
     )
     return {
         "text/plain": "\n".join([title, *(f"  {letter}. {text}" for letter, text in options)]),
-        "text/html": f"<div><p><b>{marked(title)}</b></p>{rows}</div>",
+        "text/html": f'<div><p class="llm-memory-question"><b>{marked(title)}</b></p>{rows}</div>',
     }
 
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
 
-from course_tools.build import course, fingerprints, lesson, source
+from course_tools.build import course, fingerprints, inputs, lesson, source
 
 STAMPS = ".build"
-# What changes a lesson's outputs or its release: the package that it imports and what builds it.
-PARTS = ("build", "check", "data", "grading/clear.py", "plots", "quiz", "*.py")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,32 +37,57 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def build(folder: Path, name: str, force: bool = False) -> None:
-    """Build one lesson: fingerprints, `source/` and `release/`.
+    """Build one lesson: fingerprints, `source/` and `release/`, each if what it is made of changed.
 
     Raises `LessonError` naming notebook and cell.
     """
-    stamp = folder / STAMPS / f"{name}.json"
-    state = digest(folder, name)
-    if not force and stamp.is_file() and json.loads(stamp.read_text()) == state:
-        print(f"{name}: unchanged")
-        return
-    print(f"{name}: read", end="", flush=True)
+    print(name, end="", flush=True)
+    stamps = Stamps(folder / STAMPS / f"{name}.json", force)
     notebook = lesson.read(folder / "notebooks" / f"{name}.md", folder)
-    print(", fingerprints", end="", flush=True)
-    prints = fingerprints.compute(notebook, name, fingerprints.load_bank(folder, name))
-    target = folder / "src" / "llm_memory" / "check" / "fingerprints" / f"{name}.json"
-    fingerprints.write(prints, target)
-    print(", run", end="", flush=True)
     place = folder / "source" / name / f"{name}.ipynb"
     refuse_companions(place)
-    source.execute(notebook, name)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, place)
-    print(", release", end="", flush=True)
-    release(folder, name)
-    stamp.parent.mkdir(exist_ok=True)
-    stamp.write_text(json.dumps(digest(folder, name)))
-    print(", done")
+
+    prints = folder / inputs.FINGERPRINTS / f"{name}.json"
+    with stamps.step("fingerprints", prints, inputs.of_fingerprints(folder, name, notebook)) as due:
+        if due:
+            bank = fingerprints.load_bank(folder, name)
+            fingerprints.write(fingerprints.compute(notebook, name, bank), prints)
+    with stamps.step("run", place, inputs.of_run(folder, name, notebook)) as due:
+        if due:
+            source.execute(notebook, name)
+        else:
+            source.keep_outputs(notebook, nbformat.read(place, as_version=4))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, place)
+    released = folder / "release" / name / f"{name}.ipynb"
+    with stamps.step("release", released, inputs.of_release(folder, name)) as due:
+        if due:
+            release(folder, name)
+    print(", done" if stamps.done else ": unchanged")
+
+
+class Stamps:
+    """For each step of one lesson, the digests of what it was made from and of what it made."""
+
+    def __init__(self, path: Path, force: bool):
+        """`force` lets every step be due."""
+        self.path, self.force = path, force
+        self.done: list[str] = []
+        self._stored: dict[str, list[str]] = {}
+        if path.is_file():
+            self._stored = json.loads(path.read_text(encoding="utf-8"))
+
+    @contextmanager
+    def step(self, name: str, made: Path, made_from: str) -> Iterator[bool]:
+        """Tell whether a step is due, and note it as done when the block is left without error."""
+        due = self.force or self._stored.get(name) != [made_from, inputs.of_file(made)]
+        if due:
+            self.done.append(name)
+            print(f", {name}", end="", flush=True)
+        yield due
+        self._stored[name] = [made_from, inputs.of_file(made)]
+        self.path.parent.mkdir(exist_ok=True)
+        self.path.write_text(json.dumps(self._stored), encoding="utf-8")
 
 
 def refuse_companions(notebook: Path) -> None:
@@ -84,30 +107,6 @@ def release(folder: Path, name: str) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise lesson.LessonError(f"{name}: nbgrader generate_assignment failed:\n{done.stderr}")
-
-
-def digest(folder: Path, name: str) -> dict[str, str]:
-    """Return what stands for all that the lesson is built from, and for what was built."""
-    package = Path(importlib.util.find_spec("llm_memory").origin).parent
-    files = [
-        folder / "notebooks" / f"{name}.md",
-        folder / "tools" / "course_tools" / "mistakes" / "bank.py",
-        folder / "tools" / "course_tools" / "mistakes" / f"{name}.py",
-        folder / "nbgrader_config.py",
-        folder / "pyproject.toml",
-    ]
-    for part in PARTS:
-        for path in sorted(package.glob(part)):
-            files += sorted(path.rglob("*")) if path.is_dir() else [path]
-    inputs = hashlib.sha256()
-    for path in files:
-        if path.is_file() and path.suffix != ".pyc" and path.parent.name != "fingerprints":
-            inputs.update(path.name.encode() + b"\0" + path.read_bytes())
-    outputs = hashlib.sha256()
-    for place in ("source", "release"):
-        path = folder / place / name / f"{name}.ipynb"
-        outputs.update(path.read_bytes() if path.is_file() else b"missing")
-    return {"inputs": inputs.hexdigest(), "outputs": outputs.hexdigest()}
 
 
 if __name__ == "__main__":

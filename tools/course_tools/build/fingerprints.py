@@ -116,7 +116,7 @@ def _outcomes(work: Callable, steps: list[dict]) -> list[dict]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # NaN and overflow are what some mistakes are about
         outcomes = scenario.run(work, steps, make)
-    # Where in the bank an exception was raised is nobody's business.
+    # Learners must not read where in the bank an exception was raised.
     return [
         {key: value for key, value in outcome.items() if key != "where"} for outcome in outcomes
     ]

@@ -20,7 +20,10 @@ from course_tools.build import course, sizes
 from course_tools.build.leaks import find_leaks, given_to_learners, secrets
 
 #: Copied as they are.
-WHOLE = ("LICENSE", "constraints.txt", "environment.mk", ".gitignore", "release", "src/llm_memory")
+WHOLE = (
+    *("LICENSE", "constraints.txt", "environment.mk", ".gitignore"),
+    *("release", "src/llm_memory", "jupyter/labels"),
+)
 #: What only the students' repository has, by its place there.
 OWN = {
     "Makefile": "Makefile",
@@ -225,6 +228,7 @@ def students_project(folder: Path) -> str:
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     # Learners have no Formgrader and no "Create Assignment"; JupyterLab's settings for editing
     # lessons stay with who edits them.
-    wheel["shared-data"] = {"jupyter/page_config.json": "etc/jupyter/labconfig/page_config.json"}
+    wheel["shared-data"].pop("jupyter/overrides.json")
+    wheel["shared-data"]["jupyter/page_config.json"] = "etc/jupyter/labconfig/page_config.json"
     wheel["dev-mode-dirs"] = ["src"]
     return tomlkit.dumps(project)

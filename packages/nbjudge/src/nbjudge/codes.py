@@ -145,7 +145,7 @@ _ALL = (
     ),
     _attempt(
         "blocked_network",
-        "This cell tried to reach the network, which there is none of in grading: {what}.",
+        "This cell tried to reach the network, and grading has none: {what}.",
     ),
     _attempt(
         "blocked_signal",
@@ -161,7 +161,7 @@ _ALL = (
     ),
     _attempt(
         "native_code",
-        "This cell called into the system past Python, which no lesson needs: {what}.",
+        "This cell called into the system past Python. No lesson needs that: {what}.",
     ),
     _attempt(
         "looked_inside",
@@ -197,8 +197,8 @@ _STOOD_OUT = {
     "missing_notebook": "There was no notebook {what} in what you handed in, so nothing could be "
     "graded. Please hand it in again.",
     "renamed": "Your notebook was handed in as {what}; it was graded all the same.",
-    "chosen": "There were several notebooks of this lesson. Graded was {what}.",
-    "encoding": "Your notebook is not saved as UTF-8 ({what}); it was read as well as that goes.",
+    "chosen": "There were several notebooks of this lesson. This one was graded: {what}.",
+    "encoding": "Your notebook is not saved as UTF-8 ({what}). It was read as far as possible.",
     "extra_notebooks": "These notebooks were handed in too and were not graded: {what}.",
     "files_skipped": "Some of the files that you handed in were left out: {what}.",
     "timestamp": "The time of handing in could not be read, so none is recorded.",

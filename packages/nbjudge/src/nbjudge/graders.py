@@ -31,7 +31,7 @@ def file_mode(root: str | Path) -> int:
 
 
 def write(path: Path, text: str, root: str | Path) -> None:
-    """Put a text in the place of a file, whose owner may be another grader."""
+    """Put a text in the place of a file. The file may belong to another grader."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -42,7 +42,7 @@ class NbJudge(Configurable):
     ).tag(config=True)
     watch = Bool(
         True,
-        help="Whether what a cell tries in vain is noted as a flag. It never changes a score.",
+        help="Whether a flag notes what a cell tried and was refused. It never changes a score.",
     ).tag(config=True)
 
     def as_data(self) -> course.Course:

@@ -1,9 +1,9 @@
 """Which test cells the judge can check: an assignment is graded both ways before anybody is.
 
 The solved source and the stub that learners are given are graded by the judge, and as nbgrader
-would (every cell in one kernel, in order). A test cell for which both ways give the same scores is
-checked outside; one that only gives full points for the solved source inside is run there; what
-neither way does is left to a teacher. A teacher's tag (`judge-outside`, `judge-inside`,
+would (every cell in one kernel, in order). If both ways give the same scores, the test cell is
+checked outside. If only the way inside gives the solved source its points, it is run there. If
+neither does, a teacher grades it. A teacher's tag (`judge-outside`, `judge-inside`,
 `judge-manual`) has the last word. The outcome is kept in the course's `.nbjudge` folder with a
 digest of all that it depends on, and made anew where that has changed.
 """

@@ -1,9 +1,9 @@
 """What was graded last, and of what: an assignment's record in the course's own folder.
 
-A line a notebook of a submission, appended when its grade is in the gradebook and its files are in
-place. Before a submission is graded a line says that nothing is known of it: so a run that is
-killed leaves nothing that looks like a grade. Of several lines about one notebook the last counts,
-and a line that was half written is none.
+A submission's notebook gets a line when its grade is in the gradebook and its files are in place.
+Before it is graded, a line says that nothing is known of it: so a run that is killed leaves nothing
+that looks like a grade. The last line about a notebook counts. A line that is half written does
+not.
 """
 
 from __future__ import annotations

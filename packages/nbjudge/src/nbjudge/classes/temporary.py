@@ -1,7 +1,7 @@
-"""Temporary folders for what learners handed in, of which a killed run leaves none for good.
+"""Temporary folders for what learners handed in; none is left for good, even by a killed run.
 
-A run that is killed cannot remove its own folders; the next one does. Which folders are in use is
-known by a lock on each, that ends with its process however it ends.
+A run that is killed cannot remove its own folders; the next run does. A lock on each folder says
+that it is in use. The lock ends with its process, however that ends.
 """
 
 from __future__ import annotations

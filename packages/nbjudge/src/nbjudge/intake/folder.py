@@ -8,8 +8,8 @@ submission is first copied to a folder of the grader's own, by these rules:
   (`files-skipped`), and so are names that an import would take for Python's (`shadowing`).
 - A learner's copy of one of the course's own files is no oddity, and gives way to the course's.
   Anything else in the place of such a file (a folder, a link) is left out and flagged.
-- A notebook handed in under another name, in a folder or in a zip counts (`renamed`): which one
-  of several, `nbjudge.intake.choice` says by what is in them.
+- A notebook under another name, in a folder or in a zip counts (`renamed`). If there are several,
+  `nbjudge.intake.choice` chooses by what is in them.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from nbjudge.intake.recorded import recorder
 
 #: Bytes of a notebook; one with every picture of a lesson in it has about a tenth of this.
 MAX_NOTEBOOK = 32_000_000
-#: Bytes of a notebook's file, of which all but `MAX_NOTEBOOK` have to be outputs; and of an output
-#: that is kept all the same (recorded answers are in one).
+#: Bytes of a notebook's file: all but `MAX_NOTEBOOK` of them have to be outputs. And bytes of an
+#: output that is kept all the same (recorded answers are in one).
 MAX_WITH_OUTPUTS, MAX_KEPT_OUTPUT = 200_000_000, 100_000
 MAX_CELLS, MAX_SOURCE, MAX_NAME = 2_000, 200_000, 200
 #: Characters of all sources together; the lessons' own have a twentieth of this.

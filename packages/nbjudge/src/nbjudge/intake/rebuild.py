@@ -7,13 +7,12 @@ added, in their place between their neighbours. The rules:
 - A solution cell is found by its grade_id; else by its cell id; else, if no cell has either, by
   the name that it defines (`recovered`). If there is none, the released stub stands there
   (`missing`).
-- Of several copies that one counts which a run from top to bottom leaves in force when the first
-  test of the exercise is reached: the last above that test, or the first below it. Untouched
-  stubs do not count. The other copies are run in their place (`duplicate`).
+- If a cell was copied, the last copy above its first test counts; if all stand below it, the
+  first. Untouched stubs do not count. The other copies are run in their place (`duplicate`).
 - Locked cells come from the course, whether edited (`tampered`) or deleted (`restored`).
-- A reading cell that the learner edited is a cell that they added: code in the place of the
-  original, text below it. One that only shows still only shows, and is not run, unless it now
-  binds a name that it did not.
+- A reading cell that the learner edited counts as a cell that they added: code in the place of
+  the original, text below it. A cell that only shows is still not run, unless it now binds a
+  name that it did not bind before.
 - Outputs, tags, attachments and kernel of the submission are dropped; what stands out in them is
   flagged (`copied`, `retagged`, and the remarks in `submission`).
 """
