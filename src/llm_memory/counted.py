@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -79,12 +80,15 @@ class Counted:
         self.shapes: list[tuple[int, int]] = []
 
     def __call__(self, ids: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Count `ids` and hand them on."""
-        logits = self.model(ids, *args, **kwargs)
-        shape = torch.as_tensor(ids).shape
-        self.per_pass.append(int(shape[-1]))
-        self.shapes.append((int(shape[0]) if len(shape) == 2 else 1, int(shape[-1])))
-        return logits
+        """Count `ids` and hand them on; a pass that somebody breaks off was one, too."""
+        try:
+            return self.model(ids, *args, **kwargs)
+        finally:
+            with contextlib.suppress(ValueError, TypeError, IndexError):  # they were no ids
+                shape = torch.as_tensor(ids).shape
+                length = int(shape[-1])
+                self.per_pass.append(length)
+                self.shapes.append((int(shape[0]) if len(shape) == 2 else 1, length))
 
 
 def small_model(window: int = 512, seed: int = 7) -> Llama:
