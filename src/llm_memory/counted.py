@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from llm_memory.model import Llama, LlamaConfig
 
-__all__ = ["Counted", "Largest", "small_model"]
+__all__ = ["Counted", "Largest", "held_bytes", "small_model"]
 
 
 class Largest(TorchFunctionMode):
@@ -89,6 +89,35 @@ class Counted:
                 length = int(shape[-1])
                 self.per_pass.append(length)
                 self.shapes.append((int(shape[0]) if len(shape) == 2 else 1, length))
+
+
+def held_bytes(thing: Any) -> int:
+    """Return the bytes of all tensors and arrays that an object holds: measured, not asked.
+
+    Looks into attributes, lists, tuples, sets and dicts, and into the objects in them.
+    """
+    found: dict[int, int] = {}
+    seen: set[int] = set()
+
+    def look(value: Any) -> None:
+        if id(value) in seen or isinstance(value, str | bytes | int | float | None):
+            return
+        seen.add(id(value))
+        if isinstance(value, torch.Tensor | np.ndarray):
+            found[id(value)] = value.nbytes
+        elif isinstance(value, dict):
+            kept.extend(value.values())
+        elif isinstance(value, list | tuple | set | frozenset):
+            kept.extend(value)
+        else:
+            kept.append(getattr(value, "__dict__", {}))
+            for name in getattr(value, "__slots__", ()):
+                kept.append(getattr(value, name, None))
+
+    kept = [thing]  # what is looked at stays: no other object gets its id
+    for value in kept:
+        look(value)
+    return sum(found.values())
 
 
 def small_model(window: int = 512, seed: int = 7) -> Llama:
