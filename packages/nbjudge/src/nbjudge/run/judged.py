@@ -221,6 +221,7 @@ class JudgedExecute(SandboxedExecute):
                 imports,
                 call_seconds=self.call_timeout,
                 shared=common.get("shared", []),
+                settings=common.get("settings", []),
                 **self._course_folder(),
             )
         )
