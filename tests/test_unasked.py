@@ -67,6 +67,24 @@ def test_the_tests_have_their_verdicts_and_the_cells_their_reasons(notebook):
     assert "blocked_read" in flags and "something" in flags
 
 
+def test_a_display_above_a_test_is_not_updated_behind_it():
+    notebook = graded(
+        "import threading, time\nfrom IPython.display import display\nseen = []\n"
+        "place = display('nothing yet', display_id=True)\n"
+        "def show():\n    while True:\n        time.sleep(0.02)\n"
+        "        if seen:\n            place.update(str(seen))\n"
+        "threading.Thread(target=show, daemon=True).start()\n"
+        "def keep(x):\n    seen.append(x)\n    return x",
+        test_cell(f"assert keep({SECRET}) == {SECRET}", "test_keep"),
+        "time.sleep(1)",
+    )
+    assert notebook.cells[0].outputs[0].data["text/plain"] == "'nothing yet'"
+    assert reason(notebook.cells[1]) is None
+    assert str(SECRET) not in str(
+        [cell.get("outputs") for cell in (notebook.cells[0], notebook.cells[2])]
+    )
+
+
 def test_a_cell_that_needs_what_a_test_defines_is_not_found_wrong():
     cells = (
         "given = 1",

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import time
 from typing import Any
 
@@ -83,6 +84,8 @@ class JudgedExecute(SandboxedExecute):
     _replaying = False
     #: Whether a kernel is started without a judge.
     _alone = False
+    #: The outputs of all cells when the first test began: a display can be updated afterwards.
+    _before_tests: list[Any] | None = None
 
     @default("test_cell_runner")
     def _default_test_cell_runner(self) -> Any:
@@ -100,6 +103,7 @@ class JudgedExecute(SandboxedExecute):
 
     async def _run_notebook(self) -> None:
         self._left_out: set[int] = set()
+        self._before_tests = None
         tests = [cell for cell in self.nb.cells if is_test(cell) and self._is_run(cell)]
         judged = self._kernel_to_run == KERNEL_NAME
         if judged:
@@ -117,10 +121,16 @@ class JudgedExecute(SandboxedExecute):
     async def _show_unasked(self) -> None:
         """Give cells that ran behind a test the outputs that they have where no test has asked."""
         cells = self.nb.cells
+        if self._before_tests is None:
+            return
         run = [
             at for at, cell in enumerate(cells) if cell.cell_type == "code" and self._is_run(cell)
         ]
         first = next((at for at in run if is_test(cells[at])), len(cells))
+        for at in (at for at in run if at < first):
+            kept = self._before_tests[at]
+            _keep_reason_only(cells[at])  # found out later, of a cell that silenced its kernel
+            cells[at].outputs = kept + [o for o in cells[at].outputs if o not in kept]
         later = [at for at in run if at > first and not is_test(cells[at]) and cells[at].outputs]
         if not later:
             return
@@ -289,6 +299,9 @@ class JudgedExecute(SandboxedExecute):
         return {"folder": folder} if folder else {}
 
     async def _judge_cell(self, cell: NotebookNode, kernel: StudentKernel) -> None:
+        if self._before_tests is None:
+            outputs = [cell.get("outputs", []) for cell in self.nb.cells]
+            self._before_tests = copy.deepcopy(outputs)
         # A test that is given up must not take the opening of the judge with it.
         judge = await asyncio.shield(kernel.judge)
         timeout = self._get_timeout(cell)
