@@ -9,6 +9,18 @@ import symtable
 from collections.abc import Iterable
 
 
+def parsed(source: str) -> ast.Module:
+    """Return a cell's syntax tree, one without statements where it is no Python."""
+    try:
+        return ast.parse(source)
+    except SyntaxError:
+        pass
+    try:
+        return ast.parse(without_magics(source))
+    except (SyntaxError, ImportError):
+        return ast.Module([], [])
+
+
 def names_read(source: str) -> tuple[set[str], set[str]]:
     """Return the global names that a cell reads, and those that its class bodies read."""
     read: set[str] = set()
@@ -118,14 +130,7 @@ def shared_names(sources: Iterable[str]) -> frozenset[str]:
 def import_statements(sources: Iterable[str]) -> Iterable[tuple[str, str]]:
     """Return each name that the sources import, with the statement that does."""
     for source in sources:
-        try:
-            statements = ast.parse(source).body
-        except SyntaxError:
-            try:
-                statements = ast.parse(without_magics(source)).body
-            except (SyntaxError, ImportError):
-                continue
-        for statement in statements:
+        for statement in parsed(source).body:
             if isinstance(statement, ast.Import | ast.ImportFrom):
                 for alias in statement.names:
                     yield (alias.asname or alias.name.partition(".")[0]), ast.unparse(statement)

@@ -447,6 +447,13 @@ class JudgePeer(Peer):
             self._refuse(f"their code uses {name} of a {type(value).__name__} that the test made")
         return False
 
+    def may_use(self, value: Any, special: str) -> bool:
+        parts = _named_parts(value)
+        if parts is None or special in parts:
+            return True
+        self._refuse(f"their code uses {special} of a {type(value).__name__} that the test made")
+        return False
+
     def _refuse(self, what: str) -> None:
         """Note what nbgrader lets the learner's code do: a test that then fails is unchecked."""
         self.refused = self.refused or what
@@ -454,6 +461,9 @@ class JudgePeer(Peer):
     def _may_read(self, value: Any, name: str) -> bool:
         if name.startswith("_") or isinstance(value, _SECRETIVE):
             return False
+        parts = _named_parts(value)
+        if parts is not None:
+            return name in parts
         if name in getattr(value, "__dict__", {}):
             return True
         for kind in type(value).__mro__:
@@ -479,6 +489,16 @@ _GENERATORS = {
     ("numpy.random.mtrand", "RandomState"),
 }
 _MODULE_PARTS = ("parameters", "buffers", "modules")
+
+
+def _named_parts(value: Any) -> frozenset[str] | None:
+    """Return the parts of an object that the course has named for learners; None if it has not."""
+    handles = course.here().handles
+    for kind in type(value).__mro__ if handles else ():
+        parts = handles.get(f"{kind.__module__}:{kind.__qualname__}")
+        if parts is not None:
+            return frozenset(parts)
+    return None
 
 
 def _is_module(value: Any) -> bool:

@@ -91,6 +91,7 @@ class Judge:
         *,
         folder: str | os.PathLike[str] | None = None,
         shared: Iterable[str] = (),
+        settings: Iterable[str] = (),
         earlier: Iterable[str] = (),
         own_process: bool = False,
         limits: Limits | None = None,
@@ -104,10 +105,11 @@ class Judge:
         judge's own, wherever a test uses it. `folder` has the course's own files for the
         assignment: its modules are imported from there, and, in a process of the judge's own, it
         is where a test's relative paths begin. `shared` are names besides those of `imports` that
-        the course's own code has in common with its tests. `earlier` are the test cells that ran
-        in a judge that was stopped: what they define is said again, what else they bound is lost,
-        and a test that reads any of it is never found wrong for that. The other numbers bound one
-        call of the learner's code, one test cell, and the wait for a kernel that is still busy.
+        the course's own code has in common with its tests. `settings` are those of `wire.given`
+        that the course's own code makes. `earlier` are the test cells that ran in a judge that was
+        stopped: what they define is said again, what else they bound is lost, and a test that
+        reads any of it is never found wrong for that. The other numbers bound one call of the
+        learner's code, one test cell, and the wait for a kernel that is still busy.
         """
         self.limits = limits or Limits()
         self.call_seconds, self.cell_seconds = call_seconds, cell_seconds
@@ -115,6 +117,7 @@ class Judge:
         imports = list(imports)
         self.imports = dict(import_statements(imports))
         self.shared = shared_names(imports) | frozenset(shared)
+        self.settings = list(settings)
         self.earlier = list(earlier)
         self._course = _CourseFolder(folder, own_process)
         self._context = zmq.Context()
@@ -162,7 +165,8 @@ class Judge:
         Unchecked.forget()
         session = secrets.token_bytes(16)
         try:
-            self._session.send(self._shell, MESSAGE, {"session": session.hex()})
+            begin = {"session": session.hex(), "set_by_course": self.settings}
+            self._session.send(self._shell, MESSAGE, begin)
             peer._send(READY, session, None, [])
             self._await_ready(peer, session, min(seconds, self.ready_seconds))
             outcome = self._judge(source)

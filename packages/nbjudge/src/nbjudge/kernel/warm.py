@@ -17,7 +17,7 @@ from ipykernel.kernelapp import IPKernelApp
 from jupyter_client.session import Session
 from traitlets.config import Config
 
-from nbjudge.kernel import attempts
+from nbjudge.kernel import attempts, given
 from nbjudge.wire import course
 
 _PORTS = {"shell_port", "iopub_port", "stdin_port", "control_port", "hb_port"}
@@ -126,12 +126,13 @@ class WarmKernelApp(IPKernelApp):
 
 
 def _keep_streams(shell: Any) -> None:
-    """Give the kernel its streams back after a cell that took them away.
+    """Give the kernel back after a cell what it needs to answer: its streams, and some depth.
 
     ipykernel flushes them before it answers: without them it answers nothing ever again, and an
     honest `sys.stdout = None` would cost more than its own cell.
     """
     streams = {name: getattr(sys, name) for name in ("stdout", "stderr")}
+    depth = sys.getrecursionlimit()
 
     def restore(result: Any = None) -> None:
         for name, stream in streams.items():
@@ -139,6 +140,8 @@ def _keep_streams(shell: Any) -> None:
                 getattr(sys, name).flush()
             except Exception:
                 setattr(sys, name, stream)
+        # What the kernel does between two cells goes deeper than one may have left it room for.
+        sys.setrecursionlimit(max(depth, sys.getrecursionlimit()))
 
     shell.events.register("post_run_cell", restore)
 
@@ -167,6 +170,7 @@ def run_kernel(
     app.initialize([])
     sys.path.insert(0, "")
     _keep_streams(app.shell)
+    given.remember()
     if course.here().watch:
         attempts.watch(notes, space, readable, app.shell)
     app.start()

@@ -215,6 +215,10 @@ class Method(Reference):
 
 
 METHOD_FOUND = object()
+#: Operations that use a special method of an object, and its name.
+_SPECIAL_OF = {
+    "call": "call", "len": "len", "item": "getitem", "iter": "iter", "next": "next",
+}  # fmt: skip
 
 
 class Plain(Proxy):
@@ -255,6 +259,10 @@ class Peer:
 
     def may_read(self, value: Any, name: str) -> bool:
         """Whether the other side may read the attribute `name` of `value`."""
+        return True
+
+    def may_use(self, value: Any, special: str) -> bool:
+        """Whether the other side may use the special method `special` of `value`."""
         return True
 
     def may_change(self) -> bool:
@@ -380,6 +388,9 @@ class Peer:
         if op == "name":
             return self.look_up(name)
         target = self._held(number)
+        special = f"__{_SPECIAL_OF.get(op, '')}__"
+        if op in _SPECIAL_OF and not self.may_use(target, special):
+            raise AttributeError(f"{special} of a {type(target).__name__} cannot be used from here")
         if op == "call":
             return target(*args, **kwargs)
         if op in ("get", "method", "set"):

@@ -269,7 +269,10 @@ class Encoder:
         layout = arrays.layout(base.shape, base.stride()) if self.trusted else None
         once = arrays.without_repeats(base, layout)
         self._count(once.numel() * once.element_size())
-        data = once.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        whole = once.contiguous()
+        # Not `reshape`: a single number out of an expanded tensor keeps its stride of 0 there.
+        flat = whole.as_strided((whole.numel(),), (1,))
+        data = flat.view(torch.uint8).numpy().tobytes()
         name, shape = str(base.dtype).removeprefix("torch."), list(base.shape)
         return [TENSOR, name, shape, self._buffer(data), layout, bool(value.requires_grad)]
 
