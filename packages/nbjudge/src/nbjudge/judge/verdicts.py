@@ -37,7 +37,8 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 from nbjudge.codes import sentence
-from nbjudge.judge.namespace import Namespace, execute, watched_libraries
+from nbjudge.judge.libraries import pythons_filters, watched_libraries
+from nbjudge.judge.namespace import Namespace, execute
 from nbjudge.judge.peer import JudgePeer, Unanswered
 from nbjudge.names import (
     bound_names,
@@ -191,10 +192,10 @@ class Judge:
             contextlib.redirect_stdout(nowhere),
             contextlib.redirect_stderr(nowhere),
             warnings.catch_warnings(),
+            pythons_filters(),
             self._course.entered(),
             watched_libraries(),
         ):
-            warnings.simplefilter("ignore")
             self._say_again()
             outcome = self._verdict(source)
         why = Unchecked.seen()
