@@ -115,9 +115,12 @@ _CHANGING = {
 def changes_in_place(source: str) -> bool:
     """Whether a cell may change something in place: by a method, or by an item of it."""
     try:
-        tree = ast.parse(without_magics(source))
+        tree = ast.parse(source)
     except SyntaxError:
-        return False
+        try:
+            tree = ast.parse(without_magics(source))
+        except SyntaxError:
+            return False
     for node in ast.walk(tree):
         if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
             return True

@@ -24,7 +24,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from nbjudge.judge.libraries import listened, seeded, state_of
-from nbjudge.judge.peer import TEST_MODULE, JudgePeer, StandIn, is_instance, is_subclass, type_of
+from nbjudge.judge.peer import (
+    TEST_MODULE,
+    JudgePeer,
+    StandIn,
+    is_instance,
+    is_subclass,
+    name_of,
+    type_of,
+)
 from nbjudge.names import changes_in_place, names_read, without_magics
 from nbjudge.wire import own
 from nbjudge.wire.calls import Method
@@ -32,6 +40,8 @@ from nbjudge.wire.limits import Unchecked
 
 #: Names that stand for what a test cell's `type`, `isinstance` and `issubclass` do here.
 _TYPE, _IS, _BELOW = "__nbjudge_type__", "__nbjudge_isinstance__", "__nbjudge_issubclass__"
+#: And for `x.__name__`: elsewhere it is the test's own name for the thing, which a check may trust.
+_NAME = "__nbjudge_name__"
 #: Functions of Python's that a test may replace for the learner's code, too.
 _REPLACEABLE = ("input", "print")
 #: What a test may patch, because the learner's code then sees it.
@@ -54,6 +64,7 @@ class Namespace(dict):
                 _TYPE: type_of,
                 _IS: is_instance,
                 _BELOW: is_subclass,
+                _NAME: name_of,
             }
         )
         self.peer, self.imports, self.shared = peer, imports, shared
@@ -261,6 +272,32 @@ class Namespace(dict):
         return {name: self[name] for name in self.keys()}.values()
 
 
+class Main(types.ModuleType):
+    """What `__main__` is to a test: the notebook's names, with those of its tests."""
+
+    def __init__(self, namespace: Namespace):
+        super().__init__("__main__")
+        vars(self)["_namespace"] = namespace
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return vars(self)["_namespace"][name]
+        except KeyError:
+            raise AttributeError(f"module '__main__' has no attribute {name!r}") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._namespace[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        try:
+            del self._namespace[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __dir__(self) -> list[str]:
+        return list(self._namespace.keys())
+
+
 _PYTHON_NAMES = frozenset(vars(builtins)) | {"__file__", "__annotations__", "__warningregistry__"}
 _PYTHONS = {"input": builtins.input, "print": builtins.print, "stdin": sys.stdin}
 
@@ -313,9 +350,10 @@ class _Rewriter(ast.NodeTransformer):
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         self.generic_visit(node)
-        if node.attr != "__class__" or not isinstance(node.ctx, ast.Load):
+        instead = {"__class__": _TYPE, "__name__": _NAME}.get(node.attr)
+        if instead is None or not isinstance(node.ctx, ast.Load):
             return node
-        asked = ast.Call(ast.Name(_TYPE, ast.Load()), [node.value], [])
+        asked = ast.Call(ast.Name(instead, ast.Load()), [node.value], [])
         return ast.fix_missing_locations(ast.copy_location(asked, node))
 
 

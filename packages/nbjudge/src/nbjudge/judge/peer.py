@@ -254,6 +254,13 @@ def type_of(value: Any) -> Any:
     return types.MethodType if isinstance(value, Method) else type(value)
 
 
+def name_of(value: Any) -> Any:
+    """Return the `__name__` of a value: a learner's object may go by another name than its own."""
+    if isinstance(value, StandIn):
+        return value._proxy_peer.call("attribute", value._proxy_number, "__name__")
+    return value.__name__
+
+
 def is_instance(value: Any, kind: Any) -> bool:
     """Answer `isinstance` with a learner's object or class, by the ancestry of classes."""
     if isinstance(kind, tuple):
