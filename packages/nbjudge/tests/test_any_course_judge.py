@@ -3,10 +3,12 @@
 
 import tempfile
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
 from nbjudge.judge.verdicts import Judge
+from nbjudge.kernel import answering
 
 from tests.loopback import Loopback
 
@@ -168,6 +170,9 @@ GOOD = {
                  "#T\nimport pytest\nwith pytest.warns(UserWarning, match='neg'): f(-2)\n"
                  "with warnings.catch_warnings():\n warnings.simplefilter('error')\n"
                  " with pytest.raises(UserWarning): f(-3)\n assert f(3) == 3"],
+    "a text of the test's own as code": [
+        "def f(x): return 2 * x",
+        "#T\nexec('a = f(4)')\nassert a == 8 and eval('f(2)') == 4\nassert eval('f(1)', globals()) == 2"],
     "a timed cell": ["seen = []\ndef f(): seen.append(1)", "#T\n%%timeit -n1 -r 1\nf()",
                      "#T\n%timeit -n 1 f()\nassert len(seen) == 2"],
 }  # fmt: skip
@@ -182,6 +187,9 @@ def run(line, cells):
             if outcome.outputs:
                 break
         else:
+            # A kernel ends with a test before it begins with the next cell; here a thread does.
+            while any(memory.open for memory in answering._memories.values()):
+                time.sleep(0.001)
             exec(compile(textwrap.dedent(cell), "/tmp/ipykernel_1/1.py", "exec"), line.names)
     return outcome
 
@@ -235,6 +243,20 @@ BAD = {
     "a test's value under a name of the learner's": (
         ["secret = [0]\ndef f(): return secret", "#T\ndel secret\nsecret = 7\nhidden = 8\n"
          "assert f() == 8"], False,
+    ),
+    "a learner's text as code": (
+        ["import sys\nIn = ['sys.ran = 1']\ndef f(): return 'sys.ran = 1'",
+         "#T\nimport sys\nexec(In[-1])"], True,
+    ),
+    "a learner's text as a value": (["def f(): return '1'", "#T\nassert eval(f()) == 1"], True),
+    "what runs texts, handed on": (["t = ['1']", "#T\nassert list(map(eval, t)) == [1]"], True),
+    "a learner's examples": (
+        ["def f():\n '>>> 1 + 1\\n2'",
+         "#T\nimport doctest\ndoctest.run_docstring_examples(f, {}, name='f')"], True,
+    ),
+    "a learner's formula as a text": (
+        ["def f(): return '1 + x'", "#T\nimport sympy\nassert sympy.sympify(f()) == sympy.sympify('x + 1')"],
+        True,
     ),
     "an unknown magic": (["x = 1", "#T\n%%bash\nexit 0"], True),
     "a function by another's name": (

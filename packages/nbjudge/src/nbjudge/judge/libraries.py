@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import copy
 import dataclasses
+import doctest
 import inspect
 import logging
 import random
@@ -21,6 +22,7 @@ from typing import Any
 
 from nbjudge.judge.peer import StandIn
 from nbjudge.wire.calls import Method
+from nbjudge.wire.limits import Unchecked
 
 # Random numbers -------------------------------------------------------------------------------
 
@@ -51,6 +53,39 @@ def state_of(which: str) -> Any:
     if which == "numpy":
         return list(sys.modules["numpy"].random.get_state())
     return sys.modules["torch"].get_rng_state()
+
+
+# Texts that are run as code ---------------------------------------------------------------------
+
+
+class _OwnTexts:
+    """The texts that stand in tests. No other is run as code here: it may be the learner's."""
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
+
+    def checked(self, text: Any) -> Any:
+        """Return a text that stands in a test; `Unchecked` for another one, or for code."""
+        if isinstance(text, str) and text in self.known:
+            return text
+        raise Unchecked("the test runs a text as code that does not stand in it")
+
+    def checked_if_text(self, value: Any) -> Any:
+        """Return a value; `Unchecked` for a text that does not stand in a test."""
+        return self.checked(value) if isinstance(value, str) else value
+
+    def refuse(self, *args: Any, **kwargs: Any) -> Any:
+        """Take the place of what runs texts, where what it is given cannot be seen."""
+        raise Unchecked("the test hands on a function that runs texts as code")
+
+
+own_texts = _OwnTexts()
+_DOCTESTS_PARSE = doctest.DocTestParser.parse
+
+
+def _parse_examples(self: doctest.DocTestParser, text: str, name: str = "<string>") -> list:
+    """Read the examples in a text, which `doctest` then runs."""
+    return _DOCTESTS_PARSE(self, own_texts.checked(text) if ">>>" in text else text, name)
 
 
 # Warnings and log records -----------------------------------------------------------------------
@@ -102,6 +137,7 @@ def watched_libraries() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         seeded.anew.clear()
         listened.begin()
+        stack.enter_context(_instead(doctest.DocTestParser, "parse", _parse_examples))
         for name in ("addHandler", "setLevel"):
             function = getattr(logging.Logger, name)
             stack.enter_context(_instead(logging.Logger, name, _listening(function)))

@@ -23,7 +23,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from nbjudge.judge.libraries import listened, seeded, state_of
+from nbjudge.judge.libraries import listened, own_texts, seeded, state_of
 from nbjudge.judge.peer import (
     TEST_MODULE,
     JudgePeer,
@@ -42,6 +42,11 @@ from nbjudge.wire.limits import Unchecked
 _TYPE, _IS, _BELOW = "__nbjudge_type__", "__nbjudge_isinstance__", "__nbjudge_issubclass__"
 #: And for `x.__name__`: elsewhere it is the test's own name for the thing, which a check may trust.
 _NAME = "__nbjudge_name__"
+#: And for what runs a text as code: here, only a text that stands in a test.
+_OWN_TEXT, _NO_TEXT = "__nbjudge_own_text__", "__nbjudge_no_text__"
+_IF_TEXT = "__nbjudge_own_if_text__"
+_RUNS_TEXT = frozenset(("exec", "eval", "compile"))
+_READS_FORMULA = frozenset(("sympify", "S", "parse_expr", "nsimplify", "simplify"))  # evals a text
 #: Functions of Python's that a test may replace for the learner's code, too.
 _REPLACEABLE = ("input", "print")
 #: What a test may patch, because the learner's code then sees it.
@@ -65,6 +70,9 @@ class Namespace(dict):
                 _IS: is_instance,
                 _BELOW: is_subclass,
                 _NAME: name_of,
+                _OWN_TEXT: own_texts.checked,
+                _IF_TEXT: own_texts.checked_if_text,
+                _NO_TEXT: own_texts.refuse,
             }
         )
         self.peer, self.imports, self.shared = peer, imports, shared
@@ -331,7 +339,19 @@ def _read_line(prompt: str = "") -> str:
 class _Rewriter(ast.NodeTransformer):
     """Makes questions for an object's class go by the learner's classes."""
 
+    def __init__(self) -> None:
+        self._called: set[int] = set()  # names of what runs a text, its argument being looked at
+
     def visit_Call(self, node: ast.Call) -> ast.AST:
+        check = None
+        if isinstance(node.func, ast.Name) and node.func.id in _RUNS_TEXT and node.args:
+            self._called.add(id(node.func))
+            check = _OWN_TEXT
+        elif ast.unparse(node.func).rpartition(".")[2] in _READS_FORMULA and node.args:
+            check = _IF_TEXT
+        if check is not None:
+            checked = ast.Call(ast.Name(check, ast.Load()), [node.args[0]], [])
+            node.args[0] = ast.copy_location(checked, node.args[0])
         self.generic_visit(node)
         if isinstance(node.func, ast.Name) and node.func.id == "type" and len(node.args) == 1:
             node.func = ast.copy_location(ast.Name(_TYPE, ast.Load()), node.func)
@@ -342,8 +362,15 @@ class _Rewriter(ast.NodeTransformer):
             raise Unchecked(f"the test patches {patched}, here and not in their process")
         return node
 
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        if isinstance(node.value, str):
+            own_texts.known.add(node.value)
+        return node
+
     def visit_Name(self, node: ast.Name) -> ast.AST:
         instead = {"isinstance": _IS, "issubclass": _BELOW}.get(node.id)
+        if node.id in _RUNS_TEXT and id(node) not in self._called:
+            instead = _NO_TEXT
         if instead is None or not isinstance(node.ctx, ast.Load):
             return node
         return ast.copy_location(ast.Name(instead, ast.Load()), node)

@@ -450,8 +450,8 @@ class Answerer(Peer):
                 setattr(builtins, name, value)
             _replaced.clear()
             self._take_back()
-            self.memory.open = False
             self.memory.before = dict(self.names)
+            self.memory.open = False
 
 
 def _is_generated(method: Any) -> bool:
