@@ -115,6 +115,36 @@ def _is_constant(value: ast.expr) -> bool:
     return isinstance(value, ast.Constant)
 
 
+#: Methods that change what they are called on.
+_CHANGING = {
+    *("append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse", "update", "add"),
+    *("discard", "setdefault", "popitem", "appendleft", "popleft", "extendleft", "rotate"),
+    *("difference_update", "intersection_update", "subtract", "move_to_end", "fill", "put"),
+    *("drop", "fillna", "rename", "dropna", "sort_values", "reset_index", "set_index"),
+}
+
+
+def changes_in_place(source: str) -> bool:
+    """Whether a cell may change something in place: by a method, or by an item of it."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        try:
+            tree = ast.parse(without_magics(source))
+        except SyntaxError:
+            return False
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            return True
+        called = node.func if isinstance(node, ast.Call) else None
+        if isinstance(called, ast.Attribute) and called.attr in _CHANGING:
+            return True
+        name = called.id if isinstance(called, ast.Name) else getattr(called, "attr", "")
+        if name in ("shuffle", "heapify", "heappush", "heappop", "insort"):
+            return True
+    return False
+
+
 def shared_names(sources: Iterable[str]) -> frozenset[str]:
     """Return the global names that the course's own cells, which are no tests, bind or read."""
     names: set[str] = set()

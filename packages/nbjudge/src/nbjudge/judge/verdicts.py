@@ -37,7 +37,8 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 from nbjudge.codes import sentence
-from nbjudge.judge.namespace import Namespace, execute, watched_libraries
+from nbjudge.judge.libraries import pythons_filters, watched_libraries
+from nbjudge.judge.namespace import Main, Namespace, execute
 from nbjudge.judge.peer import JudgePeer, Unanswered
 from nbjudge.names import (
     bound_names,
@@ -195,10 +196,11 @@ class Judge:
             contextlib.redirect_stdout(nowhere),
             contextlib.redirect_stderr(nowhere),
             warnings.catch_warnings(),
+            pythons_filters(),
             self._course.entered(),
             watched_libraries(),
+            _as_main(Main(self.namespace)),
         ):
-            warnings.simplefilter("ignore")
             self._say_again()
             outcome = self._verdict(source)
         why = Unchecked.seen()
@@ -246,6 +248,16 @@ class Judge:
                 return _not_checked(f"{part} was imported in the student's process only")
             shown = _error_output(type(error).__name__, str(error), error)
             return Outcome([shown], mistakes=_mistakes(error))
+
+
+@contextlib.contextmanager
+def _as_main(module: types.ModuleType) -> Iterator[None]:
+    before = sys.modules["__main__"]
+    sys.modules["__main__"] = module
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = before
 
 
 def _mistakes(error: BaseException) -> list[str]:

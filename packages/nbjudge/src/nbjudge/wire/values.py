@@ -179,7 +179,7 @@ class Encoder:
                 return [NAMED, type(value).__name__[:80], fields, *items]
             if type(value).__module__ in NOTEBOOKS and not self.trusted:
                 return self.hold(value)
-        if isinstance(value, tuple):
+        if isinstance(value, tuple) and not (getattr(value, "__dict__", None) and not self.trusted):
             return [TUPLE, *(self.encode(item, depth) for item in tuple.__iter__(value))]
         if isinstance(value, frozenset) and self._is_plain(value):
             return [FROZENSET, *(self.encode(item, depth) for item in frozenset.__iter__(value))]
@@ -508,6 +508,27 @@ def apply_content(decoder: Decoder, number: Any, tree: Any) -> None:
             raise AssertionError("the call changed a weight of the model")
         with torch.no_grad():
             value.copy_(new)
+
+
+def refill(value: Any, new: Any) -> None:
+    """Give a changeable value the contents of another of its kind; TypeError for another kind."""
+    if arrays.is_array(value) and arrays.is_array(new):
+        arrays.numpy().copyto(value, new)
+    elif tables.can_change(value) and tables.can_change(new):
+        tables.replace(value, new)
+    elif isinstance(value, list | bytearray) and isinstance(new, list | bytearray):
+        value[:] = new
+    elif isinstance(value, dict) and isinstance(new, dict):
+        value.clear()
+        dict.update(value, new)  # not `value.update`, which counts in a `Counter`
+    elif isinstance(value, set) and isinstance(new, set):
+        value.clear()
+        value.update(new)
+    elif isinstance(value, collections.deque) and isinstance(new, collections.deque):
+        value.clear()
+        value.extend(new)
+    else:
+        raise TypeError(f"a {type(value).__name__} does not take contents of another kind")
 
 
 # What only the judge sends: importable things and the package's own records ---------------------
