@@ -104,10 +104,10 @@ def _latent_cache() -> Any:
 def _beyond_floats(what: str) -> tuple[Any, Any]:
     from llm_memory.latent import LatentCache, beyond_floats
 
-    weights, held = beyond_floats(what)
-    cache = LatentCache()
-    cache.append(0, held)
-    return weights, cache
+    weights, latents = beyond_floats(what)
+    filled = LatentCache()
+    filled.append(0, latents)
+    return weights, filled
 
 
 MAKERS: dict[str, Callable[..., Any]] = {
