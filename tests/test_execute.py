@@ -11,6 +11,7 @@ from nbformat import validate
 from nbformat.v4 import new_code_cell, new_notebook
 from nbjudge.codes import REASONS
 from nbjudge.run.execution import OutputFlood, OutputTally, SandboxedExecute
+from nbjudge.run.judged import JudgedExecute
 from nbjudge.run.provisioner import NoSuchKernel
 
 from tests.submission_cells import errors, printed, reason, run_cells, test_cell
@@ -303,3 +304,21 @@ def test_a_python_of_another_name_is_the_warm_one():
     nb.metadata.kernelspec = {"name": "theirs", "display_name": "P", "language": "python"}
     nb, _ = SandboxedExecute().preprocess(nb, {})
     assert printed(nb.cells[0]) == "True"
+
+
+def test_a_cell_that_leaves_its_kernel_dying_loses_nothing_of_the_test_behind_it():
+    notebook = new_notebook(
+        cells=[
+            new_code_cell("def double(x):\n    return 2 * x"),
+            new_code_cell("import asyncio\nasyncio.get_event_loop().stop()"),
+            test_cell("assert double(2) == 4", "test_first"),
+            new_code_cell("import os\ndef double(x):\n    os._exit(0)"),
+            test_cell("assert double(3) == 6", "test_second"),
+            new_code_cell("def double(x):\n    return 2 * x"),
+            test_cell("assert double(4) == 8", "test_third"),
+        ]
+    )
+    JudgedExecute().preprocess(notebook, {})
+    reasons = [reason(cell) for cell in notebook.cells]
+    assert reasons == [None, "kernel_died", None, None, "kernel_died", None, None]
+    assert [errors(notebook.cells[at]) for at in (2, 6)] == [[], []]

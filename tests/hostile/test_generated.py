@@ -11,7 +11,7 @@ from tests.hostile.generator import from_json, submissions, unreadable
 from tests.hostile.invariants import SETTINGS, check_class
 
 #: Submissions of any kind, such as cannot be read (which cost little), and the seed of the class.
-COUNT, UNREADABLE, SEED = 60, 140, 14
+COUNT, UNREADABLE, SEED = 40, 160, 14
 #: What `make fuzz` found once, shrunk.
 FOUND = sorted(Path(__file__).with_name("found").glob("*.json"))
 

@@ -145,6 +145,12 @@ def test_one_byte_of_another_encoding_is_read_and_said(tmp_path):
     assert [(flag.code, "0xe9" in flag.sentence) for flag in found.flags] == [("encoding", True)]
 
 
+@pytest.mark.parametrize("start", [b"\0", b"\0\0\0", b"{\0", b"\xff\xfe", b"\xff\xfe\0\0"])
+def test_zeros_at_the_start_make_no_other_encoding(start):
+    with pytest.raises(Unreadable, match="it is not JSON"):
+        load(start + b'{"cells": []}')
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
 def test_other_encodings_of_unicode_are_read(encoding):
     text = json.dumps(STUB, ensure_ascii=False)

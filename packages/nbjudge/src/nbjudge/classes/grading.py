@@ -13,7 +13,6 @@ import errno
 import gc
 import json
 import os
-import shutil
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -28,7 +27,7 @@ from nbgrader.utils import find_all_files, rmtree
 from sqlalchemy.exc import OperationalError
 from traitlets.utils.importstring import import_item
 
-from nbjudge import settings
+from nbjudge import settings, trees
 from nbjudge.classes import calibration, job, past_releases, saving
 from nbjudge.classes.converter import ClassAutograde, NotReady
 from nbjudge.classes.record import Graded
@@ -269,7 +268,7 @@ class Grading:
         }
         run.freshness.record.finish(student, entries)
         run.graded += 1
-        shutil.rmtree(submission.staged, ignore_errors=True)
+        trees.remove(submission.staged)
 
     def _write_files(self, submission: Submission, graded: Path) -> None:
         """Lay out what was handed in, the course's files, and the graded notebooks with theirs."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from nbjudge import trees
 
 try:
     import fcntl
@@ -70,7 +71,7 @@ def _sweep(parent: Path) -> None:
         with contextlib.suppress(OSError):  # what is no folder is none of ours
             lock = _locked(path)
             if lock is not None:
-                shutil.rmtree(path, ignore_errors=True)
+                trees.remove(path)
                 os.close(lock)
 
 

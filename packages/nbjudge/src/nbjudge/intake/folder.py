@@ -26,6 +26,7 @@ from pathlib import Path
 
 from nbgrader.utils import parse_utc
 
+from nbjudge import trees
 from nbjudge.codes import Flag, shown
 from nbjudge.intake.choice import Content, candidates, choose
 from nbjudge.intake.notebook import MAX_NOTEBOOK, Unreadable, read_bytes, read_json, slim
@@ -72,7 +73,7 @@ def take_in(
             time.sleep(SETTLE_SECONDS)
         if _state(submitted) == before:
             return flags
-        shutil.rmtree(staged)
+        trees.remove(staged)
         time.sleep(SETTLE_SECONDS)
     raise BeingWritten(f"{submitted} is being written to. Run the same command again later.")
 
@@ -80,7 +81,7 @@ def take_in(
 def _state(submitted: Path) -> dict[str, tuple[int, int]]:
     """Return size and time of change of each entry, links not followed."""
     found: dict[str, tuple[int, int]] = {}
-    for folder, _, files in os.walk(submitted):
+    for folder, _, files in trees.walk(submitted):
         for name in files:
             if len(found) >= MAX_FILES:
                 return found
@@ -177,7 +178,7 @@ def _what_is_there(name: str, submitted: Path) -> str:
     """Return the name of what is missing, with the names of what is there instead."""
     there = sorted(
         os.path.relpath(os.path.join(folder, file), submitted)
-        for folder, _, files in os.walk(submitted)
+        for folder, _, files in trees.walk(submitted)
         for file in files[:MAX_FILES]
         if file not in ("timestamp.txt", "submission_secret.txt")
     )

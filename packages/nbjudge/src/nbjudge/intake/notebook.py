@@ -103,7 +103,10 @@ def _as_text(data: bytes) -> tuple[str, str]:
     except UnicodeDecodeError:
         text = data.decode("utf-8", "surrogateescape")
     strange = re.compile("[\udc80-\udcff]")
-    place = next(strange.finditer(text)).start()
+    first = strange.search(text)
+    if first is None:  # zeros made it look like UTF-16, which it is not
+        return text, ""
+    place = first.start()
     line = text.count("\n", 0, place) + 1
     where = f"byte {ord(text[place]) - 0xDC00:#04x} in line {line}"
 

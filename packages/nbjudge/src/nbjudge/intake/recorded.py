@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from nbformat import NotebookNode
 
+from nbjudge import trees
 from nbjudge.wire import course, named
 
 MAX_ANSWER_FILES = 20
@@ -115,7 +116,7 @@ def is_answers(name: str) -> bool:
 def answer_files(folder: Path) -> list[Path]:
     """Return the files of recorded answers in a staged hand-in, wherever they lie in it."""
     found = []
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in trees.walk(folder):
         folders.sort()
         found += [Path(place, name) for name in sorted(names) if is_answers(name)]
     return found[:MAX_ANSWER_FILES]

@@ -17,6 +17,7 @@ from typing import IO
 from nbgrader.plugins import ExtractorPlugin
 from traitlets import Integer, List, Set
 
+from nbjudge import trees
 from nbjudge.ids import has_unseen, printable
 
 _CHUNK = 1 << 20
@@ -65,7 +66,7 @@ class SafeExtractor(ExtractorPlugin):
         """Unpack or copy everything in `archive_path`, in order."""
         self.left_out, self.unpacked = [], set()
         found = 0
-        for folder, folders, names in os.walk(archive_path):
+        for folder, folders, names in trees.walk(archive_path):
             folders.sort()
             inside = os.path.relpath(folder, archive_path)
             for name in sorted(names):

@@ -18,7 +18,7 @@ from nbgrader.plugins import FileNameCollectorPlugin
 from nbgrader.utils import find_all_notebooks
 from traitlets import Dict, Enum
 
-from nbjudge import settings
+from nbjudge import settings, trees
 from nbjudge.ids import printable, problem_with
 from nbjudge.plugins.export import neutral
 from nbjudge.wire import course
@@ -85,7 +85,7 @@ class PlatformCollector(FileNameCollectorPlugin):
         lessons.add(steps.assignment_id)
         archives = set(app.extractor_plugin_inst.unpacked)
         every = []
-        for folder, folders, names in os.walk(root):
+        for folder, folders, names in trees.walk(root):
             folders.sort()
             every += [Path(folder, name) for name in sorted(names)]
         with Gradebook(steps.db_url, steps.course_id) as gradebook:

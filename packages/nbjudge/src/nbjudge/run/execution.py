@@ -32,6 +32,7 @@ from traitlets import Float, Integer, List, Unicode
 
 from nbjudge import settings
 from nbjudge.codes import KEY, REASONS, mark, note, own
+from nbjudge.names import bound_names, names_read, without_magics
 from nbjudge.run.judge_client import JudgeProcess, resident_bytes
 from nbjudge.run.provisioner import (
     KERNEL_NAME,
@@ -63,6 +64,8 @@ _LATE_OUTPUTS = 10.0
 #: Seconds for the first word on a cell, from a kernel that has answered all others, and for the
 #: reply of one that says it is done.
 _FIRST_WORD, _LATE_REPLY = 30.0, 10.0
+#: Characters of a learner's cell beyond which nobody looks for the names in it.
+_MOST_LOOKED_AT = 20_000
 #: Of what costs no graded cell its points, no more than these are said of one notebook.
 _MOST_FLAGS_OF_A_KIND = 10
 _SHOWN_MESSAGES = {
@@ -425,7 +428,11 @@ class SandboxedExecute(Execute):
                     self._fail(cell, "timeout_total", seconds=self.total_timeout)
                     continue
                 alive, by_itself = await self._run_cell(kernel, cell, index)
-                if again and cell.metadata.get(KEY, {}).get("reason") == "kernel_silent":
+                reason = cell.metadata.get(KEY, {}).get("reason")
+                # The cell before a test may have left the kernel dying.
+                died = reason == "kernel_died" and is_test(cell) and again
+                died = died and not self._is_asked_for(cell, again[-1])
+                if again and (died or reason == "kernel_silent"):
                     kernel, alive, by_itself = await self._try_without_last(kernel, cell, index)
                 if by_itself and not is_test(cell):
                     again.append(index)
@@ -459,12 +466,23 @@ class SandboxedExecute(Execute):
             if found and isinstance(self.resources, dict):
                 self.resources[WRITTEN] = found
 
+    def _is_asked_for(self, test: NotebookNode, index: int) -> bool:
+        """Whether a test speaks of what the cell `index` defines: then that has its verdict."""
+        source = self.nb.cells[index].source
+        if len(source) > _MOST_LOOKED_AT:
+            return True
+        try:
+            return bool(bound_names(source) & names_read(without_magics(test.source))[0])
+        except (SyntaxError, RecursionError, MemoryError, ValueError):  # it is made to be no Python
+            return True
+
     async def _try_without_last(
         self, kernel: StudentKernel, cell: NotebookNode, index: int
     ) -> tuple[StudentKernel | None, bool, bool]:
         """Run a cell that got no answer in a fresh kernel, without the cell that ran before it.
 
-        If that is what silenced the kernel, it loses what it did, and this one loses nothing.
+        If that is what silenced or ended the kernel, it loses what it did, and this one loses
+        nothing.
         Returns a kernel, and of it what `_run_cell` does.
         """
         await kernel.stop()
@@ -476,9 +494,15 @@ class SandboxedExecute(Execute):
             metadata[KEY] = NotebookNode(kept)
             second = NotebookNode(cell, outputs=[], metadata=metadata)
             alive, by_itself = await self._run_cell(fresh, second, index)
-            if own(second).get("reason") != "kernel_silent":
+            died = own(cell).get("reason") == "kernel_died"
+            # A test may need the cell before it, and fail without: then nothing is found out.
+            fails = any(output.output_type == "error" for output in second.outputs)
+            if not fails if died else own(second).get("reason") != "kernel_silent":
                 cell.update(second)
-                self._fail(self.nb.cells[suspect], "kernel_silent")
+                how = {"how": "a moment after it had run"} if died else {}
+                self._fail(
+                    self.nb.cells[suspect], "kernel_died" if died else "kernel_silent", **how
+                )
                 return fresh, alive, by_itself
             await fresh.stop()
         self._again.append(suspect)

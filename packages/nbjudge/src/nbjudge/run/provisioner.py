@@ -8,7 +8,6 @@ anybody's home. Source: "Kernel Provisioning" in the documentation of jupyter_cl
 import asyncio
 import os
 import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -22,6 +21,7 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.provisioning import LocalProvisioner
 from traitlets import Bool, Integer, List, Set, Unicode
 
+from nbjudge import trees
 from nbjudge.intake.notebook import language_named, language_of
 from nbjudge.server import sandbox
 from nbjudge.server.forkserver import ForkServer, SandboxedProcess
@@ -250,7 +250,7 @@ class SandboxProvisioner(LocalProvisioner):
 
     def _discard_box(self) -> None:
         if self.box is not None:
-            shutil.rmtree(self.box.path, ignore_errors=True)
+            trees.remove(self.box.path)
             self.box = None
 
 

@@ -21,7 +21,6 @@ import importlib
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -33,6 +32,7 @@ import warnings
 from collections.abc import Iterable
 from typing import IO, Any
 
+from nbjudge import trees
 from nbjudge.kernel import attempts
 from nbjudge.server import sandbox, syscalls, written
 from nbjudge.wire import course
@@ -132,7 +132,7 @@ def _clear_up(running: Iterable[tuple[int, socket.socket, str | None]]) -> None:
     for pid, _, box in running:
         if box is not None:
             os.waitpid(pid, 0)
-            shutil.rmtree(box, ignore_errors=True)
+            trees.remove(box)
 
 
 def _fork_judge(

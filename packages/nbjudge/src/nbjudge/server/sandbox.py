@@ -27,6 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from nbjudge import trees
 from nbjudge.server import syscalls
 from nbjudge.wire import course
 
@@ -371,7 +372,7 @@ def copy_files(source: str, target: str, most_bytes: int) -> None:
     Notebooks are left out because the one in the folder holds the hidden tests.
     """
     left = most_bytes
-    for folder, _, names in os.walk(source):
+    for folder, _, names in trees.walk(source):
         inside = os.path.join(target, os.path.relpath(folder, source))
         with contextlib.suppress(OSError):
             os.makedirs(inside, exist_ok=True)
@@ -403,7 +404,7 @@ def _others_can_read(readable: list[str], through_parents: bool) -> bool:
 
 def _give(path: str, uid: int) -> None:
     os.chown(path, uid, uid)
-    for folder, folders, names in os.walk(path):
+    for folder, folders, names in trees.walk(path):
         for name in (*folders, *names):
             os.chown(os.path.join(folder, name), uid, uid, follow_symlinks=False)
 

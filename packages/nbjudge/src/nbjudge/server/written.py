@@ -17,6 +17,8 @@ import struct
 import time
 from collections.abc import Iterator
 
+from nbjudge import trees
+
 _HEAD = struct.Struct("!IQ")
 #: The request: how many files, how many bytes in all.
 _REQUEST = struct.Struct("!QQ")
@@ -38,7 +40,7 @@ def state_of(folder: str) -> State:
 
 
 def _files(folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    for inside, folders, names in os.walk(folder):
+    for inside, folders, names in trees.walk(folder):
         folders.sort()
         for name in sorted(names):
             path = os.path.join(inside, name)
