@@ -13,6 +13,8 @@ import pytest
 
 from tests.hostile.classroom import FULL, LESSON, POINTS, Classroom, cell_of
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parent
 PATH = os.pathsep.join([str(TESTS / "as_on_windows"), str(TESTS.parent)])
 
