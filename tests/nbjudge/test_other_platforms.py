@@ -15,7 +15,7 @@ from tests.hostile.classroom import FULL, LESSON, POINTS, Classroom, cell_of
 
 pytestmark = pytest.mark.slow
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 PATH = os.pathsep.join([str(TESTS / "as_on_windows"), str(TESTS.parent)])
 
 GRADE = """
