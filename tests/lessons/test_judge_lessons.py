@@ -19,8 +19,6 @@ from tests.lessons_and_mistakes import BANKS, LESSONS, cells_that_test
 from tests.loopback import Loopback
 from tests.settings import COURSE
 
-pytestmark = pytest.mark.slow
-
 #: A test cell that counts what the learner's code makes runs beside it.
 INSIDE = "judge-inside"
 
@@ -44,6 +42,8 @@ def error_in_one_process(source, exercise, work):
             return error
     return None
 
+
+pytestmark = pytest.mark.slow
 
 WORKS = [
     pytest.param(lesson, exercise, work, id=f"{lesson}-{exercise}-{work.__name__}")
