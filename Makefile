@@ -27,7 +27,7 @@ fuzz: .venv/.test  ## hostile submissions without end; what they break is shrunk
 	$(BIN)/python -m tests.hostile.fuzz
 
 peers: .venv/.test  ## nbgrader's own tests of its autograder, with the engine switched on
-	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) -m 'peers or not peers' packages/nbjudge/tests/peers
+	$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) -m 'peers or not peers' packages/nbjudge/tests/peers packages/nbjudge/tests/test_second_course.py
 
 nbval: .venv/.test  ## run the solved lessons against their stored outputs
 	$(BIN)/python -m pytest -q --nbval source

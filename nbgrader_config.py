@@ -39,5 +39,13 @@ c.NbJudge.preload = [
 ]
 c.NbJudge.shared = ["llm_memory"]
 c.NbJudge.test_names = {"check": "llm_memory.check:check"}
+# What a test hands over is counted by it, or does what the exercise asks for: so much and no more.
+c.NbJudge.handles = {
+    "llm_memory.counted:Counted": ["__call__", "config"],
+    "llm_memory.model:Attention": [
+        *("w_q", "w_k", "w_v", "w_o", "b_q", "b_k", "b_v", "b_o"),
+        *("n_heads", "n_kv_heads", "head_dim", "rope_theta"),
+    ],
+}
 c.NbJudge.recorder = "course_tools.grading:quizzes"
 c.NbJudge.exercise_of = "course_tools.grading:exercise_of"

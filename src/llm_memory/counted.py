@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -10,30 +11,25 @@ from torch.overrides import TorchFunctionMode
 
 from llm_memory.model import Llama, LlamaConfig
 
-__all__ = ["Counted", "Largest", "small_model"]
+__all__ = ["Counted", "Largest", "held_bytes", "small_model"]
 
 
 class Largest(TorchFunctionMode):
     """While it is open (`with Largest() as made:`), notes what PyTorch makes.
 
     `made.numbers` is how many numbers the largest tensor holds that was made, views of given ones
-    left out; `made.shape` its shape. `made.fused` says whether PyTorch's own attention was called,
-    `made.weighed` whether any softmax or exponential was: without one, nothing was watched that
-    attends.
+    left out; `made.shape` its shape.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.numbers, self.fused, self.weighed = 0, False, False
+        self.numbers = 0
         self.shape: tuple[int, ...] = ()
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         """Run one function or method and look at what came out."""
-        name = getattr(func, "__name__", "")
-        self.fused |= name == "scaled_dot_product_attention"
-        self.weighed |= self.fused or "softmax" in name or name.startswith(("exp", "special_exp"))
         made = func(*args, **(kwargs or {}))
         given = {x.untyped_storage().data_ptr() for x in args if type(x) is torch.Tensor}
         for tensor in made if isinstance(made, tuple | list) else (made,):
@@ -79,12 +75,44 @@ class Counted:
         self.shapes: list[tuple[int, int]] = []
 
     def __call__(self, ids: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Count `ids` and hand them on."""
-        logits = self.model(ids, *args, **kwargs)
-        shape = torch.as_tensor(ids).shape
-        self.per_pass.append(int(shape[-1]))
-        self.shapes.append((int(shape[0]) if len(shape) == 2 else 1, int(shape[-1])))
-        return logits
+        """Count `ids` and hand them on; a pass that somebody breaks off was one, too."""
+        try:
+            return self.model(ids, *args, **kwargs)
+        finally:
+            with contextlib.suppress(ValueError, TypeError, IndexError):  # they were no ids
+                shape = torch.as_tensor(ids).shape
+                length = int(shape[-1])
+                self.per_pass.append(length)
+                self.shapes.append((int(shape[0]) if len(shape) == 2 else 1, length))
+
+
+def held_bytes(thing: Any) -> int:
+    """Return the bytes of all tensors and arrays that an object holds: measured, not asked.
+
+    Looks into attributes, lists, tuples, sets and dicts, and into the objects in them.
+    """
+    found: dict[int, int] = {}
+    seen: set[int] = set()
+
+    def look(value: Any) -> None:
+        if id(value) in seen or isinstance(value, str | bytes | int | float | None):
+            return
+        seen.add(id(value))
+        if isinstance(value, torch.Tensor | np.ndarray):
+            found[id(value)] = value.nbytes
+        elif isinstance(value, dict):
+            kept.extend(value.values())
+        elif isinstance(value, list | tuple | set | frozenset):
+            kept.extend(value)
+        else:
+            kept.append(getattr(value, "__dict__", {}))
+            for name in getattr(value, "__slots__", ()):
+                kept.append(getattr(value, name, None))
+
+    kept = [thing]  # what is looked at stays: no other object gets its id
+    for value in kept:
+        look(value)
+    return sum(found.values())
 
 
 def small_model(window: int = 512, seed: int = 7) -> Llama:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["LatentCache", "LatentWeights", "latent_weights"]
+__all__ = ["LatentCache", "LatentWeights", "beyond_floats", "latent_weights"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,47 @@ def latent_weights(
     sizes = ((inner, width), (rank, width), (inner, rank), (inner, rank), (width, inner))
     made = [matrix(*size) for size in sizes]
     return LatentWeights(made[0], made[1], made[2], made[3], made[4], n_heads, head_dim)
+
+
+def beyond_floats(what: str, seed: int = 17) -> tuple[LatentWeights, Tensor]:
+    """Return weights, and latents (1, 7, R), whose keys or values no float64 can hold.
+
+    `what` is "keys" or "values". The answer is an ordinary number: queries are as small as keys
+    are large, and values cancel. So nobody gets it who makes keys or values on the way. Numbers are
+    whole ones times powers of two, and every sum of them is exact, in any order.
+    """
+    if what not in ("keys", "values"):
+        raise ValueError(f"keys or values can be beyond floats, not {what!r}")
+    random = np.random.RandomState(seed)
+
+    def whole(*shape: int) -> Tensor:
+        return torch.from_numpy(random.choice([-3, -2, -1, 1, 2, 3], shape)).double()
+
+    n_heads, half, rank, width = 2, 2, 3, 5
+    rows = 2 * half * n_heads
+    if what == "keys":
+        # The halves of a key cancel in q·k but for 2^480: its numbers are about 2^1040.
+        huge, rest = whole(n_heads, half, rank), whole(n_heads, half, rank)
+        up_k = torch.cat((huge * 2.0**520, rest * 2.0**480 - huge * 2.0**520), dim=1)
+        asking = whole(n_heads, half, width).repeat(1, 2, 1) * 2.0**-1006
+        down, held = whole(rank, width) * 2.0**520, whole(1, 7, rank) * 2.0**520
+        up_v = whole(rows, rank) * 2.0**-520
+        return (
+            LatentWeights(
+                asking.flatten(0, 1), down, up_k.flatten(0, 1), up_v, whole(width, rows), n_heads, 4
+            ),
+            held,
+        )
+    # All eight tokens weigh the same; the last numbers of their latents, about 2^600, cancel.
+    held, down, up_v = whole(1, 7, rank), whole(rank, width), whole(rows, rank)
+    down[-1], up_v[:, -1] = 0, up_v[:, -1] * 2.0**500
+    pairs = whole(3) * 2.0**600
+    held[0, :, -1] = torch.cat((pairs, -pairs, torch.zeros(1)))
+    no_query = torch.zeros(rows, width, dtype=torch.float64)
+    return (
+        LatentWeights(no_query, down, whole(rows, rank), up_v, whole(width, rows), n_heads, 4),
+        held,
+    )
 
 
 class LatentCache:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -143,12 +143,20 @@ def mutation(*arguments: st.SearchStrategy) -> Callable:
     return register
 
 
-def submissions() -> st.SearchStrategy[list[Mutation]]:
-    """Return the strategy of whole submissions."""
-    each = [
-        st.tuples(st.just(name), *arguments).map(list) for name, (_, arguments) in MUTATIONS.items()
-    ]
+def submissions(names: Collection[str] = ()) -> st.SearchStrategy[list[Mutation]]:
+    """Return the strategy of whole submissions; names: of the mutations, of all by default."""
+    each = [st.tuples(st.just(name), *MUTATIONS[name][1]).map(list) for name in names or MUTATIONS]
     return st.lists(st.one_of(each), min_size=1, max_size=4)
+
+
+#: Mutations of the files alone. Most leave no notebook that can be read, so nothing is run.
+FILES = ("cuts_off", "spoils_bytes", "encodes", "nests", "stamps", "records_answers", "adds_link")
+
+
+def unreadable() -> st.SearchStrategy[list[Mutation]]:
+    """Return the strategy of submissions that end early, besides other things with their files."""
+    cut = st.tuples(st.just("cuts_off"), *MUTATIONS["cuts_off"][1]).map(list)
+    return st.tuples(submissions(FILES), cut).map(lambda parts: [*parts[0][:3], parts[1]])
 
 
 def spoil(hand: Hand, mutations: list[Mutation]) -> None:

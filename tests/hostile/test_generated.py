@@ -7,11 +7,11 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from nbjudge.run.provisioner import can_fork
 
 from tests.hostile.classroom import Classroom
-from tests.hostile.generator import from_json, submissions
+from tests.hostile.generator import from_json, submissions, unreadable
 from tests.hostile.invariants import SETTINGS, check_class
 
-#: Submissions, and the seed of their class.
-COUNT, SEED = 15, 14
+#: Submissions of any kind, such as cannot be read (which cost little), and the seed of the class.
+COUNT, UNREADABLE, SEED = 60, 140, 14
 #: What `make fuzz` found once, shrunk.
 FOUND = sorted(Path(__file__).with_name("found").glob("*.json"))
 
@@ -21,8 +21,8 @@ pytestmark = [
 ]
 
 
-def generated(count, number):
-    """Return the first submissions of the grammar for a seed."""
+def generated(count, number, strategy=None):
+    """Return the first submissions of the grammar, or of a part of it, for a seed."""
     found = []
 
     @seed(number)
@@ -30,7 +30,7 @@ def generated(count, number):
         max_examples=count, database=None, phases=[Phase.generate], deadline=None,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
-    @given(submissions())
+    @given(submissions() if strategy is None else strategy)
     def draw(mutations):
         found.append(mutations)
 
@@ -38,8 +38,9 @@ def generated(count, number):
     return found
 
 
+@pytest.mark.timeout(1200)
 def test_a_class_of_generated_submissions(tmp_path):
     handed_in = [from_json(path.read_text(encoding="utf-8")) for path in FOUND]
-    handed_in += generated(COUNT, SEED)
-    assert len(handed_in) >= COUNT
+    handed_in += generated(COUNT, SEED) + generated(UNREADABLE, SEED, unreadable())
+    assert len(handed_in) >= 200
     check_class(Classroom(tmp_path / "in" / "course", SETTINGS), handed_in)

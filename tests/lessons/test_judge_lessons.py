@@ -19,8 +19,7 @@ from tests.lessons_and_mistakes import BANKS, LESSONS, cells_that_test
 from tests.loopback import Loopback
 from tests.settings import COURSE
 
-#: A test cell that counts what the learner's code makes runs beside it.
-INSIDE = "judge-inside"
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +42,6 @@ def error_in_one_process(source, exercise, work):
     return None
 
 
-pytestmark = pytest.mark.slow
-
 WORKS = [
     pytest.param(lesson, exercise, work, id=f"{lesson}-{exercise}-{work.__name__}")
     for lesson, bank in BANKS.items()
@@ -58,8 +55,6 @@ def test_same_verdict_as_in_one_process(line, lesson, exercise, work):
     # The check knows an exercise by the learner's name for it, which a test makes `exercise`.
     work.__name__ = exercise
     for cell in cells_that_test(lesson, exercise):
-        if INSIDE in tags(cell):
-            continue
         line.names.clear()
         line.names[exercise] = work
         outcome = line.judge.run(cell.source)
@@ -74,9 +69,14 @@ def test_the_solutions_get_all_points(line, lesson):
     line.names.update(fingerprints.solved_namespace(LESSONS[lesson], lesson))
     for exercise in BANKS[lesson].exercises:
         for cell in cells_that_test(lesson, exercise):
-            # What counts the learner's own steps must not pass where it cannot see them.
-            passes = line.judge.run(cell.source).outputs == []
-            assert passes == (INSIDE not in tags(cell)), grade_id(cell)
+            assert line.judge.run(cell.source).outputs == [], grade_id(cell)
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_every_test_cell_can_be_judged_from_outside(lesson):
+    for exercise in BANKS[lesson].exercises:
+        for cell in cells_that_test(lesson, exercise):
+            assert not {"judge-inside", "judge-manual"} & set(tags(cell)), grade_id(cell)
 
 
 @pytest.mark.parametrize("lesson", LESSONS)

@@ -5,7 +5,10 @@ import re
 import nbformat
 import pytest
 from course_tools.build import course as clone
+from course_tools.build.lesson import is_quiz, quiz_name, read, tags
+from course_tools.site import pages
 
+from llm_memory.quiz import BANK
 from tests.submissions import ROOT
 
 LESSONS = [name for name in clone.LESSONS if (ROOT / "release" / name).is_dir()]
@@ -50,3 +53,53 @@ def test_every_source_that_is_listed_is_used(lesson):
         links = re.findall(r"\]\((https?://[^)]+)\)", line)
         if links and "further reading" not in line:
             assert any(link.rstrip("/") in body for link in links), f"{lesson}: unused: {line}"
+
+
+def _answers(cells):
+    """Return, for each guess, the first cell below it that draws a picture."""
+    found = {}
+    for place, cell in enumerate(cells):
+        if is_quiz(cell) and BANK[quiz_name(cell)].kind == "guess":
+            for below in cells[place + 1 :]:
+                if is_quiz(below):
+                    break
+                if ".show()" in below.source:
+                    found[quiz_name(cell)] = below
+                    break
+    return found
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_the_picture_below_a_guess_is_not_kept(lesson):
+    cells = read(ROOT / "notebooks" / f"{lesson}.md", ROOT).cells
+    answers = _answers([cell for cell in cells if cell.cell_type == "code"])
+    assert answers
+    for guess, cell in answers.items():
+        assert "answer" in tags(cell), f"{guess}: the cell that answers it needs the tag"
+    for cell in cells:
+        assert not {"answer", "keep-output"} <= set(tags(cell)), cell.source[:80]
+
+
+def test_an_answer_is_folded_on_the_site(tmp_path):
+    shown = [
+        nbformat.v4.new_output("stream", text="a < b"),
+        nbformat.v4.new_output("display_data", {"image/png": "AAAA", "text/plain": "A curve."}),
+    ]
+    solved, released = (
+        nbformat.v4.new_notebook(
+            cells=[
+                nbformat.v4.new_code_cell("plot()", id="one", metadata={"tags": ["answer"]}),
+                nbformat.v4.new_code_cell("plot()", id="two"),
+            ],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        )
+        for _ in range(2)
+    )
+    for cell in solved.cells:
+        cell.outputs = shown
+    folded, open_ = pages.lesson_page(ROOT, "attention", solved, released, tmp_path).cells
+    assert len(open_.outputs) == 2
+    (only,) = folded.outputs
+    assert only.data["text/html"].startswith("<details>")
+    assert "a &lt; b" in only.data["text/html"]
+    assert 'alt="A curve."' in only.data["text/html"]

@@ -12,19 +12,17 @@ def _model() -> Any:
     return load_model()[0]
 
 
-def _small_model() -> Any:
+def _small_model(seed: int = 7, window: int = 512) -> Any:
     from llm_memory.counted import Counted, small_model
 
-    return Counted(small_model())
+    return Counted(small_model(window, seed))
 
 
-def _other_small_model() -> Any:
-    from llm_memory.counted import Counted, small_model
-
-    return Counted(small_model(seed=8))
+def _other_small_model(seed: int = 7) -> Any:
+    return _small_model(seed + 1)
 
 
-def _half_right_model() -> Any:
+def _half_right_model(seed: int = 7) -> Any:
     from llm_memory.counted import Counted, small_model
 
     class HalfRight(Counted):
@@ -36,7 +34,7 @@ def _half_right_model() -> Any:
             logits[:, seen % 2 :: 2] = logits[:, seen % 2 :: 2].roll(1, dims=-1)
             return logits
 
-    return HalfRight(small_model())
+    return HalfRight(small_model(seed=seed))
 
 
 def _foreign_draft() -> Any:
@@ -103,7 +101,16 @@ def _latent_cache() -> Any:
     return LatentCache()
 
 
-MAKERS: dict[str, Callable[[], Any]] = {
+def _beyond_floats(what: str) -> tuple[Any, Any]:
+    from llm_memory.latent import LatentCache, beyond_floats
+
+    weights, held = beyond_floats(what)
+    cache = LatentCache()
+    cache.append(0, held)
+    return weights, cache
+
+
+MAKERS: dict[str, Callable[..., Any]] = {
     "model": _model,
     "small_model": _small_model,  # random weights, two layers, counts what passes
     "other_small_model": _other_small_model,  # the same shape, other weights
@@ -117,11 +124,20 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "forgetful_cache": _forgetful_cache,  # what it returns does not begin at position 0
     "latent_weights": _latent_weights,  # E 24, H 3, D 8, R 5
     "latent_cache": _latent_cache,
+    # Keys, or values, are larger than any float64: weights (E 5, H 2, D 4, R 3) and 7 held latents.
+    "weights_of_huge_keys": lambda: _beyond_floats("keys")[0],
+    "latents_of_huge_keys": lambda: _beyond_floats("keys")[1],
+    "weights_of_huge_values": lambda: _beyond_floats("values")[0],
+    "latents_of_huge_values": lambda: _beyond_floats("values")[1],
 }
 
 
-def make(name: str) -> Any:
-    """Return a new object called `name`; `ValueError` names those there are."""
+def make(name: str, **options: int) -> Any:
+    """Return a new object called `name`; `ValueError` names those there are.
+
+    A hidden test gives a model a `seed`: nobody else can then make the same one, and ask it
+    uncounted.
+    """
     if name not in MAKERS:
         raise ValueError(f"no object {name!r}; there are: {', '.join(sorted(MAKERS))}")
-    return MAKERS[name]()
+    return MAKERS[name](**options)

@@ -173,9 +173,10 @@ def free_port():
 
 
 @contextmanager
-def dask(*arguments):
+def dask(*arguments, **environment):
     process = subprocess.Popen(
         [sys.executable, "-m", "distributed.cli.dask_" + arguments[0], *arguments[1:]],
+        env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -221,6 +222,22 @@ def test_a_dask_cluster_grades_everyone_once_though_a_worker_is_killed(classroom
     with classroom.gradebook() as gradebook:
         assert len(gradebook.assignment_submissions(LESSON)) == len(students)
     assert sum(classroom.scores("all-1").values()) == FULL
+
+
+def test_a_dask_worker_with_another_engine_is_named_and_nothing_is_graded(classroom, tmp_path):
+    classroom.hand_in("alice")
+    about = tmp_path / "nbjudge-0.0.1.dist-info" / "METADATA"
+    about.parent.mkdir()
+    about.write_text("Metadata-Version: 2.1\nName: nbjudge\nVersion: 0.0.1\n")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    address = f"tcp://127.0.0.1:{free_port()}"
+    scheduler = ("scheduler", f"--host={address}", "--no-dashboard")
+    worker = ("worker", address, "--nthreads=1", "--no-nanny", "--no-dashboard")
+    with dask(*scheduler), dask(*worker, PYTHONPATH=path):
+        _wait_for_workers(address, 1)
+        printed = grade(classroom, f"--scheduler={address}", code=1)
+    assert "has 0.0.1" in printed and "pip install 'nbjudge==" in printed
+    assert not finished(classroom)
 
 
 def _wait_for_workers(address, count):

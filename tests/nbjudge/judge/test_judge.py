@@ -81,6 +81,7 @@ TENSORS = [
     torch.randn(2, 3, dtype=torch.float16),
     torch.randn(2, 3).T,
     torch.randn(1, 3, 1).expand(2, 3, 4),
+    torch.ones(1, 1).expand(5, 1),
     torch.randn(2, 8)[:, 2:5],
     torch.tensor(4),
     torch.zeros(0, 4),

@@ -62,6 +62,15 @@ def test_pictures_are_drawn_into_the_notebook():
 
 
 @forked
+def test_pictures_are_drawn_where_the_course_names_no_matplotlib():
+    picture = "import matplotlib.pyplot as plt\nplt.plot([1, 2]);"
+    before = "import sys\nprint('matplotlib' in sys.modules)"
+    nb = run_cells(before, picture, config={"NbJudge": {"preload": []}})
+    assert printed(nb.cells[0]) == "False\n"
+    assert "image/png" in nb.cells[1].outputs[0].data
+
+
+@forked
 def test_kernels_share_nothing():
     run_cells("import llm_memory\nllm_memory.left_behind = 1\nopen('file', 'w').write('x')")
     nb = run_cells("import os, llm_memory\nprint(hasattr(llm_memory, 'left_behind'), os.listdir())")

@@ -1375,8 +1375,8 @@ def layer_scaled_by_width(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None)
 
 @bank.mistake(
     "attention_layer",
-    "The mask is not passed on to the attention. Follow the argument `mask` through your code: "
-    "where does it end?",
+    "New tokens that come together see each other's future. Look at the third thing that "
+    "`cache.append` returns.",
 )
 def layer_ignores_mask(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
     return _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads)
@@ -1446,8 +1446,7 @@ def layer_with_one_head(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
 
 @bank.mistake(
     "attention_layer",
-    "The key heads are tiled over the query heads, so neighbours get different ones. "
-    "Neighbours share one: look at how the key heads are repeated.",
+    "The key heads are tiled over the query heads. Look at which key head neighbours share.",
 )
 def layer_tiles_heads(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
     q = split_by_unflatten(x @ w_q.T, n_heads)
@@ -1556,6 +1555,9 @@ def layer_with_repeated_weights(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask
 # attend_in_blocks
 
 _HALVES = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 1]], dtype=torch.bool)
+#: Keys 2 and 3, the second block of two, are shut for every row, and hold what nobody may read.
+_OPEN = torch.tensor([True, True, False, False, True])
+_UNREAD = torch.stack((_tensor(97, 5, 4), _tensor(98, 5, 4))).where(_OPEN[:, None], torch.nan)
 
 bank.calls(
     "attend_in_blocks",
@@ -1570,10 +1572,31 @@ bank.calls(
         call(_tensor(84, 2, 3, 4), _tensor(85, 2, 5, 4), _tensor(86, 2, 5, 4), 3),
         call(_tensor(87, 3, 4), _tensor(88, 5, 4), _tensor(89, 5, 4), 3, _HALVES[1:2]),
         call(_tensor(87, 3, 4), _tensor(88, 5, 4), _tensor(89, 5, 4), 9),
-        hard(call(_tensor(90, 3, 4), _tensor(91, 5, 4), _tensor(92, 5, 4), 2, _HALVES)),
-        hard(call(1e4 * _tensor(93, 3, 4), _tensor(94, 5, 4), _tensor(95, 5, 4), 2)),
-        hard(call(-1e4 * _tensor(93, 3, 4).abs(), _tensor(94, 5, 4).abs(), _tensor(95, 5, 4), 2)),
-        hard(call(_tensor(90, 3, 4), _tensor(91, 5, 4), _tensor(92, 5, 4), 0)),
+        hard(call(_tensor(90, 3, 4), _tensor(91, 5, 4), _tensor(92, 5, 4), 2, _HALVES), "hard"),
+        hard(call(1e4 * _tensor(93, 3, 4), _tensor(94, 5, 4), _tensor(95, 5, 4), 2), "hard"),
+        hard(
+            call(-1e4 * _tensor(93, 3, 4).abs(), _tensor(94, 5, 4).abs(), _tensor(95, 5, 4), 2),
+            "hard",
+        ),
+        hard(
+            call(
+                _tensor(90, 3, 4),
+                _tensor(91, 5, 4),
+                _tensor(92, 5, 4),
+                1,
+                torch.ones(3, 1, dtype=torch.bool),
+            ),
+            "hard",
+        ),
+        # By itself range() refuses a step of 0, but not one below.
+        hard(call(_tensor(90, 3, 4), _tensor(91, 5, 4), _tensor(92, 5, 4), 0), "hard"),
+        hard(call(_tensor(90, 3, 4), _tensor(91, 5, 4), _tensor(92, 5, 4), -1), "hard"),
+        # A batch of no texts: nothing to compute, but no torch has room for a table of all scores.
+        hard(call(*(torch.zeros(0, n, 1) for n in (64, 2**58, 2**58)), 2**55), "blocks"),
+        hard(
+            call(_tensor(96, 3, 4), _UNREAD[0], _UNREAD[1], 2, _HALVES[:, [0, 1, 1, 2, 3]] & _OPEN),
+            "blocks",
+        ),
     ],
 )
 bank.terms("attend_in_blocks", output="query number")
@@ -1592,6 +1615,9 @@ class _Blocks:
 
     def first_top(self, q):
         return torch.full_like(q[..., :1], -torch.inf)
+
+    def skips(self, mask):
+        return not mask.any()
 
     def shut(self, scores, mask, start):
         return scores.masked_fill(~mask[..., start : start + self.size], -torch.inf)
@@ -1620,6 +1646,8 @@ class _Blocks:
         top, total, mixed = self.first_top(q), torch.zeros_like(q[..., :1]), torch.zeros_like(q)
         for start in self.starts(k.shape[-2]):
             part = slice(start, start + self.size)
+            if mask is not None and self.skips(mask[..., part]):
+                continue
             scores = torch.einsum("...ld,...sd->...ls", q, k[..., part, :]) / self.scale(q, k)
             if mask is not None:
                 scores = self.shut(scores, mask, start)
@@ -1635,7 +1663,11 @@ def _blocks(parts, q, k, v, size, mask):
     return parts(size)(q, k, v, mask)
 
 
-@bank.mistake("attend_in_blocks", "The scores are not divided by √D.")
+@bank.mistake(
+    "attend_in_blocks",
+    "The scores grow with the head size D: their scale is missing. Look at the formula of"
+    " attention again.",
+)
 def blocks_without_scale(q, k, v, size, mask=None):
     class Parts(_Blocks):
         def scale(self, q, k):
@@ -1644,7 +1676,10 @@ def blocks_without_scale(q, k, v, size, mask=None):
     return _blocks(Parts, q, k, v, size, mask)
 
 
-@bank.mistake("attend_in_blocks", "The scores are divided by D, not by √D.")
+@bank.mistake(
+    "attend_in_blocks",
+    "The scores are divided by D itself. Look at the scale in the formula of attention again.",
+)
 def blocks_divided_by_d(q, k, v, size, mask=None):
     class Parts(_Blocks):
         def scale(self, q, k):
@@ -1655,8 +1690,8 @@ def blocks_divided_by_d(q, k, v, size, mask=None):
 
 @bank.mistake(
     "attend_in_blocks",
-    "When a block brings a larger score, the sum and the mix so far are not scaled down. Both hold "
-    "e^(score − old maximum), and must be multiplied by e^(old − new).",
+    "A block brought a larger score, and what was summed before still counts from the old"
+    " maximum. Look at what has to happen to l and o when m changes.",
 )
 def blocks_without_fade(q, k, v, size, mask=None):
     class Parts(_Blocks):
@@ -1668,7 +1703,8 @@ def blocks_without_fade(q, k, v, size, mask=None):
 
 @bank.mistake(
     "attend_in_blocks",
-    "The sum is scaled down, the mix of values is not. They belong together.",
+    "When m changes, the sum is scaled down and the mix of values is not. Look at all "
+    "that was made with the old m.",
 )
 def blocks_fade_only_the_sum(q, k, v, size, mask=None):
     class Parts(_Blocks):
@@ -1680,7 +1716,8 @@ def blocks_fade_only_the_sum(q, k, v, size, mask=None):
 
 @bank.mistake(
     "attend_in_blocks",
-    "The mix of values is scaled down, the sum is not. They belong together.",
+    "When m changes, the mix of values is scaled down and the sum is not. Look at all "
+    "that was made with the old m.",
 )
 def blocks_fade_only_the_mix(q, k, v, size, mask=None):
     class Parts(_Blocks):
@@ -1692,7 +1729,8 @@ def blocks_fade_only_the_mix(q, k, v, size, mask=None):
 
 @bank.mistake(
     "attend_in_blocks",
-    "What was summed is scaled the wrong way: multiply by e^(old − new), which is at most 1.",
+    "Where a larger score comes, what was summed before is scaled up. Look at the order "
+    "of old m and new m in the exponent.",
 )
 def blocks_fade_upside_down(q, k, v, size, mask=None):
     class Parts(_Blocks):
@@ -1704,8 +1742,8 @@ def blocks_fade_upside_down(q, k, v, size, mask=None):
 
 @bank.mistake(
     "attend_in_blocks",
-    "Each block has a softmax of its own, and their outputs are averaged. A block with larger "
-    "scores must weigh more: keep sums, and divide once at the end.",
+    "Each block has a softmax of its own, and their outputs are averaged, as if all "
+    "blocks mattered alike. Look at what has to be kept until the last block is read.",
 )
 def blocks_averaged(q, k, v, size, mask=None):
     _Blocks(size)
@@ -1719,7 +1757,10 @@ def blocks_averaged(q, k, v, size, mask=None):
     return torch.stack(parts).mean(0)
 
 
-@bank.mistake("attend_in_blocks", "The mix is never divided by the sum of the weights.")
+@bank.mistake(
+    "attend_in_blocks",
+    "The shares in the output do not sum to 1. Look at what is left to do after the last block.",
+)
 def blocks_without_division(q, k, v, size, mask=None):
     class Parts(_Blocks):
         def finish(self, mixed, total, top):
@@ -1730,7 +1771,7 @@ def blocks_without_division(q, k, v, size, mask=None):
 
 @bank.mistake(
     "attend_in_blocks",
-    "The last keys are left out where S does not divide by `size`. The last block may be smaller.",
+    "The last keys are left out where S does not divide by `size`. Look at where your loop ends.",
 )
 def blocks_without_the_rest(q, k, v, size, mask=None):
     class Parts(_Blocks):
@@ -1740,14 +1781,19 @@ def blocks_without_the_rest(q, k, v, size, mask=None):
     return _blocks(Parts, q, k, v, size, mask)
 
 
-@bank.mistake("attend_in_blocks", "The mask is not used.")
+@bank.mistake(
+    "attend_in_blocks",
+    "The mask is not used, so keys that are shut out get weight. Look for its place "
+    "between the scores and the exponential.",
+)
 def blocks_without_mask(q, k, v, size, mask=None):
     return _blocks(_Blocks, q, k, v, size, None)
 
 
 @bank.mistake(
     "attend_in_blocks",
-    "Every block uses the first columns of the mask. A block has its own part of it.",
+    "Every block uses the first columns of the mask. Look at which columns belong to the "
+    "keys of a block.",
 )
 def blocks_always_the_first_mask(q, k, v, size, mask=None):
     class Parts(_Blocks):
@@ -1759,8 +1805,9 @@ def blocks_always_the_first_mask(q, k, v, size, mask=None):
 
 @bank.mistake(
     "attend_in_blocks",
-    "A row whose first block is shut becomes nan: its maximum is −∞, and −∞ − (−∞) is not a "
-    "number. Take 0 in place of a maximum that is still −∞.",
+    "A row whose first block is shut becomes nan: its maximum is still −∞, and −∞ − (−∞) "
+    "is not a number. Look at both exponents: what may stand in the place of such a "
+    "maximum?",
 )
 def blocks_nan_where_shut(q, k, v, size, mask=None):
     class Parts(_Blocks):
@@ -1772,7 +1819,8 @@ def blocks_nan_where_shut(q, k, v, size, mask=None):
 
 @bank.mistake(
     "attend_in_blocks",
-    "There is no maximum, so large scores overflow: e^10000 is inf.",
+    "Nothing is taken off large scores before the exponential, and e^10000 is inf. Look "
+    "at what m is for.",
 )
 def blocks_without_maximum(q, k, v, size, mask=None):
     class Parts(_Blocks):
@@ -1787,8 +1835,8 @@ def blocks_without_maximum(q, k, v, size, mask=None):
 
 @bank.mistake(
     "attend_in_blocks",
-    "The maximum starts at 0. Where all scores are far below, every e^(score − 0) is 0, and 0 / 0 "
-    "is nan: start at −∞.",
+    "The maximum starts at 0, so where all scores are far below it, every exponential is "
+    "0, and 0 / 0 is nan. Look for a start that no score is below.",
 )
 def blocks_start_at_zero(q, k, v, size, mask=None):
     class Parts(_Blocks):
@@ -1798,29 +1846,43 @@ def blocks_start_at_zero(q, k, v, size, mask=None):
     return _blocks(Parts, q, k, v, size, mask)
 
 
-@bank.mistake("attend_in_blocks", "A size below 1 cannot work: raise a ValueError.")
+@bank.mistake(
+    "attend_in_blocks", "A size below 1 was let through. Look at the row *raises* of the table."
+)
 def blocks_of_any_size(q, k, v, size, mask=None):
     return _blocks(_Blocks, q, k, v, max(size, 1), mask)
 
 
 @bank.mistake(
     "attend_in_blocks",
-    "The output is right, but all scores are in memory at once. Compute them block by block.",
-    visible=False,
+    "All scores are in memory at once, in one tensor or in a list of blocks. Look at what"
+    " is left of a block when the next one comes.",
 )
 def blocks_after_all_scores(q, k, v, size, mask=None):
     _Blocks(size)
     return F.softmax(_masked(q, k, mask), dim=-1) @ v
 
 
-@bank.mistake(
-    "attend_in_blocks",
-    "The output is right, but PyTorch's own attention made it. Write it yourself.",
-    visible=False,
+_COMPUTED_WHERE_SHUT = (
+    "A block that is shut for every row was multiplied by 0 (PyTorch's own attention does"
+    " so, too), and 0 · nan is nan. Look at what you read before you know whether the "
+    "block is open."
 )
+
+
+@bank.mistake("attend_in_blocks", _COMPUTED_WHERE_SHUT)
 def blocks_by_the_framework(q, k, v, size, mask=None):
     _Blocks(size)
     return F.scaled_dot_product_attention(q, k, v, mask)
+
+
+@bank.mistake("attend_in_blocks", _COMPUTED_WHERE_SHUT)
+def blocks_never_skipped(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def skips(self, mask):
+            return False
+
+    return _blocks(Parts, q, k, v, size, mask)
 
 
 def _masked(q, k, mask):
@@ -1856,6 +1918,8 @@ def blocks_by_logsumexp(q, k, v, size, mask=None):
     mixed, logarithm = torch.zeros_like(q), torch.full_like(q[..., :1], -torch.inf)
     for start in range(0, k.shape[-2], size):
         part = slice(start, start + size)
+        if mask is not None and not mask[..., part].any():
+            continue
         scores = _masked(q, k[..., part, :], None if mask is None else mask[..., part])
         own = scores.logsumexp(-1, keepdim=True)
         output = torch.nan_to_num(scores.softmax(-1)) @ v[..., part, :]
@@ -1889,6 +1953,8 @@ def blocks_by_split(q, k, v, size, mask=None):
     for keys, values, open_keys in zip(
         k.split(size, dim=-2), v.split(size, dim=-2), masks, strict=True
     ):
+        if open_keys is not None and not open_keys.any():
+            continue
         s = _masked(q, keys, open_keys)
         new = torch.maximum(m, s.max(dim=-1).values)
         safe = new.clamp_min(torch.finfo(q.dtype).min)

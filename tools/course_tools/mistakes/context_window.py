@@ -569,20 +569,24 @@ def _scaled(head_dim, base, factor, trained, low=1, high=32, around=2 * math.pi,
 
 @bank.mistake(
     "scaled_speeds",
-    "Every pair is divided by `factor`: that is position interpolation. Fast pairs must stay.",
+    "Every pair is divided by `factor`: that is position interpolation. Look at the pairs"
+    " that turn often within the trained window.",
 )
 def speeds_all_divided(head_dim, base, factor, trained, low=1, high=32):
     return _scaled(head_dim, base, factor, trained, low, high)[0] / factor
 
 
-@bank.mistake("scaled_speeds", "These are the old speeds: nothing is slowed.")
+@bank.mistake(
+    "scaled_speeds", "These are the old speeds: no pair is slowed. Look at where `factor` comes in."
+)
 def speeds_unchanged(head_dim, base, factor, trained, low=1, high=32):
     return _scaled(head_dim, base, factor, trained, low, high)[0]
 
 
 @bank.mistake(
     "scaled_speeds",
-    "The wrong end is slowed. Pairs that turn often stay; those that turn seldom are divided.",
+    "The wrong end is slowed. Which pairs leave the angles that were trained: those with "
+    "many turns, or those with few?",
 )
 def speeds_fast_ones_divided(head_dim, base, factor, trained, low=1, high=32):
     speeds, stays = _scaled(head_dim, base, factor, trained, low, high)
@@ -591,14 +595,17 @@ def speeds_fast_ones_divided(head_dim, base, factor, trained, low=1, high=32):
 
 @bank.mistake(
     "scaled_speeds",
-    "A turn is 2π radians, but you count radians as turns.",
+    "You count radians as turns. Look at how many radians a whole turn has.",
 )
 def speeds_turns_in_radians(head_dim, base, factor, trained, low=1, high=32):
     speeds, stays = _scaled(head_dim, base, factor, trained, low, high, around=1)
     return stays * speeds + (1 - stays) * speeds / factor
 
 
-@bank.mistake("scaled_speeds", "Half a circle counts as a turn in your code: a turn is 2π, not π.")
+@bank.mistake(
+    "scaled_speeds",
+    "Half a circle counts as a turn in your code. Look at how many radians a whole turn has.",
+)
 def speeds_half_turns(head_dim, base, factor, trained, low=1, high=32):
     speeds, stays = _scaled(head_dim, base, factor, trained, low, high, around=math.pi)
     return stays * speeds + (1 - stays) * speeds / factor
@@ -606,8 +613,7 @@ def speeds_half_turns(head_dim, base, factor, trained, low=1, high=32):
 
 @bank.mistake(
     "scaled_speeds",
-    "There is a step where a ramp should be: between `low` and `high` the speed goes over in a "
-    "straight line.",
+    "There is a step where a ramp should be. Look at the pairs between `low` and `high`.",
 )
 def speeds_with_a_step(head_dim, base, factor, trained, low=1, high=32):
     speeds, stays = _scaled(head_dim, base, factor, trained, low, high)
@@ -616,8 +622,8 @@ def speeds_with_a_step(head_dim, base, factor, trained, low=1, high=32):
 
 @bank.mistake(
     "scaled_speeds",
-    "The ramp goes on past its ends: a share above 1 makes fast pairs faster, one below 0 makes "
-    "slow pairs slower still. Cut it off at 0 and 1.",
+    "The ramp goes on past its ends: fast pairs become faster, and slow ones slower than "
+    "divided. Look at the shares above 1 and below 0.",
 )
 def speeds_without_ends(head_dim, base, factor, trained, low=1, high=32):
     speeds, _ = _scaled(head_dim, base, factor, trained, low, high)
@@ -627,8 +633,7 @@ def speeds_without_ends(head_dim, base, factor, trained, low=1, high=32):
 
 @bank.mistake(
     "scaled_speeds",
-    "You mix the *divisors*, 1 and `factor`, in these shares. It is the speeds that go over in a "
-    "straight line.",
+    "You mix the *divisors*, 1 and `factor`. Look at the table: what goes over in a straight line?",
 )
 def speeds_mixed_divisors(head_dim, base, factor, trained, low=1, high=32):
     speeds, stays = _scaled(head_dim, base, factor, trained, low, high)
@@ -637,7 +642,7 @@ def speeds_mixed_divisors(head_dim, base, factor, trained, low=1, high=32):
 
 @bank.mistake(
     "scaled_speeds",
-    "`low` and `high` are not used: you always take 1 and 32.",
+    "`low` and `high` are not used: you always take 1 and 32. Look at the lines of the ramp.",
 )
 def speeds_with_fixed_ends(head_dim, base, factor, trained, low=1, high=32):
     speeds, stays = _scaled(head_dim, base, factor, trained)
@@ -646,14 +651,16 @@ def speeds_with_fixed_ends(head_dim, base, factor, trained, low=1, high=32):
 
 @bank.mistake(
     "scaled_speeds",
-    "The exponent runs only half as far: pair i has the speed base^(−2i/D). Did the 2 get lost?",
+    "The exponent runs only half as far as it should. Look at the row `base` of the table.",
 )
 def speeds_with_half_the_exponent(head_dim, base, factor, trained, low=1, high=32):
     speeds, stays = _scaled(head_dim, base, factor, trained, low, high, size=2 * head_dim)
     return stays * speeds + (1 - stays) * speeds / factor
 
 
-@bank.mistake("scaled_speeds", "Each speed stands there twice: return D/2 of them, one a pair.")
+@bank.mistake(
+    "scaled_speeds", "Each speed stands there twice. Look at how many numbers the table asks for."
+)
 def speeds_twice(head_dim, base, factor, trained, low=1, high=32):
     speeds, stays = _scaled(head_dim, base, factor, trained, low, high)
     return (stays * speeds + (1 - stays) * speeds / factor).repeat(2)
@@ -661,7 +668,8 @@ def speeds_twice(head_dim, base, factor, trained, low=1, high=32):
 
 @bank.mistake(
     "scaled_speeds",
-    "The turns are counted in the stretched window. What a pair has learned is in the trained one.",
+    "The turns are counted in the stretched window. Look at the window in which the pairs"
+    " have learned.",
 )
 def speeds_turns_in_the_long_window(head_dim, base, factor, trained, low=1, high=32):
     speeds, stays = _scaled(head_dim, base, factor, trained * factor, low, high)
@@ -1031,7 +1039,7 @@ def bytes_without_batch(shape, n_tokens, batch=1, bits=16):
 
 @bank.mistake(
     "kv_cache_bytes",
-    "These are bits, not bytes: eight bits are one byte.",
+    "These are bits, not bytes. Look at the last step: how many bits are a byte?",
 )
 def bytes_in_bits(shape, n_tokens, batch=1, bits=16):
     return _bytes(shape, n_tokens, batch, bits) * 8
@@ -1075,8 +1083,8 @@ def bytes_window_everywhere(shape, n_tokens, batch=1, bits=16):
 
 @bank.mistake(
     "kv_cache_bytes",
-    "Sliding layers count with their whole window even when the text is shorter. They keep "
-    "min(n_tokens, sliding_window) tokens.",
+    "Sliding layers count with their whole window even when the text is shorter. Look at "
+    "how many tokens such a text has to keep.",
 )
 def bytes_window_always_full(shape, n_tokens, batch=1, bits=16):
     right = _bytes(shape, n_tokens, batch, bits)
@@ -1124,7 +1132,7 @@ def bytes_raises_key_error(shape, n_tokens, batch=1, bits=16):
 
 @bank.mistake(
     "kv_cache_bytes",
-    "A negative number of tokens gives a negative memory: raise a ValueError.",
+    "A negative number of tokens gives a negative memory. Look at the row *raises* of the table.",
 )
 def bytes_below_zero(shape, n_tokens, batch=1, bits=16):
     return int(math.copysign(_bytes(shape, abs(n_tokens), batch, bits), n_tokens))
@@ -1132,8 +1140,8 @@ def bytes_below_zero(shape, n_tokens, batch=1, bits=16):
 
 @bank.mistake(
     "kv_cache_bytes",
-    "Layers of other kinds count like full ones. A latent layer keeps `latent_dim` numbers a "
-    "token, a state layer keeps `state_numbers`, and neither keeps keys and values.",
+    "Layers of other kinds count like full ones. Look at the second table, row by row: "
+    "what does each kind keep?",
 )
 def bytes_without_kinds(shape, n_tokens, batch=1, bits=16):
     return _bytes(shape, n_tokens, batch, bits, n_latent_layers=0, n_state_layers=0)
@@ -1141,7 +1149,7 @@ def bytes_without_kinds(shape, n_tokens, batch=1, bits=16):
 
 @bank.mistake(
     "kv_cache_bytes",
-    "You count the latent vector twice. One vector stands for key *and* value.",
+    "You count the latent vector twice. Look at the second table: in place of what does it stand?",
 )
 def bytes_of_two_latents(shape, n_tokens, batch=1, bits=16):
     twice = 2 * shape.get("latent_dim", 0)
@@ -1150,7 +1158,8 @@ def bytes_of_two_latents(shape, n_tokens, batch=1, bits=16):
 
 @bank.mistake(
     "kv_cache_bytes",
-    "You keep a latent vector for every key/value head. All heads share one.",
+    "You keep a latent vector for every key/value head. Look at the second table: how "
+    "many has a token?",
 )
 def bytes_of_latents_per_head(shape, n_tokens, batch=1, bits=16):
     each = shape["n_kv_heads"] * shape.get("latent_dim", 0)
@@ -1159,7 +1168,8 @@ def bytes_of_latents_per_head(shape, n_tokens, batch=1, bits=16):
 
 @bank.mistake(
     "kv_cache_bytes",
-    "The state grows with the text. It has `state_numbers` numbers, however long the text is.",
+    "The state grows with the text in your count. Look at what its row in the second "
+    "table says of the length.",
 )
 def bytes_of_growing_states(shape, n_tokens, batch=1, bits=16):
     grown = n_tokens * shape.get("state_numbers", 0)
@@ -1168,7 +1178,8 @@ def bytes_of_growing_states(shape, n_tokens, batch=1, bits=16):
 
 @bank.mistake(
     "kv_cache_bytes",
-    "One state is counted for the whole batch. Each text has a state of its own.",
+    "One state is counted for the whole batch. Look at where `batch` comes in for each "
+    "kind of layer.",
 )
 def bytes_of_one_state(shape, n_tokens, batch=1, bits=16):
     states = shape.get("n_state_layers", 0) * shape.get("state_numbers", 0) * bits // 8
@@ -1177,7 +1188,8 @@ def bytes_of_one_state(shape, n_tokens, batch=1, bits=16):
 
 @bank.mistake(
     "kv_cache_bytes",
-    "An empty text costs nothing in your count, but a state is there before the first token.",
+    "An empty text costs nothing in your count. Look at what a state layer holds before "
+    "the first token.",
 )
 def bytes_without_an_empty_state(shape, n_tokens, batch=1, bits=16):
     right = _bytes(shape, n_tokens, batch, bits)
@@ -1186,7 +1198,8 @@ def bytes_without_an_empty_state(shape, n_tokens, batch=1, bits=16):
 
 @bank.mistake(
     "kv_cache_bytes",
-    "Latent layers are counted right, but also among the full ones: take them off there.",
+    "Latent layers are counted rightly, and once more among the full ones. Look at how "
+    "you count the full layers.",
 )
 def bytes_of_latent_layers_twice(shape, n_tokens, batch=1, bits=16):
     latent = shape.get("n_latent_layers", 0)
@@ -1309,7 +1322,7 @@ def _longest(shape, memory_bytes, batch=1, bits=16, weights=None, **other):
 
 @bank.mistake(
     "max_context",
-    "The weights are forgotten: they lie in the same memory and come first.",
+    "The weights are forgotten. Look at what else lies in the same memory.",
 )
 def longest_without_weights(shape, memory_bytes, batch=1, bits=16):
     return _longest(shape, memory_bytes, batch, bits, weights=0)
@@ -1380,8 +1393,8 @@ def longest_shrinks_weights(shape, memory_bytes, batch=1, bits=16):
 
 @bank.mistake(
     "max_context",
-    "You divide by the bytes of the first token. Where layers slide, a token past the window costs "
-    "less than one before it: look for the longest text that fits.",
+    "You divide by the bytes of the first token. Where layers slide, look at what a token"
+    " costs past the window.",
 )
 def longest_by_division(shape, memory_bytes, batch=1, bits=16):
     room = max(memory_bytes - shape["weight_bytes"], 0)
@@ -1415,7 +1428,7 @@ def longest_with_query_heads(shape, memory_bytes, batch=1, bits=16):
 
 @bank.mistake(
     "max_context",
-    "When the shape has no head size, you guess it. Raise a ValueError instead.",
+    "When the shape has no head size, you guess it. Look at the row *raises* of the table.",
 )
 def longest_guesses_head_size(shape, memory_bytes, batch=1, bits=16):
     shape = {"head_dim": shape["width"] // shape["n_heads"], **shape}
@@ -1424,8 +1437,7 @@ def longest_guesses_head_size(shape, memory_bytes, batch=1, bits=16):
 
 @bank.mistake(
     "max_context",
-    "Just past the sliding window a few tokens more would fit: there, too, a token costs only what "
-    "the full layers keep.",
+    "Just past the sliding window a few tokens more would fit. Look at what a token costs there.",
     visible=False,
 )
 def longest_by_division_up_to_the_window(shape, memory_bytes, batch=1, bits=16):

@@ -86,7 +86,8 @@ def plain_uses_first_row(model, prompt, n_new):
 
 @bank.mistake(
     "generate_without_cache",
-    "The prediction stays the one after the prompt: the new tokens are not given to the model.",
+    "The prediction stays the one after the prompt. Look at what you give to the model "
+    "from the second pass on.",
 )
 def plain_reads_prompt_only(model, prompt, n_new):
     _need(prompt)
@@ -130,7 +131,7 @@ def plain_returns_tensors(model, prompt, n_new):
 
 @bank.mistake(
     "generate_without_cache",
-    "One token is left out: after the last pass, its best token belongs to the text, too.",
+    "One token is missing at the end. Look at what becomes of the best token of the last pass.",
 )
 def plain_stops_early(model, prompt, n_new):
     return plain_by_tensor(model, prompt, max(0, n_new - 1))
@@ -138,7 +139,7 @@ def plain_stops_early(model, prompt, n_new):
 
 @bank.mistake(
     "generate_without_cache",
-    "With n_new 0 the model is still run. There is nothing to add, so nothing has to pass.",
+    "With n_new 0 the model is still run. Look at what your function does before it counts.",
     visible=False,
 )
 def plain_runs_once_too_often(model, prompt, n_new):
@@ -487,7 +488,7 @@ class CacheDoesNotCheckTheFirst(_Cache):
 
 @bank.mistake(
     "KVCache",
-    "n_seen counts calls of append, not tokens: a prompt of 5 tokens is one call.",
+    "n_seen counts calls of append, not tokens. Look at how many tokens a call can bring.",
 )
 class CacheCountsCalls(_Cache):
     def reset(self):
@@ -516,8 +517,8 @@ class CacheMasksNothing(_Cache):
 
 @bank.mistake(
     "KVCache",
-    "Your mask is a staircase that starts at the first key, so a new token sees only the beginning "
-    "of the text. The last new token sees everything: start the staircase S − L columns later.",
+    "Your mask is a staircase that starts at the first key, so a new token sees only the "
+    "beginning of the text. Look at the table: which row is ✓ from end to end?",
 )
 class CacheMaskTopLeft(_Cache):
     def mask(self, n_new, n_keys):
@@ -535,7 +536,8 @@ class CacheMaskInverted(_Cache):
 
 @bank.mistake(
     "KVCache",
-    "Your mask hides a token from itself: the staircase is one column short.",
+    "Your mask hides a token from itself. Look at the table: which is the last column "
+    "that a row may see?",
 )
 class CacheMaskWithoutDiagonal(_Cache):
     def mask(self, n_new, n_keys):
@@ -573,7 +575,7 @@ class CacheReturnsNewOnly(_Cache):
 
 @bank.mistake(
     "KVCache",
-    "append returns only keys and values; the mask, who may see whom, is missing.",
+    "append returns only keys and values. Look at the third thing that the table asks for.",
 )
 class CacheReturnsNoMask(_Cache):
     def append(self, layer, k, v):
@@ -609,7 +611,8 @@ class CacheStoresBeforeChecking(_Cache):
 
 @bank.mistake(
     "KVCache",
-    "Two caches share one list, because it is made once for the class. Make it in __init__.",
+    "Two caches share one list, because it is made once for the class. Look at where each"
+    " object could get its own.",
     visible=False,
 )
 class CacheSharesAmongObjects(_Cache):
@@ -835,7 +838,8 @@ def layer_restarts_positions(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "After the prefill, the positions are one too high: the first new token stands at `start`.",
+    "After the prefill, the positions are one too high. Look at what `start` stands for "
+    "in the table.",
 )
 def layer_is_one_position_ahead(x, weights, cache, layer, start):
     return _layer(x, weights, cache, layer, start + (start > 0))
@@ -843,7 +847,8 @@ def layer_is_one_position_ahead(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "After the prefill, the positions are one too low, so two tokens stand at the same place.",
+    "After the prefill, the positions are one too low, so two tokens stand at the same "
+    "place. Look at what `start` stands for in the table.",
 )
 def layer_is_one_position_behind(x, weights, cache, layer, start):
     return _layer(x, weights, cache, layer, max(0, start - 1))
@@ -851,8 +856,8 @@ def layer_is_one_position_behind(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "All tokens of a call get the position of the first one. Token i of the call stands at "
-    "start + i.",
+    "All tokens of a call get the position of the first one. Look at how many positions L"
+    " tokens need.",
 )
 def layer_gives_one_position_to_all(x, weights, cache, layer, start):
     def turn(q, k, v, positions, base):
@@ -921,8 +926,7 @@ def layer_uses_default_base(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "The new tokens attend only to each other: use the keys and values that "
-    "`cache.append` returns.",
+    "The new tokens attend only to each other. Look at what `cache.append` returns.",
 )
 def layer_ignores_what_cache_returns(x, weights, cache, layer, start):
     def read(layer, k, v):
@@ -934,8 +938,8 @@ def layer_ignores_what_cache_returns(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "The mask that the cache returns is not used: new tokens that come together see each other's "
-    "future.",
+    "New tokens that come together see each other's future. Look at the third thing that "
+    "`cache.append` returns.",
 )
 def layer_ignores_mask(x, weights, cache, layer, start):
     def attend(q, k, v, mask):
@@ -958,7 +962,7 @@ def layer_is_causal_from_top_left(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "Every layer writes to layer 0 of the cache: hand `layer` on to `cache.append`.",
+    "Every layer writes to layer 0 of the cache. Look at what you hand to `cache.append`.",
 )
 def layer_always_uses_layer_0(x, weights, cache, layer, start):
     return _layer(x, weights, cache, 0, start)
@@ -1004,8 +1008,7 @@ def layer_without_scale(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "The key heads are tiled over the query heads; neighbours share one: query heads 0 to g − 1 "
-    "use key head 0.",
+    "The key heads are tiled over the query heads. Look at which key head neighbours share.",
 )
 def layer_tiles_heads(x, weights, cache, layer, start):
     def attend(q, k, v, mask):
@@ -1070,8 +1073,9 @@ def layer_by_einsum(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "The keys go into the cache unturned, and are turned on reading as if the first held one stood "
-    "at position 0. A cache may have forgotten the first ones: turn a key when it is new.",
+    "The keys go into the cache unturned, and are turned on reading, as if the first held"
+    " one stood at position 0. Look at what a cache that has forgotten its first tokens "
+    "returns.",
 )
 def layer_stores_keys_unturned(x, weights, cache, layer, start):
     size, base = weights.head_dim, weights.rope_theta
@@ -1161,8 +1165,8 @@ def generate_feeds_everything(model, prompt, n_new, cache):
 
 @bank.mistake(
     "generate",
-    "After the prefill, the last token of the prompt is fed once more: it is in the cache already. "
-    "The prefill's last row has the first new token.",
+    "After the prefill, the last token of the prompt is fed once more, although the cache"
+    " holds it already. Look at what the last row of the prefill tells you.",
 )
 def generate_feeds_last_prompt_token_again(model, prompt, n_new, cache):
     _need(prompt)
@@ -1176,8 +1180,8 @@ def generate_feeds_last_prompt_token_again(model, prompt, n_new, cache):
 
 @bank.mistake(
     "generate",
-    "The last new token is fed, too. Nothing is asked after it, and the next turn feeds it: now it "
-    "would be in the cache twice.",
+    "The last new token is fed, too, so that the next turn would put it into the cache "
+    "twice. Look at which tokens the cache has to hold at the end.",
 )
 def generate_feeds_the_last_token(model, prompt, n_new, cache):
     _need(prompt)
@@ -1285,7 +1289,7 @@ def generate_accepts_empty_prompt(model, prompt, n_new, cache):
 
 @bank.mistake(
     "generate",
-    "There is one token more than asked for: the prefill already gives the first new token.",
+    "There is one token more than asked for. Look at which pass gives the first new token.",
 )
 def generate_adds_one_more(model, prompt, n_new, cache):
     _need(prompt)
@@ -1328,7 +1332,8 @@ def generate_prefills_one_by_one(model, prompt, n_new, cache):
 
 @bank.mistake(
     "generate",
-    "With n_new 0 the prompt passes through the model all the same.",
+    "With n_new 0 the prompt passes through the model all the same. Look at what your "
+    "function does before its loop.",
     visible=False,
 )
 def generate_prefills_for_nothing(model, prompt, n_new, cache):
@@ -1537,8 +1542,7 @@ class StaticReturnsPadding(_Static):
 
 @bank.mistake(
     "StaticKVCache",
-    "Every append writes to the beginning: remember how many tokens each layer holds, and write "
-    "behind them.",
+    "Every append writes to the beginning. Look at what you know of the tokens that a layer holds.",
 )
 class StaticAlwaysWritesAtZero(_Static):
     def write(self, room, old, new):
@@ -1557,7 +1561,8 @@ class StaticCountsForAllLayers(_Static):
 
 @bank.mistake(
     "StaticKVCache",
-    "All layers have the same memory: `[tensor] * n` is n times the same tensor.",
+    "All layers have the same memory: `[tensor] * n` is n times the same tensor. Look at "
+    "how the list is made.",
 )
 class StaticSharesLayers(_Static):
     def allocate(self, n_layers, shape, dtype):
@@ -1566,7 +1571,8 @@ class StaticSharesLayers(_Static):
 
 @bank.mistake(
     "StaticKVCache",
-    "Keys and values have the same memory, so the values overwrite the keys.",
+    "Keys and values have the same memory, so the values overwrite the keys. Look at how "
+    "many tensors you made.",
 )
 class StaticSharesKeysAndValues(_Static):
     def allocate(self, n_layers, shape, dtype):
@@ -1590,8 +1596,8 @@ class StaticOverwritesWhenFull(_Static):
 
 @bank.mistake(
     "StaticKVCache",
-    "When there is not room for all new tokens, some are dropped without a word. Raise a "
-    "ValueError.",
+    "When there is not room for all new tokens, some are dropped without a word. Look at "
+    "what the statement says of a full cache.",
 )
 class StaticDropsWhatDoesNotFit(_Static):
     def has_room(self, old, n_new):
@@ -1614,7 +1620,7 @@ class StaticLeavesErrorToTorch(_Static):
 
 @bank.mistake(
     "StaticKVCache",
-    "The cache is called full one token too early: exactly max_tokens must fit.",
+    "The cache is called full one token too early. Look at the comparison: exactly max_tokens fit.",
 )
 class StaticIsFullTooEarly(_Static):
     def has_room(self, old, n_new):
@@ -1662,7 +1668,8 @@ class StaticNeverResets(_Static):
 
 @bank.mistake(
     "StaticKVCache",
-    "Your mask is a staircase from the first key on: it must begin behind the tokens held before.",
+    "Your mask is a staircase from the first key on, as if nothing had been held before. "
+    "Look at its number of columns, and at its last row.",
 )
 class StaticMaskTopLeft(_Static):
     def append(self, layer, k, v):
@@ -1672,7 +1679,7 @@ class StaticMaskTopLeft(_Static):
 
 @bank.mistake(
     "StaticKVCache",
-    "dtype is not used: the memory is always float32.",
+    "The memory is always float32. Look at the arguments of the call that makes it.",
     visible=False,
 )
 class StaticIgnoresDtype(_Static):
@@ -1927,7 +1934,7 @@ class RollingDropsNewest(_Rolling):
 
 @bank.mistake(
     "RollingKVCache",
-    "The first n_sinks tokens are forgotten with the others: they must stay, whatever the window.",
+    "The first n_sinks tokens are forgotten with the others. Look at what is kept when you trim.",
 )
 class RollingForgetsSinks(_Rolling):
     def keep(self, places, end):
@@ -1957,8 +1964,7 @@ class RollingNeverTrims(_Rolling):
 
 @bank.mistake(
     "RollingKVCache",
-    "Your mask allows one token too many: `window` tokens are the query's own and the window − 1 "
-    "before it.",
+    "Your mask allows one token too many. Look at whether `window` counts the query's own.",
 )
 class RollingMaskOneTooWide(_Rolling):
     def mask(self, places, asking):
@@ -1968,7 +1974,7 @@ class RollingMaskOneTooWide(_Rolling):
 
 @bank.mistake(
     "RollingKVCache",
-    "Your mask allows one token too few: a query sees itself and the window − 1 before it.",
+    "Your mask allows one token too few. Look at whether `window` counts the query's own.",
 )
 class RollingMaskOneTooNarrow(_Rolling):
     def mask(self, places, asking):
@@ -1990,8 +1996,8 @@ class RollingCountsHeld(_Rolling):
 
 @bank.mistake(
     "RollingKVCache",
-    "Your mask counts columns instead of positions. Behind the sinks there is a gap in the text: "
-    "compare positions, p − s.",
+    "Your mask counts columns instead of positions, and behind the sinks there is a gap "
+    "in the text. Look at where you know the position of a held token from.",
 )
 class RollingMaskByColumn(_Rolling):
     def mask(self, places, asking):
@@ -2003,7 +2009,8 @@ class RollingMaskByColumn(_Rolling):
 
 @bank.mistake(
     "RollingKVCache",
-    "Your mask lets new tokens that come together see each other's future: s ≤ p is missing.",
+    "Your mask lets new tokens that come together see each other's future. Look at the "
+    "three comparisons of positions: which is missing?",
 )
 class RollingMaskWithoutCausality(_Rolling):
     def mask(self, places, asking):
@@ -2053,7 +2060,8 @@ class RollingDoesNotCheckTheFirst(_Rolling):
 
 @bank.mistake(
     "RollingKVCache",
-    "Keys are forgotten, values are not: afterwards each key has another token's value.",
+    "Keys are forgotten, values are not: afterwards each key has another token's value. "
+    "Look at all that has to be trimmed.",
 )
 class RollingTrimsKeysOnly(_Rolling):
     def append(self, layer, k, v):
@@ -2067,8 +2075,8 @@ class RollingTrimsKeysOnly(_Rolling):
 
 @bank.mistake(
     "RollingKVCache",
-    "A window of 0 was let through: then not even a token itself could be seen. Raise a "
-    "ValueError.",
+    "A window of 0 was let through, and then not even a token itself could be seen. Look "
+    "at what the statement says of odd input.",
 )
 class RollingAcceptsAnyWindow(_Rolling):
     def accepts(self, window, n_sinks):
@@ -2232,7 +2240,7 @@ def quantize_with_one_scale(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "The maximum is taken over the other axes: `axis` is the one that disappears (becomes 1).",
+    "The maximum is taken over the other axes. Look at the axis that has length 1 in the scale.",
 )
 def quantize_over_other_axes(x, axis, bits=8):
     others = [i for i in range(x.dim()) if i != axis % x.dim()]
@@ -2259,8 +2267,7 @@ def quantize_ignores_negative(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "The scale is max / 2^(bits − 1): one step too many. Symmetric steps go from −top to top, "
-    "top = 2^(bits − 1) − 1.",
+    "Your steps reach one too far. Look at how top is made of `bits`.",
 )
 def quantize_with_one_step_too_many(x, axis, bits=8):
     return _quantize(x, axis, bits, top=2 ** (bits - 1))
@@ -2268,8 +2275,8 @@ def quantize_with_one_step_too_many(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "The scale is for 2^bits − 1 steps on one side. There are as many on both sides together: "
-    "top = 2^(bits − 1) − 1.",
+    "Your scale is for all steps on one side of 0, and they lie on both. Look at how top "
+    "is made of `bits`.",
 )
 def quantize_with_double_range(x, axis, bits=8):
     q, scale = _quantize(x, axis, bits, top=2**bits - 1, low=-(2**bits) + 1)
@@ -2278,8 +2285,8 @@ def quantize_with_double_range(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "The numbers are rounded down, or towards 0: the error can be a whole step instead of half of "
-    "one. Round to the nearest.",
+    "The numbers are cut off towards 0, so the error can be a whole step. Look at how a "
+    "float becomes a whole number.",
 )
 def quantize_cuts_off(x, axis, bits=8):
     return _quantize(x, axis, bits, rounded=torch.trunc)
@@ -2287,7 +2294,8 @@ def quantize_cuts_off(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "The numbers are rounded down: the error can be a whole step. Round to the nearest.",
+    "The numbers are rounded down, so the error can be a whole step. Look at how a float "
+    "becomes a whole number.",
 )
 def quantize_rounds_down(x, axis, bits=8):
     return _quantize(x, axis, bits, rounded=torch.floor)
@@ -2295,7 +2303,8 @@ def quantize_rounds_down(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "A slice of zeros has maximum 0, and 0 / 0 is nan. Give it scale 1.",
+    "A slice of zeros has the maximum 0, and 0 / 0 is nan. Look at the scale that the "
+    "statement gives it.",
 )
 def quantize_divides_by_zero(x, axis, bits=8):
     if not 2 <= bits <= 8:
@@ -2307,8 +2316,8 @@ def quantize_divides_by_zero(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "The scale never falls below a small number of your own, so smaller values are lost. Only a "
-    "slice of zeros needs another scale: 1.",
+    "The scale never falls below a small number of your own, so smaller values are lost. "
+    "Look at which slice alone needs another scale.",
 )
 def quantize_with_a_least_scale(x, axis, bits=8):
     _q, scale = _quantize(x, axis, bits)
@@ -2337,7 +2346,7 @@ def quantize_always_to_8_bits(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "The scale is upside down: it must be what a step is worth, so that q · scale gives x.",
+    "The scale is upside down. Look at what q · scale has to give.",
 )
 def quantize_inverts_scale(x, axis, bits=8):
     q, scale = _quantize(x, axis, bits)
@@ -2346,7 +2355,8 @@ def quantize_inverts_scale(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "bits below 2 or above 8 were let through: 1 bit leaves no step at all. Raise a ValueError.",
+    "bits below 2 or above 8 were let through: 1 bit leaves no step at all. Look at the "
+    "row `bits` of the table.",
 )
 def quantize_accepts_any_bits(x, axis, bits=8):
     top = max(1, 2 ** (bits - 1) - 1)
@@ -2633,7 +2643,7 @@ class _Packed:
 
 @bank.mistake(
     "PackedCache",
-    "There is still one number a byte. Two numbers of 4 bits share one: a byte is low + 16 · high.",
+    "There is still one number a byte. Look at the example above: how do 11 and 3 get into one?",
 )
 class PackedOneAByte(_Packed):
     def to_bytes(self, q):
@@ -2645,8 +2655,8 @@ class PackedOneAByte(_Packed):
 
 @bank.mistake(
     "PackedCache",
-    "The two numbers of a byte come back in the wrong order: even places went in low, so low "
-    "belongs to the even places.",
+    "The two numbers of a byte come back in the wrong order. Look at which of them, low "
+    "or high, stood at the even place.",
 )
 class PackedSwapsHalves(_Packed):
     def to_steps(self, packed):
@@ -2655,7 +2665,7 @@ class PackedSwapsHalves(_Packed):
 
 @bank.mistake(
     "PackedCache",
-    "The 8 that was added before packing was not taken away again.",
+    "All numbers come back eight steps too large. Look at what was added before packing.",
 )
 class PackedKeepsTheEight(_Packed):
     def to_steps(self, packed):
@@ -2664,7 +2674,8 @@ class PackedKeepsTheEight(_Packed):
 
 @bank.mistake(
     "PackedCache",
-    "Negative steps are cut off: add 8 before packing, so that −7 to 7 become 1 to 15.",
+    "Negative steps are cut off. Look at the example above: what happens to −5 on its way"
+    " into the byte?",
 )
 class PackedLosesSigns(_Packed):
     def to_bytes(self, q):
@@ -2673,8 +2684,7 @@ class PackedLosesSigns(_Packed):
 
 @bank.mistake(
     "PackedCache",
-    "Keys are rounded with a scale for each token. They share one for each channel, over the "
-    "tokens of a group (axis −2).",
+    "Keys have a scale for each token. Look at which of their numbers share one in the statement.",
 )
 class PackedKeysByToken(_Packed):
     key_axis = -1
@@ -2682,7 +2692,8 @@ class PackedKeysByToken(_Packed):
 
 @bank.mistake(
     "PackedCache",
-    "Values are rounded with a scale for each channel. They have one for each token (axis −1).",
+    "Values have a scale for each channel. Look at which of their numbers share one in "
+    "the statement.",
 )
 class PackedValuesByChannel(_Packed):
     value_axis = -2
@@ -2690,8 +2701,8 @@ class PackedValuesByChannel(_Packed):
 
 @bank.mistake(
     "PackedCache",
-    "Tokens are packed as soon as a group is full, so nothing recent is left as it came. Wait "
-    "until group + recent tokens are there.",
+    "Tokens are packed as soon as a group is full, so nothing recent is left as it came. "
+    "Look at the table: with how many tokens is the first group packed?",
 )
 class PackedForgetsRecent(_Packed):
     def ready(self, n_waiting):
@@ -2700,7 +2711,7 @@ class PackedForgetsRecent(_Packed):
 
 @bank.mistake(
     "PackedCache",
-    "Packing begins one token too late: with exactly group + recent waiting, a group is packed.",
+    "Packing begins one token too late. Look at the comparison that starts it.",
 )
 class PackedWaitsTooLong(_Packed):
     def ready(self, n_waiting):
@@ -2709,7 +2720,8 @@ class PackedWaitsTooLong(_Packed):
 
 @bank.mistake(
     "PackedCache",
-    "Nothing is ever packed: all numbers are still held as they came.",
+    "Nothing is ever packed: all numbers are still held as they came. Look at what "
+    "happens once the result is made.",
 )
 class PackedNever(_Packed):
     def ready(self, n_waiting):
@@ -2718,7 +2730,8 @@ class PackedNever(_Packed):
 
 @bank.mistake(
     "PackedCache",
-    "You pack before you return, so new tokens come back rounded at once. Return first, then pack.",
+    "You pack before you return, so new tokens come back rounded at once. Look at the "
+    "order of the two in the table.",
 )
 class PackedRoundsFirst(_Packed):
     def append(self, layer, k, v):
@@ -2732,7 +2745,8 @@ class PackedRoundsFirst(_Packed):
 
 @bank.mistake(
     "PackedCache",
-    "The newest tokens were packed and the oldest left waiting. The oldest go first.",
+    "The newest tokens were packed, and the oldest left waiting. Look at which end of the"
+    " waiting tokens you take.",
 )
 class PackedPacksNewest(_Packed):
     def pack(self, layer, k, v):
@@ -2746,7 +2760,7 @@ class PackedPacksNewest(_Packed):
 
 @bank.mistake(
     "PackedCache",
-    "n_seen counts only the tokens that wait. The packed ones were seen, too.",
+    "n_seen counts only the tokens that wait. Look at where the others are.",
 )
 class PackedForgetsPackedTokens(_Packed):
     @property
@@ -2756,7 +2770,7 @@ class PackedForgetsPackedTokens(_Packed):
 
 @bank.mistake(
     "PackedCache",
-    "n_bytes leaves out the scales: they are held, too.",
+    "n_bytes leaves out the scales. Look at all that a packed group consists of.",
 )
 class PackedForgetsScales(_Packed):
     def held(self):
@@ -2767,7 +2781,7 @@ class PackedForgetsScales(_Packed):
 
 @bank.mistake(
     "PackedCache",
-    "n_bytes leaves out the tokens that wait, as they came: they are held, too.",
+    "n_bytes leaves out the tokens that wait, as they came. Look at all that a layer holds.",
 )
 class PackedForgetsWaiting(_Packed):
     def held(self):
@@ -2778,7 +2792,8 @@ class PackedForgetsWaiting(_Packed):
 
 @bank.mistake(
     "PackedCache",
-    "Zeros have the scale 0 in your code, and 0 / 0 is nan. `to_steps` gives them the scale 1.",
+    "Zeros have the scale 0 in your code, and 0 / 0 is nan. Look at the scale that "
+    "`quantize` gives a slice of zeros.",
 )
 class PackedDividesByZero(_Packed):
     def squeeze(self, x, axis):
@@ -2791,7 +2806,7 @@ class PackedDividesByZero(_Packed):
 
 @bank.mistake(
     "PackedCache",
-    "After reset() the packed groups are still there.",
+    "After reset() the packed groups are still there. Compare it with what __init__ sets up.",
 )
 class PackedResetsHalf(_Packed):
     def reset(self):
@@ -2803,8 +2818,8 @@ class PackedResetsHalf(_Packed):
 
 @bank.mistake(
     "PackedCache",
-    "A group of less than 1 or a negative number of recent tokens cannot work: raise a ValueError "
-    "when the cache is made.",
+    "A group below 1, or fewer than 0 recent tokens, was let through. Look at the first "
+    "row of the table.",
 )
 class PackedAcceptsAnything(_Packed):
     def __init__(self, n_layers, group, recent):
@@ -2889,8 +2904,27 @@ bank.calls(
         call(_L[:, :4], Given("latent_weights"), Given("latent_cache"), 1, 0, True),
         call(_L[:, 4:], Given("latent_weights"), Given("latent_cache"), 0, 4, False),
         call(_L[:, 4:], Given("latent_weights"), Given("latent_cache"), 1, 4, True),
-        hard(call(30 * _L[:, :2], Given("latent_weights"), Given("latent_cache"), 2, 0, False)),
-        hard(call(30 * _L[:, :2], Given("latent_weights"), Given("latent_cache"), 3, 0, True)),
+        hard(
+            call(30 * _L[:, :2], Given("latent_weights"), Given("latent_cache"), 2, 0, False),
+            "hard",
+        ),
+        hard(
+            call(30 * _L[:, :2], Given("latent_weights"), Given("latent_cache"), 3, 0, True), "hard"
+        ),
+        *(
+            hard(
+                call(
+                    torch.tensor([[[1.0, -2.0, 0.0, 1.0, 3.0]]], dtype=torch.float64),
+                    Given(f"weights_of_huge_{what}"),
+                    Given(f"latents_of_huge_{what}"),
+                    0,
+                    7,
+                    True,
+                ),
+                "absorbed",
+            )
+            for what in ("keys", "values")
+        ),
     ],
 )
 bank.terms("latent_attention", output="text token number")
@@ -2928,21 +2962,22 @@ def _latent(
 
 @bank.mistake(
     "latent_attention",
-    "The scores are divided by √R. A score is still the product of a query and a key of D numbers, "
-    "however it is computed: divide by √D.",
+    "The scores are divided by √R. Look at how many numbers a query and a key have, "
+    "however their product is computed.",
 )
 def latent_scaled_by_rank(x, weights, cache, layer, start, absorb):
     return _latent(x, weights, cache, layer, absorb, lambda w: w.w_d.shape[0] ** 0.5)
 
 
-@bank.mistake("latent_attention", "The scale is missing: divide the scores by √D.")
+@bank.mistake("latent_attention", "The scores have no scale. Look at the sentence below the table.")
 def latent_without_scale(x, weights, cache, layer, start, absorb):
     return _latent(x, weights, cache, layer, absorb, lambda w: 1.0)
 
 
 @bank.mistake(
     "latent_attention",
-    "The scores are divided by √(H·D), the width of all heads together. One head has D numbers.",
+    "The scores are divided by the root of all heads' width together. Look at how many "
+    "numbers one head has.",
 )
 def latent_scaled_by_all_heads(x, weights, cache, layer, start, absorb):
     return _latent(x, weights, cache, layer, absorb, lambda w: w.w_q.shape[0] ** 0.5)
@@ -2950,21 +2985,24 @@ def latent_scaled_by_all_heads(x, weights, cache, layer, start, absorb):
 
 @bank.mistake(
     "latent_attention",
-    "The mask that the cache returned is not used: tokens see what comes after them.",
+    "Tokens see what comes after them. Look at the second thing that `cache.append` returns.",
 )
 def latent_without_mask(x, weights, cache, layer, start, absorb):
     return _latent(x, weights, cache, layer, absorb, masked=False)
 
 
-@bank.mistake("latent_attention", "Keys are made with w_uv, and values with w_uk.")
+@bank.mistake(
+    "latent_attention",
+    "Keys are made with w_uv, and values with w_uk. Look at the two names in your code.",
+)
 def latent_swaps_the_ups(x, weights, cache, layer, start, absorb):
     return _latent(x, weights, cache, layer, absorb, swap=True)
 
 
 @bank.mistake(
     "latent_attention",
-    "The heads are cut the wrong way: head 0 has the *first* D rows of w_uk and w_uv, not every "
-    "H-th one.",
+    "The heads are cut the wrong way: yours take every H-th row. Look at which rows of "
+    "w_uk and w_uv belong to head 0.",
 )
 def latent_mixes_heads(x, weights, cache, layer, start, absorb):
     return _latent(x, weights, cache, layer, absorb, mix=True)
@@ -2972,7 +3010,7 @@ def latent_mixes_heads(x, weights, cache, layer, start, absorb):
 
 @bank.mistake(
     "latent_attention",
-    "The heads come back side by side, but w_o is not applied.",
+    "The heads come back side by side, but never mixed. Look for the matrix that is not used yet.",
 )
 def latent_without_output(x, weights, cache, layer, start, absorb):
     return _latent(x, weights, cache, layer, absorb, last=False)
@@ -2980,7 +3018,8 @@ def latent_without_output(x, weights, cache, layer, start, absorb):
 
 @bank.mistake(
     "latent_attention",
-    "With absorb=True, w_uv is not applied to the mixed latents: w_uk was absorbed twice.",
+    "With absorb=True, w_uk is used twice, and w_uv not at all. Look at what becomes of "
+    "the mix of latents.",
 )
 def latent_absorbs_keys_twice(x, weights, cache, layer, start, absorb):
     if not absorb:
@@ -2994,7 +3033,8 @@ def latent_absorbs_keys_twice(x, weights, cache, layer, start, absorb):
 
 @bank.mistake(
     "latent_attention",
-    "With absorb=True, the queries ask the latents, but the scale has become √R. It stays √D.",
+    "With absorb=True, the scale has become √R. Look at whether other brackets change a "
+    "score at all.",
 )
 def latent_scaled_by_rank_when_absorbed(x, weights, cache, layer, start, absorb):
     scale = (lambda w: w.w_d.shape[0] ** 0.5) if absorb else None
@@ -3003,7 +3043,7 @@ def latent_scaled_by_rank_when_absorbed(x, weights, cache, layer, start, absorb)
 
 @bank.mistake(
     "latent_attention",
-    "Only the new latents are attended to. The cache returned all of them.",
+    "Only the new latents are attended to. Look at what `cache.append` returns.",
 )
 def latent_forgets_the_past(x, weights, cache, layer, start, absorb):
     cache.append(layer, x @ weights.w_d.T)
@@ -3012,7 +3052,7 @@ def latent_forgets_the_past(x, weights, cache, layer, start, absorb):
 
 @bank.mistake(
     "latent_attention",
-    "`layer` is not handed to the cache: all layers share one store.",
+    "All layers share one store. Look at what you hand to `cache.append`.",
 )
 def latent_always_layer_zero(x, weights, cache, layer, start, absorb):
     return _latent(x, weights, cache, 0, absorb)
@@ -3020,8 +3060,8 @@ def latent_always_layer_zero(x, weights, cache, layer, start, absorb):
 
 @bank.mistake(
     "latent_attention",
-    "The result is right, but `absorb=True` makes keys and values all the same.",
-    visible=False,
+    "With absorb=True, keys or values of the past are made all the same. Look at each "
+    "product with latents: where else may its brackets stand?",
 )
 def latent_never_absorbs(x, weights, cache, layer, start, absorb):
     return _latent(x, weights, cache, layer, False)
@@ -3029,7 +3069,7 @@ def latent_never_absorbs(x, weights, cache, layer, start, absorb):
 
 @bank.mistake(
     "latent_attention",
-    "x is changed: work on a new tensor instead of `*=`.",
+    "x is changed, and the caller still needs it. Look for `*=`, or a method that ends in _.",
 )
 def latent_changes_x(x, weights, cache, layer, start, absorb):
     got = _latent(x.clone(), weights, cache, layer, absorb)
@@ -3142,7 +3182,7 @@ def step_without_cache(shape, n_tokens, batch, bandwidth, peak):
 
 @bank.mistake(
     "decode_step_seconds",
-    "The cache is counted with the query heads. It holds the key/value heads only.",
+    "The cache is counted with the query heads. Look at which heads it holds.",
 )
 def step_counts_query_heads(shape, n_tokens, batch, bandwidth, peak):
     cache = cache_bytes({**shape, "n_kv_heads": shape["n_heads"]}, n_tokens, batch)

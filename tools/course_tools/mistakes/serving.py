@@ -69,8 +69,8 @@ def _padded(prompts, pad, real=None, causal=True, diagonal=True, positions=None,
 
 @bank.mistake(
     "pad_batch",
-    "The pads stand at the right. Then the last column, where the next token is read off, is a pad "
-    "in every short row: fill up at the left.",
+    "The pads stand at the right, so the last column, where the next token is read off, "
+    "is a pad in every short row. Look at which end you fill up.",
 )
 def pads_right(prompts, pad):
     return _padded(prompts, pad, right=True)
@@ -78,8 +78,8 @@ def pads_right(prompts, pad):
 
 @bank.mistake(
     "pad_batch",
-    "All rows have the same positions, counted from the first column. A text must not notice its "
-    "pads: count from its first real token.",
+    "All rows have the same positions, counted from the first column. Look at where each "
+    "text begins: it must not notice its pads.",
 )
 def pads_share_positions(prompts, pad):
     return _padded(
@@ -89,7 +89,7 @@ def pads_share_positions(prompts, pad):
 
 @bank.mistake(
     "pad_batch",
-    "The pads are attended to: the mask is causal, but does not shut them out.",
+    "The pads are attended to. Look at the columns of the mask that belong to them.",
 )
 def pads_attended(prompts, pad):
     return _padded(prompts, pad, real=lambda ids: torch.ones_like(ids).bool())
@@ -97,7 +97,7 @@ def pads_attended(prompts, pad):
 
 @bank.mistake(
     "pad_batch",
-    "The mask shuts the pads out, but is not causal: a token sees those that come after it.",
+    "A token sees those that come after it. Look at what the mask of a single text shuts out.",
 )
 def pads_without_causality(prompts, pad):
     return _padded(prompts, pad, causal=False)
@@ -105,9 +105,8 @@ def pads_without_causality(prompts, pad):
 
 @bank.mistake(
     "pad_batch",
-    "A pad sees nothing at all, not even itself. A softmax over nothing gives nan: let each "
-    "pad see "
-    "itself.",
+    "A pad sees nothing at all, and a softmax over nothing gives nan. Look at the rows of"
+    " the mask that belong to pads.",
 )
 def pads_see_nothing(prompts, pad):
     return _padded(prompts, pad, diagonal=False)
@@ -115,8 +114,8 @@ def pads_see_nothing(prompts, pad):
 
 @bank.mistake(
     "pad_batch",
-    "A real token that has the id of the pad was taken for a pad. Count the pads of each row from "
-    "the lengths; do not look at the ids.",
+    "A real token that has the id of the pad was taken for a pad. Look for something else"
+    " that tells how many pads a row has.",
 )
 def pads_by_id(prompts, pad):
     return _padded(prompts, pad, real=lambda ids: ids != pad)
@@ -124,7 +123,7 @@ def pads_by_id(prompts, pad):
 
 @bank.mistake(
     "pad_batch",
-    "Positions begin at 1. The first real token of a text stands at position 0.",
+    "Positions begin at 1. Look at the position of a text's first real token in the table.",
 )
 def pads_count_from_one(prompts, pad):
     return _padded(prompts, pad, positions=lambda p, width: p + 1)
@@ -132,7 +131,7 @@ def pads_count_from_one(prompts, pad):
 
 @bank.mistake(
     "pad_batch",
-    "The mask is the wrong way round: True means that a token may attend.",
+    "The mask is the wrong way round. Look at what True means in the table.",
 )
 def pads_mask_inverted(prompts, pad):
     ids, positions, mask = _padded(prompts, pad)
@@ -141,7 +140,8 @@ def pads_mask_inverted(prompts, pad):
 
 @bank.mistake(
     "pad_batch",
-    "The mask has shape (B, L, L). It needs an axis of 1 for the heads: (B, 1, L, L).",
+    "The mask has shape (B, L, L), and the model's scores have an axis more. Look at the "
+    "shape in the table.",
 )
 def pads_mask_without_heads(prompts, pad):
     ids, positions, mask = _padded(prompts, pad)
@@ -150,7 +150,7 @@ def pads_mask_without_heads(prompts, pad):
 
 @bank.mistake(
     "pad_batch",
-    "The positions of pads are below 0. The model's positions begin at 0: give pads 0.",
+    "The positions of pads are below 0. Look at what the table says of them.",
 )
 def pads_below_zero(prompts, pad):
     ids, _, mask = _padded(prompts, pad)
@@ -269,67 +269,65 @@ for _name, _flaw, _visible, _sentence in (
         "batch_shares_positions",
         "shared positions",
         True,
-        "All rows count on from the longest row's position. Each text has a position of its own.",
+        "All rows count on from the longest row's position. Look at where each text ends.",
     ),
     (
         "batch_opens_pads",
         "opens pads",
         True,
-        "After the prompt the pads are seen: the mask of a step must keep them shut, for as "
-        "long as "
-        "they are in the cache.",
+        "After the prompt the pads are seen. Look at the mask that you give to a step: the "
+        "pads are still in the cache.",
     ),
     (
         "batch_position_stays",
         "position stays",
         True,
-        "The position does not count on: each new token stands one place further.",
+        "The position of a row does not count on. Look at where each new token stands.",
     ),
     (
         "batch_reads_first_column",
         "first column",
         True,
-        "The next token is read off the first column. With pads at the left, every text ends "
-        "in the "
-        "last one.",
+        "The next token is read off the first column. Look at the column in which every text ends.",
     ),
     (
         "batch_never_stops",
         "never stops",
         True,
-        "stop is not looked at: a row ends with its stop token.",
+        "`stop` is not looked at. Look at what a row does once it has written it.",
     ),
     (
         "batch_drops_stop",
         "drops stop",
         True,
-        "The stop token is missing at the end of a row: it belongs to the text.",
+        "The stop token is missing at the end of a row. Look at whether it belongs to the text.",
     ),
     (
         "batch_all_stop",
         "all stop",
         True,
-        "All rows end as soon as one of them does. The others go on.",
+        "All rows end as soon as one of them does. Look at what the others do then.",
     ),
     (
         "batch_mixes_caches",
         "keeps cache",
         True,
-        "When a row ended, its cache stayed and another one's was thrown away: keep in the "
-        "cache the "
-        "rows that go on.",
+        "When a row ended, its cache stayed, and another one's was thrown away. Look at which"
+        " rows you keep in the cache.",
     ),
     (
         "batch_keeps_rows",
         "keeps rows",
         False,
-        "A row that has ended still passes through the model at every step.",
+        "A row that has ended still passes through the model at every step. Look at which "
+        "rows a step needs.",
     ),
     (
         "batch_passes_once_more",
         "one pass more",
         False,
-        "The last token is passed through the model, too. Nobody reads what comes of it.",
+        "The last token passes through the model, too, and nobody reads what comes of it. "
+        "Look at how often your loop calls the model.",
     ),
     (
         "batch_returns_new_only",
@@ -342,7 +340,7 @@ for _name, _flaw, _visible, _sentence in (
         "batch_always_one",
         "always one",
         True,
-        "With n_new 0 a token is added all the same.",
+        "With n_new 0 a token is added all the same. Look at what happens before your loop.",
     ),
 ):
     _flawed("generate_batch", _batch, _name, _sentence, _flaw, _visible)
@@ -563,9 +561,8 @@ class _Server:
 
 @bank.mistake(
     "Scheduler",
-    "A request joins only when all others have left: that is a static batch. Admit whenever a "
-    "place "
-    "is free.",
+    "A request joins only when all others have left: that is a static batch. Look at when"
+    " you take the next one from the queue.",
 )
 class ServesInBatches(_Server):
     def admit(self):
@@ -575,7 +572,7 @@ class ServesInBatches(_Server):
 
 @bank.mistake(
     "Scheduler",
-    "The request that came last is served first. Take the queue from its beginning.",
+    "The request that came last is served first. Look at the end of the queue that you take from.",
 )
 class ServesLastFirst(_Server):
     def next(self):
@@ -584,9 +581,8 @@ class ServesLastFirst(_Server):
 
 @bank.mistake(
     "Scheduler",
-    "Whoever asks for least goes first, so that a long request may wait for ever. Keep the "
-    "order of "
-    "arrival.",
+    "Whoever asks for least goes first, so that a long request may wait for ever. Look at"
+    " the order that the statement asks for.",
 )
 class ServesShortestFirst(_Server):
     def next(self):
@@ -597,7 +593,8 @@ class ServesShortestFirst(_Server):
 
 @bank.mistake(
     "Scheduler",
-    "The number of slots is not looked at: too many requests run at the same time.",
+    "More requests run at the same time than there are slots. Look at what you compare "
+    "before you take one in.",
 )
 class ServesAll(_Server):
     def admit(self):
@@ -607,7 +604,8 @@ class ServesAll(_Server):
 
 @bank.mistake(
     "Scheduler",
-    "A prompt is read in one piece, although it is longer than what is left of the budget.",
+    "A prompt is read in one piece, although it is longer than what is left of the "
+    "budget. Look at how much of it fits into this step.",
 )
 class ServesWithoutBudget(_Server):
     def plan(self):
@@ -616,8 +614,8 @@ class ServesWithoutBudget(_Server):
 
 @bank.mistake(
     "Scheduler",
-    "While a prompt is read, the others do not write: everyone waits. Give the writing requests "
-    "their token first, then fill up with prompts.",
+    "While a prompt is read, the others do not write: everyone waits. Look at who comes "
+    "first in a step.",
 )
 class ServesPromptsFirst(_Server):
     def plan(self):
@@ -631,7 +629,8 @@ class ServesPromptsFirst(_Server):
 
 @bank.mistake(
     "Scheduler",
-    "Only one prompt is read in a step, although the budget has room for more.",
+    "Only one prompt is read in a step, although the budget has room for more. Look at "
+    "when your loop over prompts ends.",
 )
 class ServesOnePromptAStep(_Server):
     def plan(self):
@@ -641,7 +640,8 @@ class ServesOnePromptAStep(_Server):
 
 @bank.mistake(
     "Scheduler",
-    "A request gets a token before its whole prompt has been read.",
+    "A request gets a token before its whole prompt has been read. Look at the pieces of "
+    "the prompt that are still to come.",
 )
 class ServesTooEarly(_Server):
     def ready(self, id):
@@ -653,7 +653,7 @@ class ServesTooEarly(_Server):
 
 @bank.mistake(
     "Scheduler",
-    "The step that ends a prefill gives no token: its last row of logits is the first answer.",
+    "The step that ends a prefill gives no token. Look at what its last row of logits tells.",
 )
 class ServesOneStepLate(_Server):
     def writes(self, id):
@@ -666,7 +666,7 @@ class ServesOneStepLate(_Server):
 
 @bank.mistake(
     "Scheduler",
-    "A request gets one token more than it wants.",
+    "A request gets one token more than it wants. Look at when you call it done.",
 )
 class ServesOneTooMany(_Server):
     def full(self, id):
@@ -675,7 +675,7 @@ class ServesOneTooMany(_Server):
 
 @bank.mistake(
     "Scheduler",
-    "cancel does not give the place back: a cancelled request stays among those that run.",
+    "A cancelled request stays among those that run. Look at what cancel has to give back.",
 )
 class ServesTheCancelled(_Server):
     def cancel(self, id):
@@ -687,8 +687,8 @@ class ServesTheCancelled(_Server):
 
 @bank.mistake(
     "Scheduler",
-    "Every request passes through the model on its own. Give all of them to one pass: that is what "
-    "the server is for.",
+    "Every request passes through the model on its own. Look at what a single pass can "
+    "hold: that is what the server is for.",
     visible=False,
 )
 class ServesOneByOne(_Server):
@@ -698,7 +698,8 @@ class ServesOneByOne(_Server):
 
 @bank.mistake(
     "Scheduler",
-    "A text that is longer than the model's window was let through: raise a ValueError in submit.",
+    "A text that is longer than the model's window was let through. Look at what submit "
+    "has to refuse.",
 )
 class ServesPastTheWindow(_Server):
     def refuse_long(self, prompt, n_new):
@@ -707,7 +708,8 @@ class ServesPastTheWindow(_Server):
 
 @bank.mistake(
     "Scheduler",
-    "A budget below the number of slots, or no slot at all, was let through: some would starve.",
+    "A budget below the number of slots, or no slot at all, was let through, and somebody"
+    " would starve. Look at what the statement says of odd input.",
 )
 class ServesWithTooLittle(_Server):
     def refuse_server(self, slots, budget):
@@ -716,7 +718,8 @@ class ServesWithTooLittle(_Server):
 
 @bank.mistake(
     "Scheduler",
-    "An id that was used before was let through: the first request's text is lost.",
+    "An id that was used before was let through, and the first request's text is lost. "
+    "Look at what submit has to refuse.",
 )
 class ServesAnIdTwice(_Server):
     def refuse_twice(self, id):
@@ -943,9 +946,8 @@ class _Prefixes:
 
 @bank.mistake(
     "PrefixCache",
-    "A block is known by its own tokens only, whatever came before. After another beginning "
-    "its keys "
-    "and values are others: put the name of the block before into its name.",
+    "A block is known by its own tokens only, but after another beginning its keys and "
+    "values are others. Look at what its name has to be made of.",
 )
 class PrefixWithoutChain(_Prefixes):
     def keys(self, ids):
@@ -955,7 +957,7 @@ class PrefixWithoutChain(_Prefixes):
 
 @bank.mistake(
     "PrefixCache",
-    "A block that is not full was remembered. Only full blocks can be shared.",
+    "A block that is not full was remembered. Look at how many full blocks the tokens make.",
 )
 class PrefixOfPartBlocks(_Prefixes):
     def n_full(self, ids):
@@ -964,8 +966,8 @@ class PrefixOfPartBlocks(_Prefixes):
 
 @bank.mistake(
     "PrefixCache",
-    "The whole of ids was found, so nothing is left to compute and there are no logits. Leave at "
-    "least one token.",
+    "The whole of ids was found, so nothing is left to compute and there are no logits. "
+    "Look at how long a match may be at most.",
 )
 class PrefixLeavesNothing(_Prefixes):
     def left_over(self, ids):
@@ -974,7 +976,7 @@ class PrefixLeavesNothing(_Prefixes):
 
 @bank.mistake(
     "PrefixCache",
-    "match returns the number of blocks. It is asked for the number of tokens in them.",
+    "match returns the number of blocks. Look at what the table asks it to count.",
 )
 class PrefixCountsBlocks(_Prefixes):
     def found(self, blocks):
@@ -983,7 +985,8 @@ class PrefixCountsBlocks(_Prefixes):
 
 @bank.mistake(
     "PrefixCache",
-    "match does not hold the blocks for the caller, so they can be given back while they are used.",
+    "The blocks of a match can be given back while the caller uses them. Look at how the "
+    "pool learns of one user more.",
 )
 class PrefixDoesNotHold(_Prefixes):
     def hold(self, block):
@@ -992,8 +995,8 @@ class PrefixDoesNotHold(_Prefixes):
 
 @bank.mistake(
     "PrefixCache",
-    "A block that was known already is replaced by the new one. Keep the one that others may be "
-    "using.",
+    "A block that was known already is replaced by the new one, although others may use "
+    "the old. Look at what insert does with a name that it has.",
 )
 class PrefixReplaces(_Prefixes):
     def remember(self, key, before, block):
@@ -1003,8 +1006,8 @@ class PrefixReplaces(_Prefixes):
 
 @bank.mistake(
     "PrefixCache",
-    "A block was given back although another one follows it: what follows can no longer be found. "
-    "Leaves first.",
+    "A block was given back although another one follows it, and that one can no longer "
+    "be found. Look for the blocks that nothing follows.",
 )
 class PrefixEvictsInner(_Prefixes):
     def is_leaf(self, key):
@@ -1013,7 +1016,8 @@ class PrefixEvictsInner(_Prefixes):
 
 @bank.mistake(
     "PrefixCache",
-    "A block that somebody uses was given back. Only those with one user, the cache, may go.",
+    "A block that somebody uses was given back. Look at how many users a block has when "
+    "only the cache holds it.",
 )
 class PrefixEvictsUsed(_Prefixes):
     def is_idle(self, key):
@@ -1022,7 +1026,7 @@ class PrefixEvictsUsed(_Prefixes):
 
 @bank.mistake(
     "PrefixCache",
-    "The block that was used last goes first. Give back the one that was used longest ago.",
+    "The block that was used last goes first. Look at the order in which you give blocks back.",
 )
 class PrefixEvictsNewest(_Prefixes):
     def pick(self, keys):
@@ -1031,7 +1035,8 @@ class PrefixEvictsNewest(_Prefixes):
 
 @bank.mistake(
     "PrefixCache",
-    "A match is not counted as a use: what is found often must stay longer.",
+    "A match is not counted as a use, so what is found often may leave early. Look at "
+    "what match has to note.",
     visible=False,
 )
 class PrefixForgetsUse(_Prefixes):
@@ -1041,7 +1046,8 @@ class PrefixForgetsUse(_Prefixes):
 
 @bank.mistake(
     "PrefixCache",
-    "Fewer blocks than full blocks of tokens were let through: raise a ValueError first.",
+    "Fewer blocks than the tokens fill were let through. Look at what insert has to "
+    "compare before it changes anything.",
 )
 class PrefixTakesTooFew(_Prefixes):
     def refuse(self, ids, blocks):
@@ -1142,60 +1148,67 @@ for _name, _flaw, _sentence in (
     (
         "bill_forgets_answers",
         "answers forgotten",
-        "The answers are not sent again with later turns. They are part of the chat.",
+        "The answers are not sent again with later turns. Look at what the next turn's text "
+        "begins with.",
     ),
     (
         "bill_sends_new_only",
         "new only",
-        "Each turn sends its own question only. A chat sends all that was before it, each time.",
+        "Each turn sends its own question only. Look at what a chat sends with every turn.",
     ),
     (
         "bill_finds_answers",
         "answers found",
-        "The answer of the turn before is taken as found. What the turn before sent is found; "
-        "its answer is new and is written.",
+        "The answer of the turn before is taken as found. Look at what that turn had *sent*.",
     ),
     (
         "bill_reads_at_full_price",
         "read at full price",
-        "What is found costs as much as what is not: use the factor read.",
+        "What is found costs as much as what is not. Look at the factors in `prices`.",
     ),
     (
         "bill_reads_for_nothing",
         "read is free",
-        "What is found costs nothing. It costs the factor read.",
+        "What is found costs nothing. Look at the factors in `prices`.",
     ),
     (
         "bill_writes_at_input",
         "write at input",
-        "With a cache, what is not found is written there: use the factor write.",
+        "With a cache, what is not found is charged as without one. Look at the factors in "
+        "`prices`.",
     ),
     (
         "bill_writes_without_cache",
         "write always",
-        "The factor write is charged without a cache, too.",
+        "The factor `write` is charged without a cache, too. Look at where `cached` comes in.",
     ),
     (
         "bill_counts_what_is_computed",
         "counts what is computed",
-        "The tokens that are found are not counted as sent. They are sent all the same.",
+        "The tokens that are found are not counted as sent. Look at what the first of the two"
+        " results counts.",
     ),
     (
         "bill_charges_output_for_all",
         "output of all",
-        "The price of output is charged for what is sent, not for the answer.",
+        "The price of output is charged for what is sent. Look at what the model writes in a turn.",
     ),
-    ("bill_by_the_thousand", "thousands", "Prices are for a million tokens."),
+    (
+        "bill_by_the_thousand",
+        "thousands",
+        "Your result is a thousand times too large. Look at how many tokens a price is for.",
+    ),
     (
         "bill_ignores_edits",
         "edit ignored",
-        "After an edited first line nothing is found, for every block after it has another name.",
+        "After an edited first line something is still found. Look at what the name of every "
+        "later block depends on.",
     ),
     (
         "bill_never_finds_again",
         "edit for good",
-        "After an edit nothing is ever found again. The turn after it finds what the edited "
-        "turn sent.",
+        "After an edit nothing is ever found again. Look at what the turn after it has in "
+        "common with the edited one.",
     ),
 ):
     _flawed("bill", _bill, _name, _sentence, _flaw)
@@ -1320,68 +1333,69 @@ for _name, _flaw, _visible, _sentence in (
         "guess_without_own_token",
         "no token of its own",
         True,
-        "The target's own token is missing: the first row that disagrees holds the right "
-        "token, and "
-        "it is free.",
+        "The target's own token is missing. Look at the first row that disagrees: it holds "
+        "one more token, for free.",
     ),
     (
         "guess_keeps_all",
         "keeps all",
         True,
-        "All guesses are kept, whatever the target says. Keep them only as long as they agree.",
+        "All guesses are kept, whatever the target says. Look at what you compare them with.",
     ),
     (
         "guess_keeps_the_wrong_one",
         "keeps the wrong one",
         True,
-        "The guess that disagrees is kept. In its place stands the target's own token.",
+        "The guess that disagrees is kept. Look at what stands in its place in the target's "
+        "own text.",
     ),
     (
         "guess_keeps_later_ones",
         "keeps later ones",
         True,
-        "Guesses are counted that agree after one that does not. What follows a wrong token is "
-        "of no "
-        "use: stop at the first.",
+        "Guesses are counted that agree after one that does not. Look at where your count has"
+        " to end.",
     ),
     (
         "guess_compares_a_row_too_late",
         "row too late",
         True,
-        "Guesses are compared with the wrong rows. The row of a token says what follows it: "
-        "the first "
-        "guess is checked by the row of the last token of the text.",
+        "Guesses are compared with the wrong rows. Look at which row says what follows the "
+        "last token of the text.",
     ),
     (
         "guess_leaves_the_target_cache",
         "target not rolled back",
         True,
-        "The target's cache still holds the guesses that were thrown away: truncate it.",
+        "The target's cache still holds the guesses that were thrown away. Look at how many "
+        "tokens it has to hold in the end.",
     ),
     (
         "guess_leaves_the_draft_cache",
         "draft not rolled back",
         True,
-        "The draft's cache still holds the guesses that were thrown away: truncate it.",
+        "The draft's cache still holds the guesses that were thrown away. Look at how many "
+        "tokens it has to hold in the end.",
     ),
     (
         "guess_leaves_the_draft_behind",
         "draft lacks one",
         False,
-        "When all guesses agree, the draft has not seen its own last one: let it read it.",
+        "When all guesses agree, the draft's cache lacks one token. Look at whether the draft"
+        " has read its own last guess.",
     ),
     (
         "guess_checks_one_by_one",
         "token by token",
         False,
-        "The target checks one token a pass. Give it all guesses at once: that is what saves "
-        "passes.",
+        "The target checks one token a pass. Look at how many tokens a pass may have: that is"
+        " what saves passes.",
     ),
     (
         "guess_stands_still_at_zero",
         "k of 0",
         True,
-        "With k of 0 no token is written. It is plain decoding: one token of the target.",
+        "With k of 0 no token is written. Look at what is left of a step without guesses.",
     ),
     (
         "guess_returns_new_only",
@@ -1393,20 +1407,21 @@ for _name, _flaw, _visible, _sentence in (
         "guess_changes_the_text",
         "changes text",
         True,
-        "The list that was passed in has grown: work on a copy, list(text).",
+        "The list that was passed in has grown, and the caller still needs it. Look at where "
+        "you copy it.",
     ),
     (
         "guess_with_another_vocabulary",
         "vocabulary",
         True,
-        "A draft with another vocabulary was let through: the same number means another token "
-        "to it.",
+        "A draft with another vocabulary was let through: the same number means another token"
+        " to it. Look at what you can compare before the first pass.",
     ),
     (
         "guess_backwards",
         "negative",
         True,
-        "A k below 0 was let through: raise a ValueError.",
+        "A k below 0 was let through. Look at the row *raises* of the table.",
     ),
 ):
     _flawed("speculative_step", _speculate, _name, _sentence, _flaw, _visible)
@@ -1507,44 +1522,54 @@ def _accept(p, q, token, u, flaw=""):
 
 
 for _name, _flaw, _sentence in (
-    ("lots_by_the_inverse", "ratio", "The ratio is upside down: keep with probability p / q."),
+    (
+        "lots_by_the_inverse",
+        "ratio",
+        "The ratio is upside down. Look at which of the two probabilities says how often a "
+        "token should come.",
+    ),
     (
         "lots_by_the_target",
         "target",
-        "A token is kept with probability p, as if the draft had chosen evenly: divide by q.",
+        "A token is kept with probability p, as if the draft had chosen evenly. Look at how "
+        "often the draft hands it out.",
     ),
     (
         "lots_the_wrong_way",
         "inverted",
-        "Kept and not kept are the wrong way round: keep if u is below the ratio.",
+        "Kept and not kept are the wrong way round. Look at what a small u should lead to.",
     ),
     (
         "lots_at_most",
         "at most",
-        "A token of probability 0 is kept when u is 0: u must be below the ratio, not equal.",
+        "A token of probability 0 is kept when u is 0. Look at the comparison at its very edge.",
     ),
     (
         "lots_from_the_target",
         "draw from p",
-        "What is not kept is drawn from p. Then the tokens that the draft likes come too "
-        "often: draw from the rest.",
+        "What is not kept is drawn from p, so the tokens that the draft likes come too often."
+        " Look at what the draft has handed out already.",
     ),
     (
         "lots_rest_of_the_draft",
         "other way",
-        "The rest is what q has more than p. It must be what p has more than q.",
+        "The rest is what q has more than p. Look at which of the two still lacks something.",
     ),
     (
         "lots_rest_absolute",
         "absolute",
-        "The rest holds the absolute differences. Where q is larger it must be 0.",
+        "The rest holds the absolute differences. Look at the tokens of which q has more than p.",
     ),
     (
         "lots_rest_not_whole",
         "not made whole",
-        "The rest does not add up to 1: divide it by its sum.",
+        "The rest does not sum to 1. Look at what is left to do with it.",
     ),
-    ("lots_rest_of_equals", "nan", "Where p and q are equal the rest is 0 / 0: return p then."),
+    (
+        "lots_rest_of_equals",
+        "nan",
+        "Where p and q are equal, the rest is 0 / 0. Look at what is to come back then.",
+    ),
 ):
     _flawed("accept_or_rest", _accept, _name, _sentence, _flaw)
 
@@ -1714,8 +1739,8 @@ class _Paged:
 
 @bank.mistake(
     "PagedKVCache",
-    "A shared block is written to, so the other sequence finds foreign tokens in it. Copy a partly "
-    "filled block that is shared before you write.",
+    "A shared block is written to, so the other sequence finds foreign tokens in it. Look"
+    " at what has to happen before you write into a block with two users.",
 )
 class PagedWritesToShared(_Paged):
     def must_copy(self, block):
@@ -1724,7 +1749,7 @@ class PagedWritesToShared(_Paged):
 
 @bank.mistake(
     "PagedKVCache",
-    "fork copies every block at once. The point of it is to share them until one is written to.",
+    "fork copies every block at once. Look at when two sequences begin to differ.",
 )
 class PagedCopiesAtFork(_Paged):
     def share(self, seq):
@@ -1736,8 +1761,8 @@ class PagedCopiesAtFork(_Paged):
 
 @bank.mistake(
     "PagedKVCache",
-    "Parent and child have the same list of blocks, so a block that one takes is the other's, too. "
-    "Copy the list (not the blocks).",
+    "Parent and child have the same list of blocks, so a block that one takes is the "
+    "other's, too. Look at what fork hands to the child.",
 )
 class PagedSharesTheTable(_Paged):
     def share(self, seq):
@@ -1747,8 +1772,8 @@ class PagedSharesTheTable(_Paged):
 
 @bank.mistake(
     "PagedKVCache",
-    "A block is free as soon as one of its sequences ends, although another still uses it. Count "
-    "the users of each block.",
+    "A block is free as soon as one of its sequences ends, although another still uses "
+    "it. Look at how many users it has left.",
 )
 class PagedFreesSharedBlocks(_Paged):
     def free(self, seq):
@@ -1760,7 +1785,8 @@ class PagedFreesSharedBlocks(_Paged):
 
 @bank.mistake(
     "PagedKVCache",
-    "fork does not count the new user, so the blocks look as if only the parent used them.",
+    "After a fork the blocks look as if only the parent used them. Look at what is kept "
+    "for each block.",
 )
 class PagedDoesNotCountForks(_Paged):
     def share(self, seq):
@@ -1769,7 +1795,8 @@ class PagedDoesNotCountForks(_Paged):
 
 @bank.mistake(
     "PagedKVCache",
-    "Freeing a sequence twice was let through, or raised something other than a ValueError.",
+    "Freeing a sequence twice was let through, or raised something other than a "
+    "ValueError. Look at how you know that a sequence is there.",
 )
 class PagedFreesTwice(_Paged):
     def free(self, seq):
@@ -1780,8 +1807,7 @@ class PagedFreesTwice(_Paged):
 
 @bank.mistake(
     "PagedKVCache",
-    "Every sequence's blocks are taken for all tokens of a call, one block a token. A block holds "
-    "block_size tokens.",
+    "A sequence takes a block for each token. Look at how many tokens a block holds.",
 )
 class PagedTakesABlockAToken(_Paged):
     def __init__(self, n_layers, n_blocks, block_size, n_kv_heads, head_dim):
@@ -1790,8 +1816,8 @@ class PagedTakesABlockAToken(_Paged):
 
 @bank.mistake(
     "PagedKVCache",
-    "A full pool was found out in the middle: blocks had been taken already. Count what is needed "
-    "first, then change something.",
+    "A full pool was found out in the middle, when blocks had been taken already. Look at"
+    " what you can count before you change anything.",
 )
 class PagedFillsAsFarAsItGoes(_Paged):
     def check_room(self, needed):
@@ -1805,7 +1831,8 @@ class PagedFillsAsFarAsItGoes(_Paged):
 
 @bank.mistake(
     "PagedKVCache",
-    "A block is copied although nobody else uses it any more.",
+    "A block is copied although nobody else uses it any more. Look at how many users it "
+    "has at that moment.",
 )
 class PagedCopiesItsOwn(_Paged):
     def __init__(self, *sizes):
@@ -1822,7 +1849,7 @@ class PagedCopiesItsOwn(_Paged):
 
 @bank.mistake(
     "PagedKVCache",
-    "The free block with the highest number is taken. Take the lowest.",
+    "The free block with the highest number is taken. Look at which one the statement asks for.",
 )
 class PagedTakesTheHighest(_Paged):
     def take(self):

@@ -15,7 +15,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from course_tools.build import course
-from course_tools.build.lesson import grade_id, is_test
+from course_tools.build.lesson import grade_id, is_test, tags
 from llm_memory.quiz.bank import BANK
 from llm_memory.quiz.widget import marked
 
@@ -95,10 +95,12 @@ def lesson_page(
         elif cell.cell_type == "markdown":
             cell.source = _linked(cell.source)
             cells.append(cell)
-        elif not {"setup"} & set(cell.metadata.get("tags", [])) and "hand_in(" not in cell.source:
+        elif "setup" not in tags(cell) and "hand_in(" not in cell.source:
             tried = is_test(cell) or cell.source.lstrip().startswith("check(")
             shown = [] if tried else outputs.get(cell.id, [])
             cell.outputs = _outputs(shown, f"{name}-{cell.id}", target / "pictures")
+            if "answer" in tags(cell) and cell.outputs:
+                cell.outputs = [_folded(cell.outputs)]
             cell.metadata = NotebookNode(tags=[])
             cells.append(cell)
             if grade_id(cell) or "raise NotImplementedError" in cell.source:
@@ -135,6 +137,18 @@ def _outputs(shown: list[NotebookNode], name: str, pictures: Path) -> list[Noteb
             data.pop(WIDGET, None)
             kept.append(output)
     return kept
+
+
+def _folded(outputs: list[NotebookNode]) -> NotebookNode:
+    """Return outputs as one that is opened by a click: they answer the guess above them."""
+    parts = [
+        f"<pre>{html.escape(output.text)}</pre>"
+        if output.output_type == "stream"
+        else output.data.get("text/html", "")
+        for output in outputs
+    ]
+    text = "<details><summary>What comes out, once you have guessed</summary>{}</details>"
+    return nbformat.v4.new_output("display_data", {"text/html": text.format("".join(parts))})
 
 
 def _title(page: NotebookNode) -> str:

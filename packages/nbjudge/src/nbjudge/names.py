@@ -9,6 +9,18 @@ import symtable
 from collections.abc import Iterable
 
 
+def parsed(source: str) -> ast.Module:
+    """Return a cell's syntax tree, one without statements where it is no Python."""
+    try:
+        return ast.parse(source)
+    except SyntaxError:
+        pass
+    try:
+        return ast.parse(without_magics(source))
+    except (SyntaxError, ImportError):
+        return ast.Module([], [])
+
+
 def names_read(source: str) -> tuple[set[str], set[str]]:
     """Return the global names that a cell reads, and those that its class bodies read."""
     read: set[str] = set()
@@ -103,6 +115,36 @@ def _is_constant(value: ast.expr) -> bool:
     return isinstance(value, ast.Constant)
 
 
+#: Methods that change what they are called on.
+_CHANGING = {
+    *("append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse", "update", "add"),
+    *("discard", "setdefault", "popitem", "appendleft", "popleft", "extendleft", "rotate"),
+    *("difference_update", "intersection_update", "subtract", "move_to_end", "fill", "put"),
+    *("drop", "fillna", "rename", "dropna", "sort_values", "reset_index", "set_index"),
+}
+
+
+def changes_in_place(source: str) -> bool:
+    """Whether a cell may change something in place: by a method, or by an item of it."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        try:
+            tree = ast.parse(without_magics(source))
+        except SyntaxError:
+            return False
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            return True
+        called = node.func if isinstance(node, ast.Call) else None
+        if isinstance(called, ast.Attribute) and called.attr in _CHANGING:
+            return True
+        name = called.id if isinstance(called, ast.Name) else getattr(called, "attr", "")
+        if name in ("shuffle", "heapify", "heappush", "heappop", "insort"):
+            return True
+    return False
+
+
 def shared_names(sources: Iterable[str]) -> frozenset[str]:
     """Return the global names that the course's own cells, which are no tests, bind or read."""
     names: set[str] = set()
@@ -118,14 +160,7 @@ def shared_names(sources: Iterable[str]) -> frozenset[str]:
 def import_statements(sources: Iterable[str]) -> Iterable[tuple[str, str]]:
     """Return each name that the sources import, with the statement that does."""
     for source in sources:
-        try:
-            statements = ast.parse(source).body
-        except SyntaxError:
-            try:
-                statements = ast.parse(without_magics(source)).body
-            except (SyntaxError, ImportError):
-                continue
-        for statement in statements:
+        for statement in parsed(source).body:
             if isinstance(statement, ast.Import | ast.ImportFrom):
                 for alias in statement.names:
                     yield (alias.asname or alias.name.partition(".")[0]), ast.unparse(statement)

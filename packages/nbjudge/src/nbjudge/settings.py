@@ -45,6 +45,15 @@ class NbJudge(Configurable):
         help="Whether a flag notes what a cell tried and was refused. It never changes a score.",
     ).tag(config=True)
 
+    handles = Dict(
+        key_trait=Unicode(),
+        value_trait=List(Unicode()),
+        help="Of objects that tests hand to learners' code: 'module:Class', and the parts that "
+        "this code may use, special methods too ('__call__'). Nothing else of an object of that "
+        "class, or of one made from it, can be had. Classes that are not named here are open as "
+        "far as they are public.",
+    ).tag(config=True)
+
     def as_data(self) -> course.Course:
         """Return the settings as plain data.
 
@@ -58,6 +67,7 @@ class NbJudge(Configurable):
             self.exercise_of,
             list(recorded.load(self.recorder).files),
             self.watch,
+            {name: list(parts) for name, parts in self.handles.items()},
         )
 
 

@@ -25,6 +25,7 @@ class Cell:
     source: str
     points: int | None = None
     answers: dict[str, str] = field(default_factory=dict)
+    meant: str = ""  # what a cell of another language than Python amounts to: an autotest
 
     def text(self, kind: str) -> str:
         """The cell as a learner of this kind hands it in."""
@@ -44,9 +45,9 @@ def answer(name: str, solved: str, **others: str) -> Cell:
     return Cell(name, solved, None, kinds | {"unsolved": others.get("unsolved", STUB)})
 
 
-def test(name: str, points: int, source: str) -> Cell:
-    """A graded test cell."""
-    return Cell(name, source, points)
+def test(name: str, points: int, source: str, meant: str = "") -> Cell:
+    """A graded test cell; `meant` is what nbgrader makes of an autotest."""
+    return Cell(name, source, points, meant=meant)
 
 
 COURSE: dict[str, dict[str, list[Cell]]] = {
@@ -57,6 +58,10 @@ COURSE: dict[str, dict[str, list[Cell]]] = {
                 "load",
                 'rain = pd.read_csv("data.csv").dropna()',
                 wrong='rain = pd.read_csv("data.csv")',
+                hostile="class Meta(type(pd.DataFrame)):\n"
+                "    def __instancecheck__(cls, value): return True\n"
+                'class Rain(metaclass=Meta):\n    columns = ["town", "month", "mm"]\n'
+                "    def __len__(self): return 4\nrain = Rain()\npd.DataFrame = Rain",
             ),
             test(
                 "load_test",
@@ -134,6 +139,9 @@ COURSE: dict[str, dict[str, list[Cell]]] = {
                 "rolls",
                 "def rolls(n):\n    return [random.randint(1, 6) for _ in range(n)]",
                 wrong="def rolls(n):\n    return [7] * n",
+                hostile="class Same(list):\n    def __eq__(self, other): return True\n"
+                "random.randint = lambda a, b: 4\nrandom.seed = lambda *a: None\n"
+                "def rolls(n):\n    return Same()",
             ),
             test(
                 "rolls_test",
@@ -163,6 +171,10 @@ COURSE: dict[str, dict[str, list[Cell]]] = {
                 "greet",
                 'def greet():\n    print("Hello, " + input("Name? "))',
                 wrong='def greet():\n    return "Hello"',
+                hostile='import io, sys\nio.StringIO.getvalue = lambda self: "Hello, Ida\\n"\n'
+                "def greet():\n    frame = sys._getframe()\n    while frame:\n"
+                '        frame.f_globals["out"] = frame = frame.f_back\n'
+                "    sys.stdout = io.StringIO()",
             ),
             test(
                 "greet_test",
@@ -195,6 +207,11 @@ COURSE: dict[str, dict[str, list[Cell]]] = {
                 "import numpy as np\n\n\ndef unit(v):\n    return v / np.sqrt((v * v).sum())",
                 partly="def unit(v):\n    raise NotImplementedError()",
                 wrong="def unit(v):\n    return v",
+                hostile="import numpy as np\nimport numpy.testing as t\n"
+                "for name in dir(t):\n    setattr(t, name, lambda *a, **k: None)\n"
+                "assert_allclose = lambda *a, **k: None\n"
+                "class All(np.ndarray):\n    def __array__(self, *a, **k): raise SystemExit\n"
+                "def unit(v):\n    return v.view(All)",
             ),
             test(
                 "unit_test",
@@ -202,6 +219,108 @@ COURSE: dict[str, dict[str, list[Cell]]] = {
                 "# the imports are those of the first test\n"
                 "assert_allclose(unit(np.array([3.0, 4.0])), [0.6, 0.8])",
             ),
+        ]
+    },
+    "algebra": {
+        "algebra": [
+            setup('import sympy as sp\n\nx, y = sp.symbols("x y")'),
+            answer(
+                "slope",
+                "def slope(e):\n    return sp.diff(e, x)",
+                partly="def slope(e):\n    return e",
+                wrong="def slope(e):\n    return sp.diff(e, y)",
+                hostile="class Zero(sp.Symbol):\n    def __eq__(self, other): return True\n"
+                "    def __sub__(self, other): return 0\n    def subs(self, *a): return 12\n"
+                "sp.simplify = lambda e: 0\ndef slope(e):\n    return Zero('z')",
+            ),
+            test(
+                "slope_test",
+                2,
+                "assert sp.simplify(slope(sp.sin(x) ** 2) - sp.sin(2 * x)) == 0\n"
+                "assert slope(x**3 + y).subs(x, 2) == 12",
+            ),
+            answer(
+                "roots",
+                "zeros = sp.solve(x**2 - 2, x)\nlargest = round(float(max(zeros)), 3)",
+                wrong="zeros = []\nlargest = 2.0",
+                hostile="class Equal(str):\n    def __eq__(self, other): return True\n"
+                "class Any:\n    def __str__(self): return Equal('?')\n"
+                "zeros = largest = Any()\nstr = lambda value: Equal('?')",
+            ),
+            test(
+                "roots_test",
+                2,
+                "### AUTOTEST len(zeros)\n### HASHED AUTOTEST largest",
+                "assert len(zeros) == 2 and largest == 1.414",
+            ),
+        ]
+    },
+    "signals": {
+        "signals": [
+            setup("import asyncio\nimport logging\nimport random\nimport warnings"),
+            answer(
+                "fetch",
+                "async def fetch(n):\n    await asyncio.sleep(0)\n    return 2 * n\n\n\n"
+                "async def both(get):\n    return [await get(1), await get(2)]",
+                partly="async def fetch(n):\n    return 2 * n\n\n\nasync def both(get):\n    pass",
+                wrong="def fetch(n):\n    return 2 * n\n\n\nasync def both(get):\n    return []",
+                hostile="class Done:\n    def __await__(self):\n        while True:\n"
+                "            yield\n    def __eq__(self, other): return True\n"
+                "def fetch(n): return Done()\ndef both(get): return Done()",
+            ),
+            test("fetch_test", 1, "assert await asyncio.gather(fetch(1), fetch(2)) == [2, 4]"),
+            test(
+                "both_test",
+                1,
+                "async def triple(n):\n    return 3 * n\n\n\nassert await both(triple) == [3, 6]",
+            ),
+            answer(
+                "careful",
+                'log = logging.getLogger("purse")\n\n\ndef spend(n):\n    if n < 0:\n'
+                '        warnings.warn("negative")\n    log.info("spent %d", n)\n    return abs(n)',
+                partly="def spend(n):\n    return abs(n)",
+                wrong='def spend(n):\n    print("negative")',
+                hostile="import sys\nwarnings.catch_warnings = None\n"
+                "class Any(Warning):\n    def __str__(self): raise SystemExit\n"
+                "def spend(n):\n    while True:\n"
+                '        warnings.warn("x" * 100_000)\n        raise Any',
+            ),
+            test(
+                "warns_test",
+                1,
+                "with warnings.catch_warnings(record=True) as seen:\n"
+                '    warnings.simplefilter("always")\n    spend(-1)\n'
+                'assert [str(w.message) for w in seen] == ["negative"]',
+            ),
+            test(
+                "logs_test",
+                1,
+                "import unittest\n\nwith unittest.TestCase().assertLogs('purse', 'INFO') as logs:\n"
+                '    spend(3)\nassert logs.output == ["INFO:purse:spent 3"]',
+            ),
+            answer(
+                "deal",
+                "pack = list(range(9))\n\n\ndef card():\n    return random.choice(pack)\n\n\n"
+                "def deal(n):\n    return [card() for _ in range(n)]",
+                wrong="pack = [1]\n\n\ndef card():\n    return 1\n\n\n"
+                "def deal(n):\n    return [1] * n",
+                hostile="pack = card = None\nrandom.seed = lambda *a: None\n"
+                "def deal(n): raise NameError",
+            ),
+            test(
+                "again_test",
+                1,
+                "random.seed(5)\nfirst = deal(3) + deal(3)\nrandom.seed(5)\n"
+                "assert deal(6) == first and len(set(first)) > 1",
+            ),
+            test(
+                "uses_card_test",
+                1,
+                "kept = card\ndel card\ntry:\n    deal(1)\nexcept NameError:\n    pass\n"
+                'else:\n    raise AssertionError("deal does not use card")\n'
+                "finally:\n    card = kept\nassert len(deal(2)) == 2",
+            ),
+            test("grows_test", 1, "pack[:] = [7]\nassert deal(2) == [7, 7]"),
         ]
     },
 }

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from concurrent.futures import ProcessPoolExecutor as Pool
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from multiprocessing import get_context
 from typing import Any
 
@@ -23,6 +24,7 @@ from nbjudge.run.provisioner import can_fork, say_missing
 from nbjudge.server.forkserver import ForkServer
 from nbjudge.wire import course
 
+ENGINE = "nbjudge"  # the distribution's name
 TRIES = 2  # a job whose worker died is given to another one, once
 
 
@@ -197,4 +199,27 @@ def _cluster(address: str) -> Any:
     if not client.ncores():
         client.close()
         raise NbGraderException(f"The Dask scheduler at {address} has no workers")
+    if problem := _other_engines(client.run(version, ENGINE, on_error="return")):
+        client.close()
+        raise NbGraderException(problem)
     return client
+
+
+def _other_engines(found: dict[str, Any]) -> str | None:
+    """Return what to do about workers with another engine than this one's; None if there is none.
+
+    found: each worker's version of the engine by its address, or the exception that it raised.
+    """
+    here = version(ENGINE)
+    others = [
+        f"{worker} has {there if isinstance(there, str) else 'none'}"
+        for worker, there in sorted(found.items())
+        if there != here
+    ]
+    if not others:
+        return None
+    return (
+        f"The grader has {ENGINE} {here}, and the Dask worker {', the worker '.join(others)}: "
+        f"nothing was graded. Install the same on each (pip install '{ENGINE}=={here}') and start "
+        "the workers again."
+    )

@@ -55,7 +55,8 @@ from nbjudge.intake.given import Given, plain
 from nbjudge.intake.notebook import Submission, answer_flags, language_of
 from nbjudge.intake.recorded import answer_files, recorder
 from nbjudge.intake.remarks import on_code
-from nbjudge.names import import_statements, shared_names
+from nbjudge.names import import_statements, parsed, shared_names
+from nbjudge.wire.given import set_by
 
 #: The tag of cells that grading does not run.
 SHOW = "show"
@@ -81,7 +82,8 @@ class Lesson:
     #: The place of each grade_id.
     places: dict[str, int]
     #: What the course's own code has in common with its tests, for the judge: its `imports`
-    #: (statements), and the global names that it binds or reads (`shared`).
+    #: (statements), the global names that it binds or reads (`shared`), and the settings of a
+    #: process that it changes (`settings`, of `wire.given`).
     common: dict[str, list[str]] = field(default_factory=dict)
     #: Every release that is kept, the newest first.
     releases: list[Given] = field(default_factory=list)
@@ -627,4 +629,8 @@ def _learners_code(rebuilt: NotebookNode, lesson: Lesson) -> list[NotebookNode]:
 
 def _common(solved: list[str]) -> dict[str, list[str]]:
     statements = dict.fromkeys(statement for _, statement in import_statements(solved))
-    return {"imports": list(statements), "shared": sorted(shared_names(solved))}
+    return {
+        "imports": list(statements),
+        "shared": sorted(shared_names(solved)),
+        "settings": set_by(map(parsed, solved)),
+    }

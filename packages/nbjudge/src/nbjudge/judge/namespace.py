@@ -12,24 +12,41 @@ stays here.
 from __future__ import annotations
 
 import ast
+import asyncio
 import builtins
 import contextlib
 import inspect
 import io
-import random
+import re
 import sys
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from nbjudge.judge.peer import TEST_MODULE, JudgePeer, StandIn, is_instance, is_subclass, type_of
-from nbjudge.names import names_read, without_magics
+from nbjudge.judge.libraries import listened, own_texts, seeded, state_of
+from nbjudge.judge.peer import (
+    TEST_MODULE,
+    JudgePeer,
+    StandIn,
+    is_instance,
+    is_subclass,
+    name_of,
+    type_of,
+)
+from nbjudge.names import changes_in_place, names_read, without_magics
 from nbjudge.wire import own
 from nbjudge.wire.calls import Method
 from nbjudge.wire.limits import Unchecked
 
 #: Names that stand for what a test cell's `type`, `isinstance` and `issubclass` do here.
 _TYPE, _IS, _BELOW = "__nbjudge_type__", "__nbjudge_isinstance__", "__nbjudge_issubclass__"
+#: And for `x.__name__`: elsewhere it is the test's own name for the thing, which a check may trust.
+_NAME = "__nbjudge_name__"
+#: And for what runs a text as code: here, only a text that stands in a test.
+_OWN_TEXT, _NO_TEXT = "__nbjudge_own_text__", "__nbjudge_no_text__"
+_IF_TEXT = "__nbjudge_own_if_text__"
+_RUNS_TEXT = frozenset(("exec", "eval", "compile"))
+_READS_FORMULA = frozenset(("sympify", "S", "parse_expr", "nsimplify", "simplify"))  # evals a text
 #: Functions of Python's that a test may replace for the learner's code, too.
 _REPLACEABLE = ("input", "print")
 #: What a test may patch, because the learner's code then sees it.
@@ -52,6 +69,10 @@ class Namespace(dict):
                 _TYPE: type_of,
                 _IS: is_instance,
                 _BELOW: is_subclass,
+                _NAME: name_of,
+                _OWN_TEXT: own_texts.checked,
+                _IF_TEXT: own_texts.checked_if_text,
+                _NO_TEXT: own_texts.refuse,
             }
         )
         self.peer, self.imports, self.shared = peer, imports, shared
@@ -61,10 +82,12 @@ class Namespace(dict):
         self._bound: set[str] = set()  # by a test's assignment
         self._gone: set[str] = set()  # deleted by a test
         self._changed: set[str] = set()  # since they were last sent
+        self._taken: set[str] = set()  # the learner's, deleted there by a test
         self._lent: set[str] = set()  # the learner's, for class bodies of this cell
         self._asked: dict[str, tuple[int, Any]] = {}
         self._replaced: dict[str, Any] = {}
-        self._states: dict[str, Any] = {}
+        self._listening: list | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         peer.before_call = self.send_changes
 
     # From cell to cell ------------------------------------------------------------------------
@@ -73,7 +96,9 @@ class Namespace(dict):
         """Begin with a test cell: the learner's names are as they stand now."""
         self._asked.clear()
         self._replaced.clear()
-        known = sorted((self._bound | self._gone) & self.shared)
+        self._listening = None
+        self.peer.lending = changes_in_place(source)
+        known = sorted((self._bound & self.shared) | self._gone)
         if known:
             for name in self.peer.call("rebound", None, None, (known,)):
                 if name in self._bound and not _is_lasting(dict.get(self, name)):
@@ -85,7 +110,6 @@ class Namespace(dict):
             with contextlib.suppress(KeyError):
                 super().__setitem__(name, self[name])
                 self._lent.add(name)
-        self._states = _random_states()
 
     def end(self) -> None:
         """End a test cell: later cells of the learner's may use what it bound."""
@@ -99,27 +123,41 @@ class Namespace(dict):
         for name in sorted(self._changed):
             if name in self._gone:
                 self.peer.call("take", None, None, (name,))
+                self._taken.add(name)
             elif (
                 dict.__contains__(self, name)
                 and name not in _REPLACEABLE
                 and self._goes_there(name)
             ):
                 self.peer.call("give", None, None, (name, dict.get(self, name), True))
+                self._taken.discard(name)
         self._changed.clear()
+        self.peer.give_back()
         if ending:
             return
+        listening = listened.levels()
+        if listening != self._listening:
+            self._listening = listening
+            self.peer.call("listen", None, None, (listening,))
         for name in _REPLACEABLE:
             value = self._replacement(name)
             if value is not self._replaced.get(name):
                 self._replaced[name] = value
                 self.peer.call("replace", None, None, (name, value and _answering(name, value)))
-        for which, state in _random_states().items():
-            if state != self._states.get(which) and which in _seeded.names:
-                self.peer.call("seed", None, None, (which, _state_of(which)))
-                self._states[which] = state
+        for which in sorted(seeded.anew):
+            self.peer.call("seed", None, None, (which, state_of(which)))
+        seeded.anew.clear()
 
     def _goes_there(self, name: str) -> bool:
-        return name in self.shared and not isinstance(dict.get(self, name), types.ModuleType)
+        value = dict.get(self, name)
+        if isinstance(value, types.ModuleType):
+            return False
+        # What a test deleted there it puts back; the learner's own object may go by any name.
+        return (
+            name in self.shared
+            or name in self._taken
+            or (isinstance(value, StandIn) and name in self._asked)
+        )
 
     def _replacement(self, name: str) -> Any:
         value = dict.get(self, name, getattr(builtins, name))
@@ -128,6 +166,12 @@ class Namespace(dict):
         if name == "input" and sys.stdin is not _PYTHONS["stdin"]:
             return _read_line
         return None
+
+    def finish(self, coroutine: Any) -> Any:
+        """Return what a cell with `await` in it ends with; its tasks go on in the next one."""
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+        return self._loop.run_until_complete(coroutine)
 
     # As a dictionary ---------------------------------------------------------------------------
 
@@ -211,6 +255,7 @@ class Namespace(dict):
                 self._find(name)  # what it hid is gone with it
         else:
             self._find(name)  # KeyError where there is none
+            self._changed.add(name)
         self._asked.pop(name, None)
         self._gone.add(name)
         if name in self.shared:
@@ -233,6 +278,32 @@ class Namespace(dict):
     def values(self) -> Any:
         """Return what all names stand for."""
         return {name: self[name] for name in self.keys()}.values()
+
+
+class Main(types.ModuleType):
+    """What `__main__` is to a test: the notebook's names, with those of its tests."""
+
+    def __init__(self, namespace: Namespace):
+        super().__init__("__main__")
+        vars(self)["_namespace"] = namespace
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return vars(self)["_namespace"][name]
+        except KeyError:
+            raise AttributeError(f"module '__main__' has no attribute {name!r}") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._namespace[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        try:
+            del self._namespace[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __dir__(self) -> list[str]:
+        return list(self._namespace.keys())
 
 
 _PYTHON_NAMES = frozenset(vars(builtins)) | {"__file__", "__annotations__", "__warningregistry__"}
@@ -262,117 +333,25 @@ def _read_line(prompt: str = "") -> str:
     return line.removesuffix("\n")
 
 
-# Random numbers -------------------------------------------------------------------------------
-
-
-class _Seeded:
-    """Which generators the running test has seeded: the learner's code draws from them, too."""
-
-    def __init__(self) -> None:
-        self.names: set[str] = set()
-
-
-_seeded = _Seeded()
-
-
-def _random_states() -> dict[str, Any]:
-    states: dict[str, Any] = {"random": hash(random.getstate())}
-    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
-    if numpy is not None and "numpy" in _seeded.names:
-        state = numpy.random.get_state()
-        states["numpy"] = (state[1].tobytes(), *state[2:])
-    if torch is not None and "torch" in _seeded.names:
-        states["torch"] = bytes(torch.get_rng_state().numpy())
-    return states
-
-
-def _state_of(which: str) -> Any:
-    if which == "random":
-        return list(random.getstate())
-    if which == "numpy":
-        return list(sys.modules["numpy"].random.get_state())
-    return sys.modules["torch"].get_rng_state()
-
-
-@contextlib.contextmanager
-def watched_libraries() -> Iterator[None]:
-    """While a test runs: notice seeds, and let inspect see the learner's objects."""
-    with contextlib.ExitStack() as stack:
-        _seeded.names.clear()
-        for module, part, name in (
-            ("random", "", "seed"),
-            ("numpy", "random", "seed"),
-            ("torch", "", "manual_seed"),
-        ):
-            library = sys.modules.get(module)
-            if library is not None:
-                owner = getattr(library, part) if part else library
-                stack.enter_context(_instead(owner, name, _noting(getattr(owner, name), module)))
-        for name in _QUESTIONS:
-            stack.enter_context(_instead(inspect, name, _asking(name)))
-        stack.enter_context(_instead(inspect, "getsource", _source))
-        stack.enter_context(_instead(inspect, "getsourcelines", _source_lines))
-        yield
-
-
-_QUESTIONS = (
-    *("isfunction", "isclass", "ismethod", "isgenerator", "isgeneratorfunction", "ismodule"),
-    *("isroutine", "isabstract", "iscoroutinefunction", "isbuiltin"),
-)
-_INSPECT = {name: getattr(inspect, name) for name in (*_QUESTIONS, "getsource", "getsourcelines")}
-
-
-@contextlib.contextmanager
-def _instead(owner: Any, name: str, value: Any) -> Iterator[None]:
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
-
-
-def _noting(function: Callable, which: str) -> Callable:
-    def seed(*args: Any, **kwargs: Any) -> Any:
-        _seeded.names.add(which)
-        return function(*args, **kwargs)
-
-    return seed
-
-
-def _asking(question: str) -> Callable[[Any], bool]:
-    def ask(thing: Any) -> bool:
-        if isinstance(thing, StandIn):
-            return question in thing._proxy_peer.call("kind", thing._proxy_number)
-        if isinstance(thing, Method):
-            return question in ("ismethod", "isroutine")
-        return _INSPECT[question](thing)
-
-    return ask
-
-
-def _source(thing: Any) -> str:
-    if isinstance(thing, StandIn):
-        return thing._proxy_peer.call("source", thing._proxy_number)
-    if isinstance(thing, Method):
-        owner = thing.owner
-        return owner._proxy_peer.call("source", owner._proxy_number, thing.name)
-    return _INSPECT["getsource"](thing)
-
-
-def _source_lines(thing: Any) -> tuple[list[str], int]:
-    if isinstance(thing, StandIn | Method):
-        return _source(thing).splitlines(keepends=True), 1
-    return _INSPECT["getsourcelines"](thing)
-
-
 # A test cell's source ---------------------------------------------------------------------------
 
 
 class _Rewriter(ast.NodeTransformer):
     """Makes questions for an object's class go by the learner's classes."""
 
+    def __init__(self) -> None:
+        self._called: set[int] = set()  # names of what runs a text, its argument being looked at
+
     def visit_Call(self, node: ast.Call) -> ast.AST:
+        check = None
+        if isinstance(node.func, ast.Name) and node.func.id in _RUNS_TEXT and node.args:
+            self._called.add(id(node.func))
+            check = _OWN_TEXT
+        elif ast.unparse(node.func).rpartition(".")[2] in _READS_FORMULA and node.args:
+            check = _IF_TEXT
+        if check is not None:
+            checked = ast.Call(ast.Name(check, ast.Load()), [node.args[0]], [])
+            node.args[0] = ast.copy_location(checked, node.args[0])
         self.generic_visit(node)
         if isinstance(node.func, ast.Name) and node.func.id == "type" and len(node.args) == 1:
             node.func = ast.copy_location(ast.Name(_TYPE, ast.Load()), node.func)
@@ -383,17 +362,25 @@ class _Rewriter(ast.NodeTransformer):
             raise Unchecked(f"the test patches {patched}, here and not in their process")
         return node
 
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        if isinstance(node.value, str):
+            own_texts.known.add(node.value)
+        return node
+
     def visit_Name(self, node: ast.Name) -> ast.AST:
         instead = {"isinstance": _IS, "issubclass": _BELOW}.get(node.id)
+        if node.id in _RUNS_TEXT and id(node) not in self._called:
+            instead = _NO_TEXT
         if instead is None or not isinstance(node.ctx, ast.Load):
             return node
         return ast.copy_location(ast.Name(instead, ast.Load()), node)
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         self.generic_visit(node)
-        if node.attr != "__class__" or not isinstance(node.ctx, ast.Load):
+        instead = {"__class__": _TYPE, "__name__": _NAME}.get(node.attr)
+        if instead is None or not isinstance(node.ctx, ast.Load):
             return node
-        asked = ast.Call(ast.Name(_TYPE, ast.Load()), [node.value], [])
+        asked = ast.Call(ast.Name(instead, ast.Load()), [node.value], [])
         return ast.fix_missing_locations(ast.copy_location(asked, node))
 
 
@@ -406,10 +393,19 @@ def execute(source: str, namespace: Namespace) -> Any:
         namespace.special["get_ipython"] = lambda: lambda: Shell(namespace)
     tree = ast.fix_missing_locations(_Rewriter().visit(tree))
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "<test>", "exec"), namespace)
-    if last is None:
-        return None
-    return eval(compile(ast.Expression(last.value), "<test>", "eval"), namespace)
+    _evaluate(tree, "exec", namespace)
+    return None if last is None else _evaluate(ast.Expression(last.value), "eval", namespace)
+
+
+def _evaluate(tree: Any, mode: str, namespace: Namespace) -> Any:
+    """Run a part of a cell, which may `await`, as IPython lets it."""
+    code = compile(tree, "<test>", mode, flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    value = eval(code, namespace)
+    return namespace.finish(value) if code.co_flags & inspect.CO_COROUTINE else value
+
+
+#: What `%timeit` is told besides the code; once is enough to see that it runs.
+_TIMEITS_OPTIONS = re.compile(r"^\s*(-[nrp]\s*\d+\s*|-[tcqv]+\s*)+")
 
 
 class Shell:
@@ -427,12 +423,19 @@ class Shell:
             return None
         if name == "time":
             return execute(line, self._namespace)
+        if name == "timeit" and "-o" not in line.split():
+            execute(_TIMEITS_OPTIONS.sub("", line), self._namespace)
+            return None
         raise Unchecked(f"the test uses the magic %{name}")
 
     def run_cell_magic(self, name: str, line: str, cell: str) -> Any:
         """Run a cell's magic; `Unchecked` for one that is not known here."""
         if name == "time":
             return execute(cell, self._namespace)
+        if name == "timeit" and "-o" not in line.split():
+            setup = _TIMEITS_OPTIONS.sub("", line)
+            execute(f"{setup}\n{cell}", self._namespace)
+            return None
         if name == "capture":
             from IPython.utils.capture import CapturedIO
 

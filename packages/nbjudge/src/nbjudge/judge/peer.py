@@ -18,16 +18,30 @@ test's own value), a class that always says yes would pass anything. So
 from __future__ import annotations
 
 import builtins
+import contextlib
 import inspect
+import logging
 import sys
 import time
 import types
+import warnings
 from collections.abc import Callable
 from typing import Any
 
-from nbjudge.wire import course, own
-from nbjudge.wire.calls import SPECIALS, Channel, Method, Peer, Proxy, describe_error
+import msgpack
+
+from nbjudge.wire import arrays, course, own, tables
+from nbjudge.wire.calls import (
+    SPECIALS,
+    Channel,
+    Method,
+    Peer,
+    Proxy,
+    describe_error,
+    make_error,
+)
 from nbjudge.wire.limits import Limits, Malformed, TooLarge, Unchecked
+from nbjudge.wire.values import CHANGEABLE, Encoder
 
 #: The module name of what a test cell defines.
 TEST_MODULE = "hidden_tests"
@@ -40,6 +54,10 @@ _SECRETIVE = (
     types.ModuleType, types.FrameType, types.CodeType, types.TracebackType,
     types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType,
 )  # fmt: skip
+#: What runs on by steps: the learner's code may take them, and read nothing else of it.
+_STEPPED = (
+    types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, map, zip, filter, enumerate,
+)  # fmt: skip
 #: Characters of the learner's prints that one test cell sees.
 MOST_PRINTED = 2_000_000
 #: Special attributes that are asked there as data.
@@ -50,7 +68,17 @@ _ATTRIBUTES = {
     *("__self__", "__func__", "__all__", "__init__", "__author__", "__match_args__"),
 }  # fmt: skip
 #: Those that Python would find on the stand-in itself.
-_HIDDEN = frozenset(("__doc__", "__module__", "__init__", "__slots__", "__dict__"))
+_HIDDEN = frozenset(
+    ("__doc__", "__module__", "__init__", "__slots__", "__dict__", "__annotations__")
+)
+#: How often one test cell hears a warning or a log record of the learner's code.
+MOST_HEARD = 1000
+
+
+#: What brings a value that is the learner's own, and not made for the test.
+_BORROWING = frozenset(("name", "get", "item"))
+#: Kinds of what the other side tells besides prints (`kernel.hearing`).
+_WARNING, _RECORD = 2, 3
 
 
 class Unanswered(BaseException):
@@ -92,6 +120,17 @@ def _exit(self: Any, kind: Any, error: Any, trace: Any) -> bool:
     return self._proxy_peer.call("exit", self._proxy_number, None, (described,)) is True
 
 
+async def _enter_async(self: Any) -> Any:
+    return self._proxy_peer.call("aenter", self._proxy_number)
+
+
+async def _exit_async(self: Any, kind: Any, error: Any, trace: Any) -> bool:
+    if error is not None and not isinstance(error, Exception):
+        return False
+    described = None if error is None else describe_error(error, self._proxy_peer.limits)
+    return self._proxy_peer.call("aexit", self._proxy_number, None, (described,)) is True
+
+
 def _contains(self: Any, item: Any) -> bool:
     kind, *data = self._proxy_peer.call("contents", self._proxy_number)
     if kind == "own":
@@ -122,6 +161,8 @@ class StandIn(Proxy):
         )},
         **{name: _ordered(name) for name in ("__lt__", "__le__", "__gt__", "__ge__")},
         "__exit__": _exit,
+        "__aenter__": _enter_async,
+        "__aexit__": _exit_async,
         "__contains__": _contains,
     }  # fmt: skip
 
@@ -165,7 +206,8 @@ class StandIn(Proxy):
         equal = self.__eq__(other)
         return equal if equal is NotImplemented else not equal
 
-    __hash__ = object.__hash__
+    def __hash__(self):
+        return self._proxy_peer.hash_of(self)
 
     def __str__(self):
         return self._text("__str__")
@@ -210,6 +252,13 @@ def type_of(value: Any) -> Any:
     if isinstance(value, StandIn):
         return value._proxy_peer.class_of(value)
     return types.MethodType if isinstance(value, Method) else type(value)
+
+
+def name_of(value: Any) -> Any:
+    """Return the `__name__` of a value: a learner's object may go by another name than its own."""
+    if isinstance(value, StandIn):
+        return value._proxy_peer.call("attribute", value._proxy_number, "__name__")
+    return value.__name__
 
 
 def is_instance(value: Any, kind: Any) -> bool:
@@ -275,6 +324,7 @@ class JudgePeer(Peer):
         self.asked: str | None = None
         self.failed: Unanswered | None = None
         self._kinds: dict[int, Any] = {}
+        self._unique: set[int] = set()  # objects that nothing else is equal to
         self._above: dict[tuple[int, bool], list] = {}
         self.begin(call_seconds, seconds)
 
@@ -286,10 +336,17 @@ class JudgePeer(Peer):
         self.calls, self.printed, self.failed = 0, 0, None
         self.refused: str | None = None
         self.passed: dict[int, Any] = {}
+        self.lending = False  # whether the test changes things in place
+        self._borrowed: dict[tuple, tuple[Any, bytes, tuple]] = {}
+        self._said: list[Exception] = []
+        self.heard = 0
         self._quiet = False
 
     #: Operations that run none of the learner's functions.
-    _LOOKING = frozenset(("name", "names", "rebound", "give", "take", "module", "replace", "seed"))
+    _LOOKING = frozenset((
+        *("name", "names", "rebound", "give", "take", "module", "replace", "seed", "listen"),
+        *("fill", "fill_name", "fill_item"),
+    ))  # fmt: skip
 
     def call(self, op: str, *args: Any, **kwargs: Any) -> Any:
         if op not in self._LOOKING and not self._quiet:
@@ -304,12 +361,53 @@ class JudgePeer(Peer):
         self.allowed = self.call_seconds
         quiet, self._quiet = self._quiet, False  # a test's callback may call in turn
         try:
-            return super().call(op, *args, **kwargs)
+            value = super().call(op, *args, **kwargs)
         except Unanswered as error:
             self.failed = self.failed or error
             raise
         finally:
             self.deadline, self._quiet = outer, quiet
+            if self._said:
+                self._warn()
+        if self.lending and op in _BORROWING:
+            self._note_borrowed(op, value, *args)
+        return value
+
+    def _warn(self) -> None:
+        """Warn here as the learner's code did: the test's own filters say what comes of it."""
+        said, self._said = self._said, []
+        for warning in said:
+            warnings.warn_explicit(warning, type(warning), "<their code>", 1)  # type: ignore[arg-type]
+
+    def _note_borrowed(self, op: str, value: Any, *asked: Any) -> None:
+        """Note a value that is the learner's own, which the test may change in place."""
+        if not (
+            isinstance(value, CHANGEABLE) or arrays.is_array(value) or tables.can_change(value)
+        ):
+            return
+        with contextlib.suppress(TooLarge, TypeError):
+            number, name, key = (*asked, None, None)[:3]
+            which = (op, number, name, repr(key))
+            self._borrowed[which] = value, self._content(value), (number, name, key)
+
+    def _content(self, value: Any) -> bytes:
+        encoder = Encoder(self._hold_passed, self.limits, [value], trusted=True)
+        tree = msgpack.packb(encoder.content(0), unicode_errors="surrogatepass")
+        return tree + b"".join(encoder.buffers)
+
+    def give_back(self) -> None:
+        """Tell the learner's process what the test has changed of its values, in place."""
+        for which, (value, before, (number, name, key)) in list(self._borrowed.items()):
+            after = self._content(value)
+            if after == before:
+                continue
+            self._borrowed[which] = value, after, (number, name, key)
+            if which[0] == "name":
+                self.call("fill_name", None, None, (name, value))
+            elif which[0] == "get":
+                self.call("fill", number, name, (value,))
+            else:
+                self.call("fill_item", number, None, (key[0], value))
 
     def name(self, name: str) -> Any:
         """Return the learner's object of a name; `NameError` where there is none."""
@@ -329,6 +427,20 @@ class JudgePeer(Peer):
         if number not in self._kinds:
             self._kinds[number] = self.call("type", number)
         return self._kinds[number]
+
+    def hash_of(self, value: StandIn) -> int:
+        """Return the hash of a learner's object: by identity, or of its fields as data."""
+        number = value._proxy_number
+        if number in self._unique:
+            return number
+        kind, *data = self.call("hashing", number)
+        if kind == "own":
+            raise Unchecked(f"the hash of a {type(value).__name__} is for its own class to say")
+        if kind == "identity":
+            self._unique.add(number)
+            return number
+        parts = [tuple(part.items()) if isinstance(part, dict) else part for part in data]
+        return hash(tuple(parts))
 
     def ancestry(self, value: StandIn, is_class: bool) -> list:
         """Return the classes from which a learner's object, or class, descends."""
@@ -382,11 +494,34 @@ class JudgePeer(Peer):
         except (TypeError, ValueError):
             raise Malformed("not a text") from None
         for which, text in parts:
+            if which in (_WARNING, _RECORD):
+                self._hear(which, text)
+                continue
             if not isinstance(text, str):
                 raise Malformed("not a text")
             text = text[: max(0, MOST_PRINTED - self.printed)]
             self.printed += len(text)
             (sys.stderr if which == 1 else sys.stdout).write(text)
+
+    def _hear(self, which: int, said: Any) -> None:
+        """Take a warning, for when the call is over, or log a record where the test listens."""
+        self.heard += 1
+        if self.heard > MOST_HEARD:
+            return
+        if which == _WARNING:
+            warning = make_error(said, self.limits, self.errors)
+            if isinstance(warning, Warning):
+                self._said.append(warning)
+            return
+        name, level, text = said
+        if not (isinstance(name, str) and type(level) is int and isinstance(text, str)):
+            raise Malformed("not a log record")
+        logger = logging.getLogger(name if name != "root" else None)
+        if logger.isEnabledFor(level):
+            record = {"name": name, "levelno": level, "msg": text, "args": None}
+            logger.handle(
+                logging.makeLogRecord({**record, "levelname": logging.getLevelName(level)})
+            )
 
     def wait(self) -> list[bytes] | None:
         now = time.monotonic()
@@ -436,7 +571,7 @@ class JudgePeer(Peer):
     def _may_hold(self, value: Any) -> bool:
         if isinstance(value, types.MethodType):
             return self._may_read(value.__self__, value.__name__)
-        if isinstance(value, types.GeneratorType | map | zip | filter | enumerate):
+        if isinstance(value, _STEPPED):
             return True
         return _is_module(value) or _is_ours(value if callable(value) else type(value))
 
@@ -447,6 +582,13 @@ class JudgePeer(Peer):
             self._refuse(f"their code uses {name} of a {type(value).__name__} that the test made")
         return False
 
+    def may_use(self, value: Any, special: str) -> bool:
+        parts = _named_parts(value)
+        if parts is None or special in parts:
+            return True
+        self._refuse(f"their code uses {special} of a {type(value).__name__} that the test made")
+        return False
+
     def _refuse(self, what: str) -> None:
         """Note what nbgrader lets the learner's code do: a test that then fails is unchecked."""
         self.refused = self.refused or what
@@ -454,6 +596,9 @@ class JudgePeer(Peer):
     def _may_read(self, value: Any, name: str) -> bool:
         if name.startswith("_") or isinstance(value, _SECRETIVE):
             return False
+        parts = _named_parts(value)
+        if parts is not None:
+            return name in parts
         if name in getattr(value, "__dict__", {}):
             return True
         for kind in type(value).__mro__:
@@ -479,6 +624,16 @@ _GENERATORS = {
     ("numpy.random.mtrand", "RandomState"),
 }
 _MODULE_PARTS = ("parameters", "buffers", "modules")
+
+
+def _named_parts(value: Any) -> frozenset[str] | None:
+    """Return the parts of an object that the course has named for learners; None if it has not."""
+    handles = course.here().handles
+    for kind in type(value).__mro__ if handles else ():
+        parts = handles.get(f"{kind.__module__}:{kind.__qualname__}")
+        if parts is not None:
+            return frozenset(parts)
+    return None
 
 
 def _is_module(value: Any) -> bool:

@@ -37,7 +37,8 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 from nbjudge.codes import sentence
-from nbjudge.judge.namespace import Namespace, execute, watched_libraries
+from nbjudge.judge.libraries import pythons_filters, watched_libraries
+from nbjudge.judge.namespace import Main, Namespace, execute
 from nbjudge.judge.peer import JudgePeer, Unanswered
 from nbjudge.names import (
     bound_names,
@@ -91,6 +92,7 @@ class Judge:
         *,
         folder: str | os.PathLike[str] | None = None,
         shared: Iterable[str] = (),
+        settings: Iterable[str] = (),
         earlier: Iterable[str] = (),
         own_process: bool = False,
         limits: Limits | None = None,
@@ -104,10 +106,11 @@ class Judge:
         judge's own, wherever a test uses it. `folder` has the course's own files for the
         assignment: its modules are imported from there, and, in a process of the judge's own, it
         is where a test's relative paths begin. `shared` are names besides those of `imports` that
-        the course's own code has in common with its tests. `earlier` are the test cells that ran
-        in a judge that was stopped: what they define is said again, what else they bound is lost,
-        and a test that reads any of it is never found wrong for that. The other numbers bound one
-        call of the learner's code, one test cell, and the wait for a kernel that is still busy.
+        the course's own code has in common with its tests. `settings` are those of `wire.given`
+        that the course's own code makes. `earlier` are the test cells that ran in a judge that was
+        stopped: what they define is said again, what else they bound is lost, and a test that
+        reads any of it is never found wrong for that. The other numbers bound one call of the
+        learner's code, one test cell, and the wait for a kernel that is still busy.
         """
         self.limits = limits or Limits()
         self.call_seconds, self.cell_seconds = call_seconds, cell_seconds
@@ -115,6 +118,7 @@ class Judge:
         imports = list(imports)
         self.imports = dict(import_statements(imports))
         self.shared = shared_names(imports) | frozenset(shared)
+        self.settings = list(settings)
         self.earlier = list(earlier)
         self._course = _CourseFolder(folder, own_process)
         self._context = zmq.Context()
@@ -162,7 +166,8 @@ class Judge:
         Unchecked.forget()
         session = secrets.token_bytes(16)
         try:
-            self._session.send(self._shell, MESSAGE, {"session": session.hex()})
+            begin = {"session": session.hex(), "set_by_course": self.settings}
+            self._session.send(self._shell, MESSAGE, begin)
             peer._send(READY, session, None, [])
             self._await_ready(peer, session, min(seconds, self.ready_seconds))
             outcome = self._judge(source)
@@ -191,10 +196,11 @@ class Judge:
             contextlib.redirect_stdout(nowhere),
             contextlib.redirect_stderr(nowhere),
             warnings.catch_warnings(),
+            pythons_filters(),
             self._course.entered(),
             watched_libraries(),
+            _as_main(Main(self.namespace)),
         ):
-            warnings.simplefilter("ignore")
             self._say_again()
             outcome = self._verdict(source)
         why = Unchecked.seen()
@@ -242,6 +248,16 @@ class Judge:
                 return _not_checked(f"{part} was imported in the student's process only")
             shown = _error_output(type(error).__name__, str(error), error)
             return Outcome([shown], mistakes=_mistakes(error))
+
+
+@contextlib.contextmanager
+def _as_main(module: types.ModuleType) -> Iterator[None]:
+    before = sys.modules["__main__"]
+    sys.modules["__main__"] = module
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = before
 
 
 def _mistakes(error: BaseException) -> list[str]:

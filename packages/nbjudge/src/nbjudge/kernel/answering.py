@@ -19,10 +19,11 @@ import inspect
 import io
 import operator
 import types
+from collections.abc import Iterator
 from typing import Any
 
-from nbjudge.kernel import attempts
-from nbjudge.wire import own
+from nbjudge.kernel import attempts, given, hearing
+from nbjudge.wire import own, waiting
 from nbjudge.wire.calls import (
     CALL,
     END,
@@ -36,7 +37,7 @@ from nbjudge.wire.calls import (
     make_error,
 )
 from nbjudge.wire.limits import Reference
-from nbjudge.wire.values import CLAIM, CONTAINERS, ERROR_CLASS, NOTEBOOKS
+from nbjudge.wire.values import CLAIM, CONTAINERS, ERROR_CLASS, NOTEBOOKS, refill
 
 #: How long an end waits for a judge that has gone without a word.
 IDLE_SECONDS = 600
@@ -63,6 +64,7 @@ _FUNCTIONS: dict[str, Any] = {
 #: What a class may have of its own, and the judge is told of with an object of it.
 _ABILITIES = (
     *("__call__", "__getitem__", "__setitem__", "__delitem__", "__len__", "__iter__", "__next__"),
+    *("__await__", "__aiter__", "__anext__", "__aenter__", "__aexit__"),
     *("__enter__", "__exit__", "__float__", "__int__", "__complex__", "__index__", "__round__"),
     *("__abs__", "__neg__", "__pos__", "__invert__", "__contains__", "__reversed__", "__bytes__"),
     *(f"__{name}__" for name in _BINARY),
@@ -135,6 +137,8 @@ class Answerer(Peer):
         self._proxies, self.errors = memory.proxies, memory.errors
         self.lent: dict[str, Any] = {}
         self.printed: list[tuple[int, str]] = []
+        self.listening: list | None = None
+        self.heard: list[list[Any]] = []
         self._out, self._err = (_Printed(self.printed, which) for which in (0, 1))
 
     def look_up(self, name: str) -> Any:
@@ -169,7 +173,11 @@ class Answerer(Peer):
 
     def _perform(self, op: str, number: Any, name: Any, args: list, kwargs: dict) -> Any:
         ask = getattr(self, f"_ask_{op}", None)
-        with contextlib.redirect_stdout(self._out), contextlib.redirect_stderr(self._err):
+        with (
+            contextlib.redirect_stdout(self._out),
+            contextlib.redirect_stderr(self._err),
+            self._listened(),
+        ):
             if ask is not None:
                 value = ask(*args) if number is None else ask(self._held(number), name, *args)
             else:
@@ -177,6 +185,32 @@ class Answerer(Peer):
         if attempts.watcher is not None:
             attempts.watcher.look_at_answer(value)
         return value
+
+    @contextlib.contextmanager
+    def _listened(self) -> Iterator[None]:
+        if self.listening is None:
+            yield
+            return
+        kept: list[list[Any]] = []
+        try:
+            with hearing.heard(self.listening, self.limits) as kept:
+                yield
+        finally:
+            self.heard += kept
+
+    def _ask_listen(self, levels: list | None) -> None:
+        """Tell of warnings and log records from now on, or (None) no more."""
+        self.listening = levels
+
+    def _ask_fill_name(self, name: str, value: Any) -> None:
+        """Give what a name holds the contents to which a test has changed it."""
+        refill(self.names[name], value)
+
+    def _ask_fill(self, target: Any, name: Any, value: Any) -> None:
+        refill(getattr(target, name), value)
+
+    def _ask_fill_item(self, target: Any, name: Any, key: Any, value: Any) -> None:
+        refill(target[key], value)
 
     def _ask_names(self) -> list[str]:
         return [name for name in self.names if isinstance(name, str) and name[:1] != "_"]
@@ -249,6 +283,14 @@ class Answerer(Peer):
         raised = make_error(error, self.limits, self.errors)
         return bool(type(target).__exit__(target, type(raised), raised, None))
 
+    def _ask_aenter(self, target: Any, name: Any) -> Any:
+        return waiting.wait_for(type(target).__aenter__(target))
+
+    def _ask_aexit(self, target: Any, name: Any, error: Any) -> Any:
+        raised = None if error is None else make_error(error, self.limits, self.errors)
+        kind = None if raised is None else type(raised)
+        return bool(waiting.wait_for(type(target).__aexit__(target, kind, raised, None)))
+
     def _ask_type(self, target: Any, name: Any) -> Any:
         return type(target)
 
@@ -265,8 +307,7 @@ class Answerer(Peer):
         if base in (object, *_WITHOUT_VALUE):
             return ["identity"]
         fields = getattr(kind, "__dataclass_fields__", None)
-        made = vars(base)["__eq__"]
-        generated = getattr(getattr(made, "__code__", None), "co_filename", "") == "<string>"
+        generated = _is_generated(vars(base)["__eq__"])
         if fields is not None and "__dataclass_params__" in vars(base) and generated:
             names = [field.name for field in dataclasses.fields(target) if field.compare]
             return ["fields", base, {field: getattr(target, field) for field in names}]
@@ -276,6 +317,37 @@ class Answerer(Peer):
             if base is plain:
                 return ["data", plain(target)]
         return ["own"]
+
+    def _ask_hashing(self, target: Any, name: Any) -> list:
+        """Return how an object is hashed: by identity, as data with that data, or its own way."""
+        if type(target).__hash__ is None:
+            hash(target)  # as it says itself: a TypeError
+        kind, *data = self._ask_comparison(target, name)
+        if kind == "identity":
+            return ["identity"]
+        if kind == "data" or (kind == "fields" and _is_generated(type(target).__hash__)):
+            return ["data", *data]
+        return ["own"]
+
+    def _ask_dataclass_fields(self, target: Any, name: Any) -> list | None:
+        """Return the fields of a dataclass or of an object of one; None for another thing."""
+        if not dataclasses.is_dataclass(target):
+            return None
+        missing = dataclasses.MISSING
+        flags = ("init", "repr", "hash", "compare", "kw_only")
+        return [
+            [
+                field.name,
+                field.type,
+                [] if field.default is missing else [field.default],
+                [] if field.default_factory is missing else [field.default_factory],
+                {flag: getattr(field, flag) for flag in flags},
+            ]
+            for field in dataclasses.fields(target)
+        ]
+
+    def _ask_dataclass_replace(self, target: Any, name: Any, changes: dict) -> Any:
+        return dataclasses.replace(target, **changes)
 
     def _ask_truth(self, target: Any, name: Any) -> Any:
         """Return how an object is true or false: by its length, always, or its own way."""
@@ -330,6 +402,9 @@ class Answerer(Peer):
 
     def tell_printed(self) -> None:
         kept, self.printed[:] = list(self.printed), []
+        said, self.heard[:] = list(self.heard), []
+        if said:
+            self._send(STREAM, self.session, said, [])
         if kept:
             merged: list[list[Any]] = []
             for which, text in kept:
@@ -375,8 +450,13 @@ class Answerer(Peer):
                 setattr(builtins, name, value)
             _replaced.clear()
             self._take_back()
-            self.memory.open = False
             self.memory.before = dict(self.names)
+            self.memory.open = False
+
+
+def _is_generated(method: Any) -> bool:
+    """Whether a special method is one that `dataclass` writes."""
+    return getattr(getattr(method, "__code__", None), "co_filename", "") == "<string>"
 
 
 _ABILITIES_SET = frozenset(_ABILITIES)
@@ -397,6 +477,7 @@ def install() -> None:
         channel = Channel(kernel.stdin_socket, kernel.session.key, identities[:1])
         if attempts.watcher is not None:
             attempts.watcher.look()
-        Answerer(channel, session, kernel.shell.user_ns).serve()
+        with given.as_given(message["content"].get("set_by_course", ())):
+            Answerer(channel, session, kernel.shell.user_ns).serve()
 
     kernel.shell_handlers[MESSAGE] = handle

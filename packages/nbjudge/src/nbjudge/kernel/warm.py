@@ -6,7 +6,6 @@ no history, and stops sending output past a bound. The bound in here is a conven
 saves an honest learner's cell from its own prints; the grader counts for itself (`execute`).
 """
 
-import contextlib
 import os
 import sys
 from collections.abc import Iterable
@@ -18,7 +17,7 @@ from ipykernel.kernelapp import IPKernelApp
 from jupyter_client.session import Session
 from traitlets.config import Config
 
-from nbjudge.kernel import attempts
+from nbjudge.kernel import attempts, given
 from nbjudge.wire import course
 
 _PORTS = {"shell_port", "iopub_port", "stdin_port", "control_port", "hb_port"}
@@ -111,21 +110,29 @@ class WarmKernelApp(IPKernelApp):
     def write_connection_file(self, **kwargs: Any) -> None:
         """Write nothing: whoever may talk to this kernel knows the connection."""
 
+    def _ip_default(self) -> str:
+        """Return the address; ipykernel's own default looks at this machine's network."""
+        return self.connection["ip"]
+
     def init_gui_pylab(self) -> None:
-        """Have Matplotlib draw into the notebook: the backend needs the shell of this process."""
+        """Have Matplotlib draw into the notebook: the backend needs the shell of this process.
+
+        ipykernel leaves word of it for a Matplotlib that is imported later. One that was imported
+        before the fork has to be told.
+        """
         super().init_gui_pylab()
-        if self.shell is not None:
-            with contextlib.suppress(ImportError):  # nothing is drawn where there is no Matplotlib
-                self.shell.enable_matplotlib("inline")
+        if self.shell is not None and "matplotlib" in sys.modules:
+            self.shell.enable_matplotlib("inline")
 
 
 def _keep_streams(shell: Any) -> None:
-    """Give the kernel its streams back after a cell that took them away.
+    """Give the kernel back after a cell what it needs to answer: its streams, and some depth.
 
     ipykernel flushes them before it answers: without them it answers nothing ever again, and an
     honest `sys.stdout = None` would cost more than its own cell.
     """
     streams = {name: getattr(sys, name) for name in ("stdout", "stderr")}
+    depth = sys.getrecursionlimit()
 
     def restore(result: Any = None) -> None:
         for name, stream in streams.items():
@@ -133,6 +140,8 @@ def _keep_streams(shell: Any) -> None:
                 getattr(sys, name).flush()
             except Exception:
                 setattr(sys, name, stream)
+        # What the kernel does between two cells goes deeper than one may have left it room for.
+        sys.setrecursionlimit(max(depth, sys.getrecursionlimit()))
 
     shell.events.register("post_run_cell", restore)
 
@@ -161,6 +170,7 @@ def run_kernel(
     app.initialize([])
     sys.path.insert(0, "")
     _keep_streams(app.shell)
+    given.remember()
     if course.here().watch:
         attempts.watch(notes, space, readable, app.shell)
     app.start()

@@ -696,6 +696,11 @@ class SandboxedExecute(Execute):
         process = kernel.process
         if isinstance(process, SandboxedProcess):
             for code, tried in process.attempts().items():
+                if is_test(cell) and code not in ("patched", "shell_hooked"):
+                    # Their words may say what a hidden test has passed.
+                    known = "\n".join(one.source for one in self.nb.cells)
+                    tried = [what if what in known else "something" for what in tried]
+                    tried = list(dict.fromkeys(tried))
                 what = ", ".join(tried[:3]) + (" and more" if len(tried) > 3 else "")
                 note(cell, code, what=what)
         if any(_has_script(output) for output in cell.outputs):

@@ -7,6 +7,10 @@ them. So whatever a test needs of another cell is there, its source is in reach 
 code only when no other verdict is open, and the kernel that the judge asked has never seen it. Of
 what such a test prints or raises the learner is told only whether it passed.
 
+**What a test passes stays with it.** A function may keep what it was called with, and a cell below
+the test may print it. So where a cell that ran in a kernel behind a test has something to show,
+the cells run once more, in a kernel that no test has asked, and that is what is shown.
+
 **No way down.** A learner decides what their functions return, so they can bring about that the
 judge gives a test up. Where calibration has shown that the judge can check it, passing inside then
 earns nothing by itself: a teacher looks at it. Failing inside is failing.
@@ -16,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import time
 from typing import Any
 
@@ -69,8 +74,18 @@ class JudgedExecute(SandboxedExecute):
         "flagged as unprotected. If not, a teacher grades them by hand.",
     ).tag(config=True)
 
+    unasked = Bool(
+        True,
+        help="Show of cells that run behind a test what they show in a kernel that no test has "
+        "asked, so that no hidden test's arguments are printed there. Their cells then run twice.",
+    ).tag(config=True)
+
     #: Whether test cells run in the learner's process now, where their outputs are not shown.
     _replaying = False
+    #: Whether a kernel is started without a judge.
+    _alone = False
+    #: The outputs of all cells when the first test began: a display can be updated afterwards.
+    _before_tests: list[Any] | None = None
 
     @default("test_cell_runner")
     def _default_test_cell_runner(self) -> Any:
@@ -88,6 +103,7 @@ class JudgedExecute(SandboxedExecute):
 
     async def _run_notebook(self) -> None:
         self._left_out: set[int] = set()
+        self._before_tests = None
         tests = [cell for cell in self.nb.cells if is_test(cell) and self._is_run(cell)]
         judged = self._kernel_to_run == KERNEL_NAME
         if judged:
@@ -98,7 +114,51 @@ class JudgedExecute(SandboxedExecute):
             self._left_out = {id(cell) for cell in tests}
         await super()._run_notebook()
         self._left_out = set()
+        if judged and self.unasked:
+            await self._show_unasked()
         await self._settle_the_rest(judged)
+
+    async def _show_unasked(self) -> None:
+        """Give cells that ran behind a test the outputs that they have where no test has asked."""
+        cells = self.nb.cells
+        if self._before_tests is None:
+            return
+        run = [
+            at for at, cell in enumerate(cells) if cell.cell_type == "code" and self._is_run(cell)
+        ]
+        first = next((at for at in run if is_test(cells[at])), len(cells))
+        for at in (at for at in run if at < first):
+            kept = self._before_tests[at]
+            _keep_reason_only(cells[at])  # found out later, of a cell that silenced its kernel
+            cells[at].outputs = kept + [o for o in cells[at].outputs if o not in kept]
+        later = [at for at in run if at > first and not is_test(cells[at]) and cells[at].outputs]
+        if not later:
+            return
+        self._deadline = time.monotonic() + self.total_timeout
+        before = [at for at in self._again if at < later[0]]
+        kernel: StudentKernel | None = None
+        self._alone, self._kept_bytes = True, 0
+        try:
+            for at in (at for at in run if later[0] <= at <= later[-1] and not is_test(cells[at])):
+                if at not in self._again:  # it ended a kernel, or had to be interrupted
+                    if at in later:
+                        _keep_reason_only(cells[at])
+                    continue
+                scratch = NotebookNode(cells[at], outputs=[], metadata=NotebookNode())
+                alive = by_itself = False
+                kernel = kernel or await self._fresh_kernel(before)
+                if kernel is not None and time.monotonic() < self._deadline:
+                    alive, by_itself = await self._run_cell(kernel, scratch, at)
+                if at in later:
+                    _take_unasked(cells[at], scratch, by_itself)
+                before += [at] if by_itself else []
+                if not alive and kernel is not None:
+                    await kernel.stop()
+                    kernel = None
+        finally:
+            self._alone = False
+            if kernel is not None:
+                await kernel.stop()
 
     async def _settle_the_rest(self, judged: bool) -> None:
         """Give every test that the judge has not a verdict, or to a teacher."""
@@ -208,7 +268,7 @@ class JudgedExecute(SandboxedExecute):
 
     async def _start_kernel(self) -> StudentKernel:
         kernel = await super()._start_kernel()
-        if self._replaying or self._kernel_to_run != KERNEL_NAME:
+        if self._replaying or self._alone or self._kernel_to_run != KERNEL_NAME:
             return kernel
         common = self.nb.metadata.get(KEY, {})
         imports = [cell.source for cell in self.nb.cells if _is_given(cell)]
@@ -221,6 +281,7 @@ class JudgedExecute(SandboxedExecute):
                 imports,
                 call_seconds=self.call_timeout,
                 shared=common.get("shared", []),
+                settings=common.get("settings", []),
                 **self._course_folder(),
             )
         )
@@ -238,6 +299,9 @@ class JudgedExecute(SandboxedExecute):
         return {"folder": folder} if folder else {}
 
     async def _judge_cell(self, cell: NotebookNode, kernel: StudentKernel) -> None:
+        if self._before_tests is None:
+            outputs = [cell.get("outputs", []) for cell in self.nb.cells]
+            self._before_tests = copy.deepcopy(outputs)
         # A test that is given up must not take the opening of the judge with it.
         judge = await asyncio.shield(kernel.judge)
         timeout = self._get_timeout(cell)
@@ -295,6 +359,32 @@ _FAILED = (
     "This test did not pass. It ran in your notebook's own process, so what it compares is not "
     "shown."
 )
+
+
+_LEFT_OUT = (
+    "What this cell shows is left out: it ran behind a test, and without the test it does not end "
+    "as it did."
+)
+
+
+def _keep_reason_only(cell: NotebookNode) -> None:
+    """Leave of a cell's outputs what the grader itself says of it."""
+    reason = own(cell).get("reason")
+    cell.outputs = [o for o in cell.outputs if o.output_type == "error" and o.ename == reason]
+
+
+def _take_unasked(cell: NotebookNode, ran: NotebookNode, by_itself: bool) -> None:
+    """Give a cell the outputs of a run in which no test has asked."""
+    if not by_itself:
+        cell.outputs = [new_output("stream", name="stdout", text=f"{_LEFT_OUT}\n")]
+    elif _has_error(ran) and not _has_error(cell):
+        # It needs what a test cell defines.
+        cell.outputs = [new_output("stream", name="stdout", text=f"{_RAN_LATER}\n")]
+    else:
+        cell.outputs = ran.outputs
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = cell.execution_count
 
 
 def _has_error(cell: NotebookNode) -> bool:

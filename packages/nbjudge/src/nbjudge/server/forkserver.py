@@ -40,7 +40,7 @@ from nbjudge.wire import course
 _LIBRARIES = (
     *("ipykernel.kernelapp", "ipykernel.debugger"),
     *("IPython.core.magics.execution", "IPython.core.oinspect", "IPython.extensions.storemagic"),
-    *("matplotlib_inline.config", "IPython.core.completerlib", "IPython.core.pylabtools"),
+    *("IPython.core.completerlib", "IPython.core.pylabtools"),
     *("nbjudge.kernel.warm", "nbjudge.judge.process"),
 )
 #: One thread for each library: a pool that exists before the fork is dead after it.
@@ -75,6 +75,12 @@ def warm_up() -> dict[str, str]:
         import landlockpy
 
         landlockpy.supported()  # finds the C library, by programs that a box has no room for
+    if "matplotlib" in sys.modules:
+        with contextlib.suppress(ImportError):
+            import matplotlib_inline.config  # noqa: F401 - kernels draw with it
+            from matplotlib.backends import backend_registry  # since version 3.9
+
+            backend_registry.list_all()  # reads what every installed package says of itself
     syscalls.build()
     gc.collect()
     gc.freeze()  # a collection in a child must not copy the server's pages

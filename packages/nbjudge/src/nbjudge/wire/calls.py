@@ -23,7 +23,7 @@ from typing import Any
 import msgpack
 import zmq
 
-from nbjudge.wire import own
+from nbjudge.wire import own, waiting
 from nbjudge.wire.limits import Limits, Malformed, Reference, TooLarge, pack, unpack
 from nbjudge.wire.values import (
     CLAIM,
@@ -146,11 +146,27 @@ def _len(self):
 
 def _iter(self):
     iterator = self._proxy_peer.call("iter", self._proxy_number)
-    return iter(iterator) if not isinstance(iterator, Proxy) else _items(iterator)
+    if not isinstance(iterator, Proxy):
+        return iter(iterator)
+    # Not every proxy of an iterator looks like one; what is its own iterator stays itself.
+    return iterator if hasattr(type(iterator), "__next__") else _items(iterator)
 
 
 def _next(self):
     return self._proxy_peer.call("next", self._proxy_number)
+
+
+def _await(self):
+    return self._proxy_peer.call("await", self._proxy_number)
+    yield  # never reached: it makes this what `await` takes
+
+
+def _aiter(self):
+    return self._proxy_peer.call("aiter", self._proxy_number)
+
+
+async def _anext(self):
+    return self._proxy_peer.call("anext", self._proxy_number)
 
 
 #: What stands for a special method of the other side's object.
@@ -162,6 +178,9 @@ SPECIALS: dict[str, Any] = {
     "__len__": _len,
     "__iter__": _iter,
     "__next__": _next,
+    "__await__": _await,
+    "__aiter__": _aiter,
+    "__anext__": _anext,
 }
 _classes: dict[tuple, type[Proxy]] = {}
 
@@ -215,6 +234,10 @@ class Method(Reference):
 
 
 METHOD_FOUND = object()
+#: Operations that use a special method of an object, and its name.
+_SPECIAL_OF = {
+    "call": "call", "len": "len", "item": "getitem", "iter": "iter", "next": "next",
+}  # fmt: skip
 
 
 class Plain(Proxy):
@@ -255,6 +278,10 @@ class Peer:
 
     def may_read(self, value: Any, name: str) -> bool:
         """Whether the other side may read the attribute `name` of `value`."""
+        return True
+
+    def may_use(self, value: Any, special: str) -> bool:
+        """Whether the other side may use the special method `special` of `value`."""
         return True
 
     def may_change(self) -> bool:
@@ -380,6 +407,9 @@ class Peer:
         if op == "name":
             return self.look_up(name)
         target = self._held(number)
+        special = f"__{_SPECIAL_OF.get(op, '')}__"
+        if op in _SPECIAL_OF and not self.may_use(target, special):
+            raise AttributeError(f"{special} of a {type(target).__name__} cannot be used from here")
         if op == "call":
             return target(*args, **kwargs)
         if op in ("get", "method", "set"):
@@ -401,6 +431,12 @@ class Peer:
             return iter(target)
         if op == "next":
             return next(target)
+        if op == "await":
+            return waiting.wait_for(target)
+        if op == "aiter":
+            return aiter(target)
+        if op == "anext":
+            return waiting.next_of(target)
         if not self.may_change():
             raise AttributeError(f"{type(target).__name__!r} object cannot be changed from here")
         if op == "set":

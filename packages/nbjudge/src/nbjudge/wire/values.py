@@ -179,7 +179,7 @@ class Encoder:
                 return [NAMED, type(value).__name__[:80], fields, *items]
             if type(value).__module__ in NOTEBOOKS and not self.trusted:
                 return self.hold(value)
-        if isinstance(value, tuple):
+        if isinstance(value, tuple) and not (getattr(value, "__dict__", None) and not self.trusted):
             return [TUPLE, *(self.encode(item, depth) for item in tuple.__iter__(value))]
         if isinstance(value, frozenset) and self._is_plain(value):
             return [FROZENSET, *(self.encode(item, depth) for item in frozenset.__iter__(value))]
@@ -269,7 +269,10 @@ class Encoder:
         layout = arrays.layout(base.shape, base.stride()) if self.trusted else None
         once = arrays.without_repeats(base, layout)
         self._count(once.numel() * once.element_size())
-        data = once.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        whole = once.contiguous()
+        # Not `reshape`: a single number out of an expanded tensor keeps its stride of 0 there.
+        flat = whole.as_strided((whole.numel(),), (1,))
+        data = flat.view(torch.uint8).numpy().tobytes()
         name, shape = str(base.dtype).removeprefix("torch."), list(base.shape)
         return [TENSOR, name, shape, self._buffer(data), layout, bool(value.requires_grad)]
 
@@ -505,6 +508,27 @@ def apply_content(decoder: Decoder, number: Any, tree: Any) -> None:
             raise AssertionError("the call changed a weight of the model")
         with torch.no_grad():
             value.copy_(new)
+
+
+def refill(value: Any, new: Any) -> None:
+    """Give a changeable value the contents of another of its kind; TypeError for another kind."""
+    if arrays.is_array(value) and arrays.is_array(new):
+        arrays.numpy().copyto(value, new)
+    elif tables.can_change(value) and tables.can_change(new):
+        tables.replace(value, new)
+    elif isinstance(value, list | bytearray) and isinstance(new, list | bytearray):
+        value[:] = new
+    elif isinstance(value, dict) and isinstance(new, dict):
+        value.clear()
+        dict.update(value, new)  # not `value.update`, which counts in a `Counter`
+    elif isinstance(value, set) and isinstance(new, set):
+        value.clear()
+        value.update(new)
+    elif isinstance(value, collections.deque) and isinstance(new, collections.deque):
+        value.clear()
+        value.extend(new)
+    else:
+        raise TypeError(f"a {type(value).__name__} does not take contents of another kind")
 
 
 # What only the judge sends: importable things and the package's own records ---------------------
