@@ -12,7 +12,10 @@ from nbjudge.wire.given import SET_BY, set_by
 
 from tests.submission_cells import reason, test_cell
 
-pytestmark = pytest.mark.skipif(not can_fork(), reason="kernels cannot be forked on this platform")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not can_fork(), reason="kernels cannot be forked on this platform"),
+]
 
 WORK = """
 import decimal, locale, os, random, sys, warnings

@@ -7,7 +7,10 @@ from nbjudge.run.provisioner import can_fork
 
 from tests.submission_cells import errors, printed, reason, test_cell
 
-pytestmark = pytest.mark.skipif(not can_fork(), reason="kernels cannot be forked on this platform")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not can_fork(), reason="kernels cannot be forked on this platform"),
+]
 
 SECRET = 42424242
 KEEPS = """

@@ -15,7 +15,7 @@ from nbjudge.plugins.formgrader import TextEnvironment, TextExporter, install
 from nbjudge.steps.pages import FitPages
 
 from tests.hostile.classroom import cell_of, lesson
-from tests.test_feedback import Scripts, rendered
+from tests.nbjudge.plugins.test_feedback import Scripts, rendered
 
 #: Each ends or begins something in HTML, Markdown, MathJax, a script, a shell or a terminal.
 ACTIVE = [

@@ -22,6 +22,8 @@ from tests.lessons_and_mistakes import BANKS, LESSONS, cells_that_test
 from tests.loopback import Loopback
 from tests.settings import COURSE
 
+pytestmark = pytest.mark.slow
+
 EXERCISES = {
     exercise: lesson
     for lesson, bank in BANKS.items()

@@ -1,8 +1,11 @@
 """Tests of nbgrader's own of `nbgrader autograde`, with the engine switched on."""
 
+import pytest
 from nbgrader.tests.apps import test_nbgrader_autograde as nbgraders
 
 from .differences import DELIBERATE, SHORT
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_tables_name_tests_that_exist():

@@ -48,7 +48,7 @@ from nbjudge.run.judged import COURSE_FOLDER, JudgedExecute
 
 __all__ = ["Calibration", "Tested", "apply", "calibrate", "report", "stored", "table"]
 
-#: Of the stored form; another one is made anew.
+#: Version of the stored form. An outcome of another version is made anew.
 _VERSION = 2
 
 
@@ -99,7 +99,7 @@ class Calibration:
 
 
 def stored(course: CourseDirectory, assignment: str) -> Calibration:
-    """Return what is kept of an assignment; an empty outcome where nothing that can be read is."""
+    """Return what is kept of an assignment; an empty outcome if nothing readable is kept."""
     found = Calibration(assignment)
     try:
         data = json.loads(_path(course, assignment).read_text(encoding="utf-8"))

@@ -214,7 +214,7 @@ class ClassAutograde(Autograde):
 
     @property
     def settled(self) -> int:
-        """How many need nothing any more: graded before or now, or named among the errors."""
+        """How many are done: graded before or now, or named among the errors."""
         return len(self.students) - len(self.todo) + self.graded + len(self.errors)
 
     def _summarize(self) -> None:

@@ -32,7 +32,7 @@ class Why(Enum):
 
 
 class Freshness:
-    """What of an assignment is as it was when it was graded.
+    """Which parts of an assignment have not changed since it was graded.
 
     notebooks: the names of the assignment's notebooks that are asked for.
     """

@@ -52,7 +52,7 @@ def problem(db_url: str) -> str | None:
 
 
 def _revision(db_url: str) -> str | None:
-    """Return the version that a gradebook is of, "" if it has none, None if it is empty."""
+    """Return a gradebook's version; "" if it has none, None if it is empty."""
     engine = create_engine(db_url, poolclass=NullPool)
     with engine.connect() as connection:
         tables = inspect(connection).get_table_names()

@@ -139,7 +139,7 @@ class ManyAtOnce(Grading):
 
     @contextlib.contextmanager
     def _workers(self) -> Iterator[Callable[[], Executor]]:
-        """Yield what gives the executor that is to be used: a new one where the last one broke."""
+        """Yield a function that gives the executor: a new one if the last one broke."""
         if self.run.scheduler:
             with _cluster(self.run.scheduler) as client:
                 self._capacity = max(1, sum(client.ncores().values()))
@@ -187,7 +187,7 @@ def _new_pool(workers: int) -> Pool:
 
 
 def _cluster(address: str) -> Any:
-    """Return a Dask client; `NbGraderException` where there is none to be had."""
+    """Return a Dask client; `NbGraderException` if none can be reached."""
     try:
         from distributed import Client
     except ImportError as error:

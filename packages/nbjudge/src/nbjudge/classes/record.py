@@ -24,7 +24,7 @@ from nbgrader.coursedir import CourseDirectory
 from nbjudge import graders
 from nbjudge.codes import OWN_FOLDER
 
-#: Of the stored form; what another one says is not known.
+#: Version of the stored form. A line of another version counts as unknown.
 _VERSION = 1
 
 

@@ -245,7 +245,7 @@ def choose(found: list[Candidate], lesson: Mapping[str, Content]) -> dict[str, C
             chosen[name] = None
             continue
         taken = max(belongs[name], key=lambda one: _rank(one, name, content))
-        # Only of what is looked into can be said why it was taken.
+        # A reason can be given only for what was looked into.
         others = [one for one in belongs[name] if one is not taken and one.fits(content)]
         why = _why(taken, others, content) if others else ""
         chosen[name] = Choice(taken, why)

@@ -377,7 +377,7 @@ class JudgePeer(Peer):
         """Warn here as the learner's code did: the test's own filters say what comes of it."""
         said, self._said = self._said, []
         for warning in said:
-            warnings.warn_explicit(warning, type(warning), "<their code>", 1)  # type: ignore[arg-type]
+            warnings.warn_explicit(warning, type(warning), "<their code>", 1)  # type: ignore[call-overload]
 
     def _note_borrowed(self, op: str, value: Any, *asked: Any) -> None:
         """Note a value that is the learner's own, which the test may change in place."""

@@ -44,7 +44,7 @@ class RosterError(Exception):
 
 @dataclass
 class Written:
-    """What was written, and who of whom could not be matched."""
+    """What was written, and who could not be matched."""
 
     path: Path
     learners: int = 0

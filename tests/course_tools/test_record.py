@@ -12,6 +12,8 @@ from llm_memory.plots import real_model as pictures
 from llm_memory.streaming import ModelCache
 from tests.model_folders import SHAPES, random_model
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 real = [
     pytest.mark.real_model,

@@ -102,6 +102,7 @@ def test_the_check_names_a_mistake_in_a_first_draft(lesson, exercise, mistake):
     assert table.judged(exercise, mistake, draft, guards) == table.NAMED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("lesson", "exercise", "variant"), every(lambda known: known.variants))
 def test_a_variant_passes(lesson, exercise, variant):
     check(variant, exercise, hard=True)
@@ -125,6 +126,7 @@ def solved_without_guards(lesson):
     return fingerprints.solved_namespace(notebook, lesson)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lesson", LESSONS)
 def test_a_solution_without_guards_loses_no_core_points(lesson):
     space = solved_without_guards(lesson)

@@ -12,8 +12,8 @@ import pytest
 from nbjudge.run.provisioner import can_fork
 from nbjudge.server import sandbox, syscalls
 
+from tests.nbjudge.server.test_sandbox import run_in_box
 from tests.submission_cells import errors, printed, run_cells
-from tests.test_sandbox import run_in_box
 
 pytestmark = [
     pytest.mark.slow,

@@ -41,6 +41,7 @@ def test_what_an_error_says_is_no_fault():
     assert all(said in mutant.source or "ValueError" not in mutant.source for mutant in made)
 
 
+@pytest.mark.slow
 def test_the_hidden_tests_alone_end_the_mutants_and_half_of_them_does_not():
     trial = next(
         t for t in trials(LESSONS["attention"], "attention") if t.exercise == "causal_mask"
@@ -67,6 +68,7 @@ def test_a_mutant_that_never_ends_is_ended(monkeypatch):
     assert [verdict.passes_hidden_tests for verdict in trial.run(endless, 1)] == [False]
 
 
+@pytest.mark.slow
 def test_every_equivalent_is_a_mutant_of_today():
     # One lesson here, for the time it takes: `make mutants` looks at all.
     known = equivalents()

@@ -7,6 +7,8 @@ import torch
 from llm_memory.plots import context_window as pictures
 from llm_memory.shapes import CARDS, GIB, MODELS, cache_bytes
 
+pytestmark = pytest.mark.slow
+
 CONVERSATION = [("instructions", 6), ("question 1", 9), ("answer 1", 12), ("question 2", 5)]
 
 

@@ -12,6 +12,8 @@ from llm_memory.plots import serving as pictures
 from llm_memory.serving import BlockPool, Lanes, LookupDraft, TextCache, padded
 from llm_memory.streaming import ModelCache
 
+pytestmark = pytest.mark.slow
+
 
 def alone(model, text, n_new):
     text = list(text)

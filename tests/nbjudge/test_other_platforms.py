@@ -13,7 +13,9 @@ import pytest
 
 from tests.hostile.classroom import FULL, LESSON, POINTS, Classroom, cell_of
 
-TESTS = Path(__file__).parent
+pytestmark = pytest.mark.slow
+
+TESTS = Path(__file__).parents[1]
 PATH = os.pathsep.join([str(TESTS / "as_on_windows"), str(TESTS.parent)])
 
 GRADE = """
