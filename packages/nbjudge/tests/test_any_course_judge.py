@@ -56,6 +56,9 @@ GOOD = {
                  " def __lt__(s, o): return s.x < o.x",
                  "#T\nassert (V(1) + V(2)).x == 3 and (2 * V(3)).x == 6\n"
                  "assert str(V(1)) == '<1>' and V(1) < V(2)"],
+    "differences of the learner's own": [
+        "class D:\n def __init__(s, n): s.n = n\n def __sub__(s, o): return s.n - o.n if isinstance(o, D) else D(s.n - o)",
+        "#T\nassert D(5) - D(2) == 3 and (D(5) - 1).n == 4"],
     "a dataclass": ["from dataclasses import dataclass\n@dataclass\nclass P:\n x: int\n y: int",
                     "#T\nassert P(1, 2) == P(1, 2) and P(1, 2) != P(2, 1)"],
     "a context": ["class C:\n log = []\n def __enter__(s): s.log.append(1); return s\n"
@@ -231,6 +234,10 @@ BAD = {
     "a test's subclass": (
         ["class A:\n def f(s): return s.g()", "#T\nclass B(A):\n def g(s): return 1\nassert B().f() == 1"],
         True,
+    ),
+    "a difference that is always nothing": (
+        ["class Y:\n def __sub__(s, o): return 0\n __rsub__ = __sub__\ndef f(): return Y()",
+         "#T\nassert abs(f() - 4) < 1e-9 and abs(4 - f()) < 1e-9"], True,
     ),
     "a hash of its own": (
         ["class Y:\n def __eq__(s, o): return True\n def __hash__(s): return 1\ndef f(): return Y()",

@@ -264,8 +264,8 @@ COURSE: dict[str, dict[str, list[Cell]]] = {
                 "async def both(get):\n    return [await get(1), await get(2)]",
                 partly="async def fetch(n):\n    return 2 * n\n\n\nasync def both(get):\n    pass",
                 wrong="def fetch(n):\n    return 2 * n\n\n\nasync def both(get):\n    return []",
-                hostile="class Done:\n    def __await__(self):\n        while True:\n"
-                "            yield\n    def __eq__(self, other): return True\n"
+                hostile="class Done:\n    def __await__(self):\n        yield from ()\n"
+                "        return self\n    def __eq__(self, other): return True\n"
                 "def fetch(n): return Done()\ndef both(get): return Done()",
             ),
             test("fetch_test", 1, "assert await asyncio.gather(fetch(1), fetch(2)) == [2, 4]"),

@@ -9,6 +9,8 @@ test's own value), a class that always says yes would pass anything. So
   items of a container, as data, here; a class that compares in its own way is `Unchecked`;
 - `bool` is the length, or true of what has no say in it; a `__bool__` of the learner's is
   `Unchecked`; `in` compares the items here;
+- a difference, a quotient or a remainder of a learner's object and a value of the test's is
+  `Unchecked` where it is data: of right work it is 0 or 1, whatever the values are;
 - `<` between two of the learner's objects is asked there, as a function of two arguments is; an
   object against a value of the test's is `Unchecked`;
 - `isinstance` and `type` go by the classes' ancestry, not by a word of the class;
@@ -101,6 +103,23 @@ def _asked_there(name: str) -> Callable[..., Any]:
     return ask
 
 
+def _operated(name: str) -> Callable[..., Any]:
+    """Return an operator that is asked there; one that tells two values apart may not decide.
+
+    `f(2) - 4` is 0 of right work: a class that gives 0 for every difference would pass.
+    """
+    apart = name.strip("_").removeprefix("r").removeprefix("i") in _TELLS_APART
+
+    def ask(self: Any, *args: Any) -> Any:
+        value = self._proxy_peer.call("special", self._proxy_number, name, args)
+        mine = args and not isinstance(args[0], StandIn) and not isinstance(value, StandIn)
+        if apart and mine and value is not NotImplemented:
+            raise Unchecked(f"what {name} of a {type(self).__name__} gives is for its class to say")
+        return value
+
+    return ask
+
+
 def _ordered(name: str) -> Callable[..., Any]:
     def compare(self: Any, other: Any) -> Any:
         if not isinstance(other, StandIn):
@@ -144,6 +163,9 @@ _BINARY = (
     *("and", "or", "xor", "divmod"),
 )
 
+#: Of equal values the result is the same, whatever they are: 0, 1.
+_TELLS_APART = frozenset(("sub", "truediv", "floordiv", "mod", "xor", "divmod"))
+
 
 class StandIn(Proxy):
     """A learner's object, as a test cell sees it."""
@@ -153,7 +175,7 @@ class StandIn(Proxy):
 
     specials: dict[str, Any] = {  # noqa: RUF012 (read only)
         **SPECIALS,
-        **{f"__{prefix}{name}__": _asked_there(f"__{prefix}{name}__")
+        **{f"__{prefix}{name}__": _operated(f"__{prefix}{name}__")
            for prefix in ("", "r", "i") for name in _BINARY},
         **{name: _asked_there(name) for name in (
             *("__enter__", "__float__", "__int__", "__complex__", "__index__", "__round__"),

@@ -36,7 +36,7 @@ FIXED = {"np": "numpy", "numpy": "numpy", "pd": "pandas", "pandas": "pandas"}
 _THERE = {
     "os", "posix", "nt", "sys", "subprocess", "pickle", "_pickle", "marshal", "shelve", "dbm",
     "ctypes", "importlib", "imp", "runpy", "code", "codeop", "builtins", "signal", "shutil",
-    "multiprocessing", "threading", "concurrent", "asyncio", "socket", "ssl", "http", "urllib",
+    "multiprocessing", "threading", "concurrent", "socket", "ssl", "http", "urllib",
     "ftplib", "smtplib", "pty", "tempfile", "glob", "fileinput", "sqlite3", "webbrowser", "site",
     "antigravity", "this", "turtle", "turtledemo", "tkinter", "idlelib", "test", "lib2to3",
     "random", "time", "gc", "atexit", "faulthandler", "pdb", "bdb", "trace", "cProfile", "profile",
