@@ -52,6 +52,8 @@ def _read(course: CourseDirectory) -> dict[str, dict[str, float]]:
                 timedelta(seconds=seconds)
     except FileNotFoundError:
         return {}
+    except PermissionError:
+        raise  # which has another remedy
     except (OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(
             f"{path}, which holds the extensions, cannot be read ({error}). Mend it, or remove it "
