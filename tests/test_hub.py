@@ -185,6 +185,13 @@ def hub(people, semester):
         found.stop()
 
 
+def disabled(hub, name):
+    """Return the extensions that a user's JupyterLab leaves out."""
+    _, _, page = hub.ask(f"/user/{name}/lab")
+    found = re.search(r'id="jupyter-config-data"[^>]*>(.*?)</script>', page, re.DOTALL)
+    return set(json.loads(found[1])["disabledExtensions"])
+
+
 def test_a_class_on_a_hub(people, semester, hub):
     grader = "formgrader/api"
     hub.do("teacher", f"{grader}/assignment/small/assign")
@@ -217,6 +224,6 @@ def test_a_class_on_a_hub(people, semester, hub):
     assert headers["Content-Security-Policy"] == "frame-ancestors 'self'"
     status, headers, _ = hub.ask("/user/ada/formgrader/manage_assignments")
     assert status == 404 and "'none'" in headers["Content-Security-Policy"]
-    _, _, lab = hub.ask("/user/ada/lab")
-    config = json.loads(re.search(r'id="jupyter-config-data"[^>]*>(.*?)</script>', lab, re.S)[1])
-    assert config["disabledExtensions"]["@jupyter/nbgrader:create-assignment"]
+    off = disabled(hub, "ada")
+    assert {f"@jupyter/nbgrader:{name}" for name in ("formgrader", "create-assignment")} <= off
+    assert not {name for name in disabled(hub, "teacher") if "nbgrader" in name}
