@@ -5,6 +5,7 @@ import getpass
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -198,6 +199,7 @@ def test_every_name_can_be_said_on_any_console(encoding):
 HARD_PLACE = """
 c.CourseDirectory.directory_structure = "{assignment_id}/{nbgrader_step}/{student_id}"
 import os
+import re
 import shutil
 os.umask(0o077)
 """
@@ -459,3 +461,29 @@ def test_a_course_that_moved_goes_on(semester, tmp_path):
     assert moved.codes("ada") == []
     moved.run("generate_feedback", "small")
     assert (moved.folder / "feedback/ada/small/small.html").is_file()
+
+
+def test_the_report_says_what_changed_and_who_needs_a_look(semester):
+    folder = semester.folder
+    semester.run("db", "assignment", "add", "small", "--duedate=2026-01-05 10:00:00 UTC")
+    same = "(x if x else 0) * (2 if x > 0 or x <= 0 else 3) + (0 if x else 0) + sum([0, 0, 0])"
+    place = semester.hand_in("ada", semester.solved(double=same))
+    (place / "timestamp.txt").write_text("2026-01-06 11:30:00 UTC")
+    semester.hand_in("ben", semester.solved(double=same))
+    own(folder, "grade", "small", "--workers", "1")
+    page = (folder / "reports/small.html").read_text()
+    assert "Changed since" not in page
+    assert "1 d 1 h 30 min" in page
+    assert re.search(
+        r"the same but for.*<td>ada</td><td>ben</td><td>double</td>", page, re.I | re.S
+    )
+    semester.hand_in("ada", semester.solved(double="x + x", square="x * x"))
+    with Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as gradebook:
+        gradebook.find_grade("test_square", "small", "small", "ben").needs_manual_grade = True
+        gradebook.db.commit()
+    for _ in range(2):  # a run with nothing to do says the same once more
+        printed = own(folder, "grade", "small", "--workers", "1")
+        assert re.search(r"manual look\s+ben", printed)
+        page = (folder / "reports/small.html").read_text()
+        assert "<td>ada</td><td>2</td><td>4</td>" in page.partition("Changed since")[2]
+        assert "but for names" not in page

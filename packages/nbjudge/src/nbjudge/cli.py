@@ -139,6 +139,7 @@ def _grade(options: argparse.Namespace) -> int:
     from nbjudge.classes.points import grades_of
     from nbjudge.classes.report import to_terminal, write_html
     from nbjudge.classes.summary import summarize
+    from nbjudge.outcomes import similarity
 
     folder = course_root()
     if folder is None:
@@ -183,6 +184,10 @@ def _grade(options: argparse.Namespace) -> int:
     if summary is not None and summary.scores:
         to_terminal(summary, console)
         grades = grades_of(course.coursedir, options.assignment)
+        found = similarity.last(
+            course.coursedir, options.assignment, course.log, anew=run.graded > 0
+        )
+        summary.similar = [(p.one, p.other, ", ".join(p.exercises)) for p in found]
         console.print(
             f"The same with pictures: {write_html(summary, folder, grades)}", soft_wrap=True
         )
