@@ -10,7 +10,7 @@ import pytest
 from packages.nbjudge.tests.semester import Semester
 from tests.people import SECONDS, People, needs_people
 
-pytestmark = needs_people
+pytestmark = [pytest.mark.slow, needs_people]
 
 
 @pytest.fixture
