@@ -60,5 +60,6 @@ format: .venv/.test  ## lay the code out
 	@$(UV) $(ENGINE) -e '.[dev]' || { echo "Trying with pip …"; $(PIP) $(ENGINE) -e '.[dev]'; } || \
 	  { echo "The test dependencies could not be installed: is the network up? Run the same command again to go on."; exit 1; }
 	@sh tests/browser/install_chromium.sh
+	@sh tests/install_proxy.sh $(BIN)
 	@$(BIN)/python -m llm_memory.download smollm2 || echo "The tests that need this model will be skipped."
 	@touch .venv/.lab $@

@@ -7,7 +7,8 @@ from pathlib import Path
 import nbformat
 from course_tools.build import course as clone
 from course_tools.build.lesson import grade_id, is_exercise, is_test
-from nbgrader.api import Gradebook
+
+from packages.nbjudge.tests.semester import scores as scores
 
 ROOT = clone.root()
 
@@ -71,16 +72,3 @@ def record(answers):
             for quiz, option in answers.items()
         },
     }
-
-
-def scores(folder: Path, lesson):
-    """Return each student's scores by grade_id, from the course's gradebook."""
-    with Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as gradebook:
-        return {
-            submission.student.id: {
-                grade.name: grade.score
-                for notebook in submission.notebooks
-                for grade in notebook.grades
-            }
-            for submission in gradebook.assignment_submissions(lesson)
-        }

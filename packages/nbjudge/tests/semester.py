@@ -58,6 +58,19 @@ def lesson():
     return nb
 
 
+def scores(folder: Path, assignment: str):
+    """Return each student's scores by cell, from a course's gradebook."""
+    with Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as gradebook:
+        return {
+            submission.student.id: {
+                grade.name: grade.score
+                for notebook in submission.notebooks
+                for grade in notebook.grades
+            }
+            for submission in gradebook.assignment_submissions(assignment)
+        }
+
+
 class Semester:
     """A course in a folder, and what happens to it."""
 
@@ -102,15 +115,7 @@ class Semester:
 
     def scores(self, assignment="small"):
         """Return each student's scores by cell."""
-        with Gradebook(f"sqlite:///{self.folder / 'gradebook.db'}") as gradebook:
-            return {
-                submission.student.id: {
-                    grade.name: grade.score
-                    for notebook in submission.notebooks
-                    for grade in notebook.grades
-                }
-                for submission in gradebook.assignment_submissions(assignment)
-            }
+        return scores(self.folder, assignment)
 
     def flags(self, student, name="small", assignment="small"):
         """Return the flags of a graded notebook: code, cell and sentence of each."""

@@ -5,6 +5,7 @@ import getpass
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -200,6 +201,7 @@ def test_every_name_can_be_said_on_any_console(encoding):
 HARD_PLACE = """
 c.CourseDirectory.directory_structure = "{assignment_id}/{nbgrader_step}/{student_id}"
 import os
+import re
 import shutil
 os.umask(0o077)
 """
@@ -320,3 +322,170 @@ def test_the_semester_command_by_command(semester):
     own("export", "small", "--to", "canvas", "--feedback")
     with zipfile.ZipFile(folder / "small-canvas-feedback.zip") as file:
         assert file.namelist() == ["lovelaceada_LATE_12_456_small-2.html"]
+
+
+LATE = """
+from nbgrader.plugins import LateSubmissionPlugin
+
+
+class AnHour(LateSubmissionPlugin):
+    def late_submission_penalty(self, student_id, score, total_seconds_late):
+        return total_seconds_late / 3600
+
+
+c.AssignLatePenalties.plugin_class = AnHour
+"""
+
+
+def own(folder, *arguments, code=0):
+    """Run the engine's own command."""
+    return run(cli.main, folder, *arguments, code=code)
+
+
+def penalties(semester):
+    with Gradebook(f"sqlite:///{semester.folder / 'gradebook.db'}") as gradebook:
+        return {
+            submission.student.id: submission.late_submission_penalty
+            for submission in gradebook.assignment_submissions("small")
+        }
+
+
+def test_due_dates_extensions_and_late_penalties(semester):
+    folder = semester.folder
+    with (folder / "nbgrader_config.py").open("a") as file:
+        file.write(LATE)
+    (folder / "roster.csv").write_text("id,first_name\nada,Ada\nben,Ben\ncem,Cem\n")
+    semester.run("db", "student", "import", "roster.csv")
+    assert "has no due date" in own(folder, "extend", "small", "ada", "--days", "1", code=1)
+    semester.run("db", "assignment", "add", "small", "--duedate=2026-01-05 10:00:00 UTC")
+    for student in ("ada", "ben", "cem"):
+        place = semester.hand_in(student, semester.solved(double="x + x", square="x * x"))
+        (place / "timestamp.txt").write_text("2026-01-05 11:30:00 UTC")
+    assert "nobody" in own(folder, "extend", "small", "nobody", "--days", "1", code=1)
+    # Before anything of hers was graded, which is when learners ask.
+    said = own(folder, "extend", "small", "ada", "--days", "1")
+    assert "ada has until 2026-01-06 10:00:00 UTC" in said
+    own(folder, "extend", "small", "cem", "--days", "3")
+    own(folder, "extend", "small", "cem")
+    semester.run("autograde", "small")
+    assert semester.scores() == dict.fromkeys(("ada", "ben", "cem"), FULL)
+    assert penalties(semester) == {"ada": 0, "ben": 1.5, "cem": 1.5}
+    assert "late" in own(folder, "status", "small")
+
+    own(folder, "extend", "small", "ben", "--hours", "1")
+    semester.run("autograde", "small", "--student=ben", "--force")
+    own(folder, "extend", "small", "ada")
+    semester.run("autograde", "small", "--student=ada", "--force")
+    assert penalties(semester) == {"ada": 1.5, "ben": 0.5, "cem": 1.5}
+    own(folder, "export", "small", "--to", "moodle")
+    assert "2.5" in (folder / "small-moodle.csv").read_text("utf-8-sig")
+
+    (folder / ".nbjudge/extensions.json").write_text("{")
+    assert "Mend it" in own(folder, "extend", "small", "ada", "--days", "1", code=1)
+    assert "Mend it" in semester.run("autograde", "small", "--force", code=1)
+
+
+CANVAS_EXPORT = (
+    "Student,ID,SIS User ID,SIS Login ID,Section,small (81),Current Score\r\n"
+    "    Points Possible,,,,,4,(read only)\r\n"
+    '"Lovelace, Ada",12,s1,al815,"Maths, 1",,\r\n'
+    '"Żak, Łukasz",13,s2,lz999,"Maths, 1",,\r\n'
+    '"Late, Comer",14,s3,cl001,"Maths, 1",,\r\n'
+    '"Student, Test",99,,1f3,"Maths, 1",,\r\n'
+)
+
+
+def test_a_platforms_roster_its_hand_ins_and_grades_back(semester):
+    folder = semester.folder
+    (folder / "canvas.csv").write_text(CANVAS_EXPORT, encoding="utf-8-sig", newline="")
+    said = own(folder, "roster", "canvas.csv")
+    assert "3 new learners, 0 known ones (Canvas's form)" in said and "Current Score" in said
+    work = json.dumps(semester.solved(double="2 * x", square="x * x"))
+    archive = folder / "downloaded/small/archive/canvas.zip"
+    archive.parent.mkdir(parents=True)
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("lovelaceada_12_456_small.ipynb", work)
+        file.writestr("zaklukasz_LATE_13_457_small-1.ipynb", work)
+        file.writestr("guestwho_77_458_small.ipynb", work)
+    semester.run("zip_collect", "small")
+    semester.run("autograde", "small")
+    assert sorted(semester.scores()) == ["al815", "guestwho", "lz999"]
+    assert "missing" in own(folder, "status", "small")
+    roster = ("--to", "canvas", "--roster", "canvas.csv")
+    printed = own(folder, "export", "small", *roster, code=1)
+    assert "not in the roster: guestwho" in printed
+    back = (folder / "small-canvas.csv").read_text("utf-8-sig").splitlines()
+    assert back[0] == "Student,ID,SIS User ID,SIS Login ID,Section,small (81)"
+    assert '"Lovelace, Ada",12,s1,al815,"Maths, 1",4.0' in back
+    assert '"Late, Comer",14,s3,cl001,"Maths, 1",' in back
+
+    # Once more, with somebody who joined late and somebody whose id cannot be one.
+    more = CANVAS_EXPORT + '"New, Nora",15,s4,nn002,A,,\r\n"Odd, O",16,s5,a/b,A,,\r\n'
+    (folder / "canvas.csv").write_text(more, newline="")
+    said = own(folder, "roster", "canvas.csv", code=1)
+    assert "1 new learners, 3 known ones" in said and "line 8 (a/b)" in said
+    with Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as gradebook:
+        nora = gradebook.find_student("nn002")
+        assert (nora.first_name, nora.last_name, nora.lms_user_id) == ("Nora", "New", "15")
+    semester.hand_in("nn002", json.loads(work))
+    semester.run("autograde", "small")
+    assert semester.scores()["nn002"] == FULL
+    own(folder, "export", "small", *roster, code=1)
+    assert '"New, Nora",15,s4,nn002,A,4.0' in (folder / "small-canvas.csv").read_text("utf-8-sig")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_a_roster_of_moodles_whoever_wrote_it(semester, encoding):
+    folder = semester.folder
+    text = "First name;Last name;Email address;ID number\nZoé;Müller;z@x.org;7\nBo;Ek;;8\n"
+    (folder / "moodle.csv").write_bytes(text.encode(encoding))
+    printed = own(folder, "roster", "moodle.csv", code=1)
+    assert "1 new learners" in printed and "nothing under 'Email address'" in printed
+    own(folder, "roster", "moodle.csv", "--id", "ID number")
+    with Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as gradebook:
+        assert sorted(s.id for s in gradebook.students) == ["7", "8", "z@x.org"]
+        assert gradebook.find_student("z@x.org").last_name == "Müller"
+    assert "no column 'Nick'" in own(folder, "roster", "moodle.csv", "--id", "Nick", code=1)
+    (folder / "other.csv").write_text("Vorname,Nachname\nA,B\n")
+    assert "no roster that is known" in own(folder, "roster", "other.csv", code=1)
+    assert "cannot be read" in own(folder, "roster", "nowhere.csv", code=1)
+
+
+def test_a_course_that_moved_goes_on(semester, tmp_path):
+    semester.hand_in("ada", semester.solved(double="x + x"))
+    semester.run("autograde", "small")
+    moved = semester.copy(tmp_path / "another place")
+    shutil.rmtree(semester.folder)
+    assert "All 1 of small are graded already" in moved.run("autograde", "small")
+    moved.hand_in("ada", moved.solved(double="x + x", square="x * x"))
+    assert "other files were handed in" in moved.run("autograde", "small")
+    assert moved.scores() == {"ada": FULL}
+    assert moved.codes("ada") == []
+    moved.run("generate_feedback", "small")
+    assert (moved.folder / "feedback/ada/small/small.html").is_file()
+
+
+def test_the_report_says_what_changed_and_who_needs_a_look(semester):
+    folder = semester.folder
+    semester.run("db", "assignment", "add", "small", "--duedate=2026-01-05 10:00:00 UTC")
+    same = "(x if x else 0) * (2 if x > 0 or x <= 0 else 3) + (0 if x else 0) + sum([0, 0, 0])"
+    place = semester.hand_in("ada", semester.solved(double=same))
+    (place / "timestamp.txt").write_text("2026-01-06 11:30:00 UTC")
+    semester.hand_in("ben", semester.solved(double=same))
+    own(folder, "grade", "small", "--workers", "1")
+    page = (folder / "reports/small.html").read_text()
+    assert "Changed since" not in page
+    assert "1 d 1 h 30 min" in page
+    assert re.search(
+        r"the same but for.*<td>ada</td><td>ben</td><td>double</td>", page, re.I | re.S
+    )
+    semester.hand_in("ada", semester.solved(double="x + x", square="x * x"))
+    with Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as gradebook:
+        gradebook.find_grade("test_square", "small", "small", "ben").needs_manual_grade = True
+        gradebook.db.commit()
+    for _ in range(2):  # a run with nothing to do says the same once more
+        printed = own(folder, "grade", "small", "--workers", "1")
+        assert re.search(r"manual look\s+ben", printed)
+        page = (folder / "reports/small.html").read_text()
+        assert "<td>ada</td><td>2</td><td>4</td>" in page.partition("Changed since")[2]
+        assert "but for names" not in page

@@ -24,6 +24,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 DOCUMENTS = {
     "docs/students.md": "students.md",
     "docs/instructors.md": "instructors.md",
+    "docs/jupyterhub.md": "jupyterhub.md",
     "docs/maintainers.md": "maintainers.md",
     "docs/benchmarks.md": "benchmarks.md",
     "docs/generate.md": "generate.md",

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from nbgrader.apps import AutogradeApp
@@ -63,6 +64,17 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     export.add_argument("--feedback", action="store_true", help="the feedback, not the grades")
     export.add_argument("--output", type=Path, help="default: ASSIGNMENT-PLATFORM.csv, or .zip")
     export.set_defaults(run=_export)
+    roster = commands.add_parser(
+        "roster",
+        help="learners out of nbgrader's, Canvas' or Moodle's list",
+        description="Put the learners of a CSV into the gradebook: nbgrader's own form, Canvas' "
+        "gradebook export, or Moodle's list of participants or grades. Nobody is taken out.",
+    )
+    roster.add_argument("file", type=Path)
+    roster.add_argument(
+        "--id", default="", metavar="COLUMN", help="the column with the learners' ids"
+    )
+    roster.set_defaults(run=_roster)
     similar = commands.add_parser(
         "similar",
         help="pairs of hand-ins that are the same but for names and layout",
@@ -127,6 +139,7 @@ def _grade(options: argparse.Namespace) -> int:
     from nbjudge.classes.points import grades_of
     from nbjudge.classes.report import to_terminal, write_html
     from nbjudge.classes.summary import summarize
+    from nbjudge.outcomes import similarity
 
     folder = course_root()
     if folder is None:
@@ -171,6 +184,10 @@ def _grade(options: argparse.Namespace) -> int:
     if summary is not None and summary.scores:
         to_terminal(summary, console)
         grades = grades_of(course.coursedir, options.assignment)
+        found = similarity.last(
+            course.coursedir, options.assignment, course.log, anew=run.graded > 0
+        )
+        summary.similar = [(p.one, p.other, ", ".join(p.exercises)) for p in found]
         console.print(
             f"The same with pictures: {write_html(summary, folder, grades)}", soft_wrap=True
         )
@@ -237,6 +254,27 @@ def _export(options: argparse.Namespace) -> int:
     return 1 if done.not_in_roster or done.twice else 0
 
 
+def _roster(options: argparse.Namespace) -> int:
+    """Take the learners in, and say whose line was left out."""
+    from nbjudge.outcomes import platform_grades, roster
+
+    path = Path.cwd() / options.file
+    course = _course("")
+    if course is None:
+        return 1
+    try:
+        taken = roster.take(course.coursedir, path, options.id)
+    except platform_grades.RosterError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{len(taken.new)} new learners, {len(taken.known)} known ones ({taken.format}'s form)")
+    if taken.unused:
+        print(f"Columns that were not used: {', '.join(map(printable, taken.unused))}")
+    for who, why in taken.left_out:
+        print(f"Left out: {printable(who)}, because {printable(why)}.", file=sys.stderr)
+    return 1 if taken.left_out else 0
+
+
 def _similar(options: argparse.Namespace) -> int:
     """Print the pairs, most exercises first."""
     from nbjudge.outcomes import similarity
@@ -257,6 +295,8 @@ def _extend(options: argparse.Namespace) -> int:
     """Record the extension; a submission that is not there yet gets it, too."""
     from nbgrader.api import Gradebook, MissingEntry
 
+    from nbjudge.classes import extensions
+
     course = _course(options.assignment)
     if course is None:
         return 1
@@ -274,14 +314,21 @@ def _extend(options: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
             return 1
+        more = timedelta(days=options.days, hours=options.hours)
         try:
-            due = gradebook.find_submission(name, student)
+            submission = gradebook.find_submission(name, student)
         except MissingEntry:
-            print(f"{student} has not handed in {name} and been graded yet.", file=sys.stderr)
+            submission = None
+        try:
+            # What was graded has it in the gradebook, and nothing is left of the promise.
+            extensions.promise(course.coursedir, name, student, timedelta() if submission else more)
+        except (ValueError, OSError) as error:
+            print(f"Nothing was changed: {error}", file=sys.stderr)
             return 1
-        gradebook.grant_extension(name, student, days=options.days, hours=options.hours)
-        print(f"{student} has until {due.duedate} UTC. To work out a penalty again, grade with")
-        print(f"--student {student} --force.")
+        print(f"{student} has until {assignment.duedate + more} UTC.")
+        if submission is not None:
+            gradebook.grant_extension(name, student, days=options.days, hours=options.hours)
+            print(f"To work out a penalty again, grade with --student {student} --force.")
     return 0
 
 
@@ -311,7 +358,7 @@ def _course(assignment: str) -> AutogradeApp | None:
         return None
     os.chdir(folder)
     app = AutogradeApp()
-    app.initialize([f"--assignment={assignment}"])
+    app.initialize([f"--assignment={assignment}"] if assignment else [])
     app.log.setLevel(logging.WARNING)
     refused = guard.refusal(app.coursedir, app.config)
     if refused:

@@ -26,6 +26,7 @@ from traitlets.config import Config
 from traitlets.config.loader import JSONFileConfigLoader, PyFileConfigLoader
 from traitlets.utils.importstring import import_item
 
+from nbjudge import graders
 from nbjudge.codes import OWN_FOLDER
 
 __all__ = ["arm", "missing_parts", "refusal"]
@@ -68,7 +69,13 @@ def _guarded(kind: type[BaseConverter], start: Any) -> Any:
         if problem:
             self.log.error(problem)
             raise NbGraderException(problem)
-        start(self)
+        with graders.together(self.coursedir.root):
+            try:
+                start(self)
+            except PermissionError as error:
+                message = graders.may_not(error.filename or "it", self.coursedir.root)
+                self.log.error(message)
+                raise NbGraderException(message) from error
 
     return guarded
 

@@ -19,11 +19,12 @@ import nbgrader.apps.autogradeapp
 from nbgrader.api import Assignment, Gradebook, MissingEntry, SubmittedAssignment
 from nbgrader.converters import Autograde
 from nbgrader.converters.base import NbGraderException
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 from traitlets import Instance, Integer, List
 from traitlets.utils.importstring import import_item
 
-from nbjudge import guard
+from nbjudge import graders, guard
 from nbjudge.classes import engines, generate, gradebook_file, one_at_a_time, release
 from nbjudge.classes.freshness import Freshness, Why
 from nbjudge.classes.temporary import folder_for_submissions
@@ -85,10 +86,19 @@ class ClassAutograde(Autograde):
             self.coursedir.db_url = f"{url}?timeout={LOCK_SECONDS}"
         held = one_at_a_time.grading(self.coursedir, self.coursedir.assignment_id, self.log)
         try:
-            with held, contextlib.chdir(self.coursedir.root):
+            shared = graders.together(self.coursedir.root)
+            with shared, held, contextlib.chdir(self.coursedir.root):
                 self._start()
         except OperationalError as error:
-            raise NbGraderException(GRADEBOOK_TROUBLE.format(error.orig)) from error
+            self._fail(self._trouble(error))
+        except PermissionError as error:
+            self._fail(graders.may_not(error.filename or "it", self.coursedir.root))
+
+    def _trouble(self, error: OperationalError) -> str:
+        path = make_url(self.coursedir.db_url).database
+        if "readonly" in str(error.orig) and path and not os.access(path, os.W_OK):
+            return graders.may_not(path, self.coursedir.root)
+        return GRADEBOOK_TROUBLE.format(error.orig)
 
     def _start(self) -> None:
         assignment = self.coursedir.assignment_id

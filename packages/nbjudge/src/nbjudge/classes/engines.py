@@ -8,12 +8,15 @@ anew was more than a quarter of what autograding itself computed.
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import nbgrader.api
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
+
+from nbjudge import graders
 
 
 def install() -> None:
@@ -36,4 +39,16 @@ def engine_of(url: str, **options: Any) -> Engine:
 
 @functools.lru_cache(maxsize=8)
 def _kept(url: str, **options: Any) -> Engine:
-    return create_engine(url, poolclass=NullPool, **options)
+    engine = create_engine(url, poolclass=NullPool, **options)
+    address = make_url(url)
+    if address.get_backend_name() == "sqlite" and address.database:
+        path = Path(address.database)
+
+        def make(*_: Any) -> None:
+            """Make a new file as the course's folder allows: other graders write it, too."""
+            if path.parent.is_dir() and not path.exists():
+                with graders.together(path.parent):
+                    path.touch()
+
+        event.listen(engine, "do_connect", make)
+    return engine

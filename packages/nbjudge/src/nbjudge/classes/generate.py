@@ -7,6 +7,7 @@ import sys
 import nbgrader.apps.api
 import nbgrader.apps.generateassignmentapp
 
+from nbjudge import graders
 from nbjudge.classes.release import Release
 
 
@@ -15,6 +16,10 @@ class CalibratedGenerate(Release):
 
     def start(self) -> None:
         """Release the assignment, calibrate it and print what came of it."""
+        with graders.together(self.coursedir.root):
+            self._start()
+
+    def _start(self) -> None:
         super().start()
         if self.no_database:
             return

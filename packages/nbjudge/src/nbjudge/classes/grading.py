@@ -28,7 +28,7 @@ from sqlalchemy.exc import OperationalError
 from traitlets.utils.importstring import import_item
 
 from nbjudge import settings, trees
-from nbjudge.classes import calibration, job, past_releases, saving
+from nbjudge.classes import calibration, extensions, job, past_releases, saving
 from nbjudge.classes.converter import ClassAutograde, NotReady
 from nbjudge.classes.record import Graded
 from nbjudge.classes.saving import RunGradebook
@@ -76,6 +76,10 @@ class Grading:
         """Load the lesson as graded; `NotReady` where the course is not."""
         course = self.course
         past_releases.keep(course, self.assignment, self.log)
+        try:
+            self._extensions = extensions.promised(course, self.assignment)
+        except ValueError as error:
+            raise NotReady(str(error)) from error
         for name in names:
             path = self.source / f"{name}.ipynb"
             try:
@@ -252,7 +256,9 @@ class Grading:
         }
         timestamp = self.course.get_existing_timestamp(str(submission.staged))
         saving.save(
-            self._gradebook, self.assignment, student, timestamp, found, missing, self._late
+            self._gradebook,
+            *(self.assignment, student, timestamp, found, missing, self._late),
+            extension=self._extensions.get(student),
         )
         graded = Path(run._format_dest(self.assignment, student))
         self._write_files(submission, graded)

@@ -23,6 +23,7 @@ from nbgrader.converters.base import NbGraderException
 from nbgrader.coursedir import CourseDirectory
 from traitlets.config import Config
 
+from nbjudge import graders
 from nbjudge.classes import gradebook_file, past_releases
 from nbjudge.intake.rebuild import CourseError
 
@@ -45,6 +46,8 @@ class Release(GenerateAssignment):
         kept = place.is_dir() and not self.force
         known = self.no_database or is_known(course, assignment)
         place.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(place.parent, os.W_OK):
+            self._fail(graders.may_not(place.parent, course.root))
         with tempfile.TemporaryDirectory(prefix=".release-", dir=place.parent) as beside:
             self._beside, self._record = Path(beside), not (kept and known)
             try:
@@ -99,6 +102,8 @@ class Release(GenerateAssignment):
 
     def init_destination(self, assignment_id: str, student_id: str) -> bool:
         """Return True: what is made stands beside what is there."""
+        # nbconvert would make it without the rights of the group.
+        self._new.mkdir(parents=True, exist_ok=True)
         return True
 
     def init_assignment(self, assignment_id: str, student_id: str) -> None:

@@ -60,6 +60,7 @@ def _lists(summary: Summary) -> list[tuple[str, list[str]]]:
         ("The hardest test cells", hardest),
         ("The mistakes made most", mistakes),
         ("Flags", flags),
+        ("Need a manual look", [", ".join(summary.by_hand)] if summary.by_hand else []),
         ("Missing", [", ".join(summary.missing)] if summary.missing else []),
     ]
 
@@ -89,6 +90,11 @@ def to_html(summary: Summary, grades: Grades | None = None) -> str:
             columns=["learner", "all", *(grades.exercises if grades else ()), "flags"],
             learners=_learners(summary, grades) if grades else [],
             discrimination={name: f"{value:+.2f}" for name, value in found.items()},
+            changed=[
+                (name, *("–" if score is None else f"{score:g}" for score in scores))
+                for name, scores in summary.changes.scores.items()
+            ],
+            late=[(name, _how_long(seconds)) for name, seconds in summary.late.items()],
             script=Markup(script),
             script_hash=digest,
             scores=[(name, f"{score:g}") for name, score in summary.scores.items()],
@@ -113,6 +119,12 @@ def _learners(summary: Summary, grades: Grades) -> list[dict[str, Any]]:
         }
         for student in grades.scores
     ]
+
+
+def _how_long(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    days, rest = divmod(minutes, 24 * 60)
+    return f"{days} d {rest // 60} h {rest % 60} min" if days else f"{rest // 60} h {rest % 60} min"
 
 
 @functools.cache

@@ -7,10 +7,18 @@ open from the first submission of a run to the last, and what is half done is ta
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from nbgrader.api import BaseCell, Comment, Grade, Gradebook, SubmittedAssignment, SubmittedNotebook
+from nbgrader.api import (
+    BaseCell,
+    Comment,
+    Grade,
+    Gradebook,
+    MissingEntry,
+    SubmittedAssignment,
+    SubmittedNotebook,
+)
 from nbgrader.preprocessors import AssignLatePenalties
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
@@ -56,15 +64,19 @@ def save(
     found: Mapping[str, Findings],
     not_handed_in: set[str],
     late: AssignLatePenalties,
+    extension: timedelta | None = None,
 ) -> None:
     """Write the outcome of a submission, by notebook, and commit it; scores of a teacher's stay.
 
     timestamp: when it was handed in, in UTC, if that is known. not_handed_in: notebooks that are
     missing and were not graded: nbgrader gives them 0. late: says what lateness costs.
+    extension: the time that was given before the submission was there.
     Raises what nbgrader and SQLAlchemy raise; nothing of the submission is written then.
     """
-    about = {} if timestamp is None else {"timestamp": timestamp}
+    about: dict[str, Any] = {} if timestamp is None else {"timestamp": timestamp}
     try:
+        if extension and not _is_known(gradebook, assignment, student):
+            about["extension"] = extension
         submission = gradebook.update_or_create_submission(assignment, student, **about)
         seconds = submission.total_seconds_late
         if seconds > 0:
@@ -83,6 +95,14 @@ def save(
     except BaseException:
         gradebook.undo()
         raise
+
+
+def _is_known(gradebook: Gradebook, assignment: str, student: str) -> bool:
+    try:
+        gradebook.find_submission(assignment, student)
+    except MissingEntry:
+        return False
+    return True
 
 
 def _save_rows(gradebook: Gradebook, notebook: SubmittedNotebook, outcome: Findings) -> None:

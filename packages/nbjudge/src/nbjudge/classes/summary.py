@@ -17,6 +17,7 @@ from nbgrader.api import (
 )
 from nbgrader.coursedir import CourseDirectory
 
+from nbjudge.classes.changes import Changes, note
 from nbjudge.classes.record import Graded, Record
 from nbjudge.intake.recorded import recorder
 from nbjudge.wire import course as settings
@@ -54,6 +55,13 @@ class Summary:
     #: known mistake → the learners who made it
     made: dict[str, set[str]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    #: learner → by how many seconds the hand-in was late, extensions taken off
+    late: dict[str, float] = field(default_factory=dict)
+    #: who has a cell that waits for a teacher's points
+    by_hand: list[str] = field(default_factory=list)
+    changes: Changes = field(default_factory=Changes)
+    #: pairs of hand-ins that are the same but for names: both learners, and the exercises
+    similar: list[tuple[str, str, str]] = field(default_factory=list)
 
     @property
     def mean(self) -> float:
@@ -94,6 +102,14 @@ def summarize(course: CourseDirectory, assignment: str) -> Summary:
         grades = grades.join(SubmittedAssignment)
         for _, name, score in sorted(map(tuple, grades.filter_by(assignment_id=found.id))):
             summary.cells[name].scores.append(score or 0.0)
+        rows = gradebook.db.query(
+            SubmittedAssignment.student_id, SubmittedAssignment.needs_manual_grade
+        )
+        waiting = rows.filter_by(assignment_id=found.id).all()
+        summary.by_hand = sorted(student for student, by_hand in waiting if by_hand)
+        if found.duedate is not None:
+            seconds = {s.student_id: s.total_seconds_late for s in found.submissions}
+            summary.late = {name: late for name, late in sorted(seconds.items()) if late > 0}
         students = {student for (student,) in gradebook.db.query(Student.id)}
     summary.cells = {name: item for name, item in summary.cells.items() if item.scores}
     summary.missing = sorted(students - summary.scores.keys())
@@ -102,6 +118,7 @@ def summarize(course: CourseDirectory, assignment: str) -> Summary:
         for name in notebooks:
             _read_record(summary, student, name, record.of(student, name))
     _group_by_exercise(summary, exercises)
+    summary.changes = note(course, assignment, summary.scores, getLogger(__name__))
     summary.flags.sort()
     return summary
 

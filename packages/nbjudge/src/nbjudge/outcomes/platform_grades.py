@@ -33,7 +33,7 @@ _KEYS = {
         *("ID", "Email", "E-Mail"),
     ),
 }
-_POINTS_POSSIBLE = "Points Possible"
+POINTS_POSSIBLE = "Points Possible"
 #: Columns of a platform's own sums, which its import ignores or refuses.
 _READ_ONLY = "(read only)"
 
@@ -101,7 +101,7 @@ def write_grades(
     Raises `RosterError` and, where nothing was ever graded, `MissingEntry`.
     """
     summary = grades_of(course, assignment)
-    people = _people(course)
+    people = _people(course, assignment, platform)
     points = _points(summary, exercises)
     lines = read_roster(roster) if roster else []
     title = column or _column_in(lines, assignment)
@@ -117,7 +117,7 @@ def write_grades(
         written.learners = len(rows)
         if platform == "canvas":
             most = [summary.maximum, *summary.maxima.values()]
-            rows.insert(0, [_POINTS_POSSIBLE, "", "", "", "", *most[: len(points)]])
+            rows.insert(0, [POINTS_POSSIBLE, "", "", "", "", *most[: len(points)]])
     target.parent.mkdir(parents=True, exist_ok=True)
     # Canvas and spreadsheets take a file for UTF-8 by its byte order mark.
     with target.open("w", newline="", encoding="utf-8-sig") as file:
@@ -138,23 +138,41 @@ def _getter(points: list[dict[str, float]]) -> Callable[[str], list[object]]:
     ]
 
 
-def _people(course: CourseDirectory) -> dict[str, tuple[str, str, str, str]]:
-    """Return first name, last name, e-mail address and the platform's id of each learner."""
+def _people(
+    course: CourseDirectory, assignment: str, platform: str
+) -> dict[str, tuple[str, str, str, str, str]]:
+    """Return of each learner first name, last name, e-mail address, the platform's id, and the
+    number that the platform's download gave them, which its roster has, too.
+    """
+    numbers = {row["student_id"]: row["number"] for row in _collected(course, assignment)}
     with Gradebook(course.db_url, course.course_id) as gradebook:
-        return {
-            s.id: (s.first_name or "", s.last_name or "", s.email or "", s.lms_user_id or "")
-            for s in gradebook.students
-        }
+        found = {}
+        for s in gradebook.students:
+            number, id_ = numbers.get(s.id, ""), s.lms_user_id or ""
+            if platform == "canvas":  # there the two are one
+                id_ = id_ or number
+            found[s.id] = (s.first_name or "", s.last_name or "", s.email or "", id_, number)
+        return found
 
 
-def _canvas_row(student: str, people: dict[str, tuple[str, str, str, str]]) -> list[object]:
-    first, last, _, number = people.get(student, ("", "", "", ""))
+def _collected(course: CourseDirectory, assignment: str) -> list[dict[str, str]]:
+    """Return the files that `zip_collect` took, with whose they are; none where it was not run."""
+    table = Path(course.root, "downloaded", assignment, "collected.csv")
+    if not table.is_file():
+        return []
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if not row["reason"]]
+    return [row | {"student_id": row["student_id"].removeprefix("'")} for row in rows]
+
+
+def _canvas_row(student: str, people: dict[str, tuple[str, str, str, str, str]]) -> list[object]:
+    first, last, _, number, _ = people.get(student, ("",) * 5)
     name = ", ".join(part for part in (last, first) if part) or student
     return [name, number, "", student, ""]
 
 
-def _moodle_row(student: str, people: dict[str, tuple[str, str, str, str]]) -> list[object]:
-    first, last, email, number = people.get(student, ("", "", "", ""))
+def _moodle_row(student: str, people: dict[str, tuple[str, str, str, str, str]]) -> list[object]:
+    first, last, email, number, _ = people.get(student, ("",) * 5)
     return [first, last, number or student, email]
 
 
@@ -170,7 +188,7 @@ def _column_in(lines: list[dict[str, str]], assignment: str) -> str:
 def _into_roster(
     lines: list[dict[str, str]],
     platform: str,
-    people: dict[str, tuple[str, str, str, str]],
+    people: dict[str, tuple[str, str, str, str, str]],
     summary: Grades,
     points: list[dict[str, float]],
     names: list[str],
@@ -194,7 +212,7 @@ def _into_roster(
     get, rows, seen = _getter(points), [], set()
     for line in lines:
         row: dict[str, object] = {name: line.get(name, "") for name in head}
-        if any(value.strip() == _POINTS_POSSIBLE for value in line.values()):
+        if any(value.strip() == POINTS_POSSIBLE for value in line.values()):
             most = [summary.maximum, *summary.maxima.values()]
             row.update(zip(names, most, strict=False))
             rows.append([row[name] for name in head])
@@ -217,14 +235,14 @@ def _into_roster(
 
 
 def _by_every_name(
-    people: dict[str, tuple[str, str, str, str]], scores: Iterable[str]
+    people: dict[str, tuple[str, str, str, str, str]], scores: Iterable[str]
 ) -> dict[str, str]:
     """Return the learner of each id, address and full name that only one of them has."""
     found: dict[str, set[str]] = {}
     for student in scores:
-        first, last, email, number = people.get(student, ("", "", "", ""))
+        first, last, email, *numbers = people.get(student, ("",) * 5)
         full = (f"{last}, {first}", f"{first} {last}") if first and last else ()
-        for name in (student, email, number, *full):
+        for name in (student, email, *numbers, *full):
             if name:
                 found.setdefault(_folded(name), set()).add(student)
     return {name: those.pop() for name, those in found.items() if len(those) == 1}
@@ -240,21 +258,20 @@ def write_feedback(course: CourseDirectory, assignment: str, target: Path) -> Wr
     Each page has the name of the file that its learner handed in, as the platform gave it in the
     download that `zip_collect` took. Raises `RosterError` where there was none.
     """
-    table = Path(course.root, "downloaded", assignment, "collected.csv")
-    if not table.is_file():
+    collected = _collected(course, assignment)
+    if not collected:
         raise RosterError(
-            f"{table} is missing: a platform knows feedback by the names in its own download, "
-            "which `nbgrader zip_collect` writes there."
+            f"{Path(course.root, 'downloaded', assignment, 'collected.csv')} is missing, or names "
+            "nobody: a platform knows feedback by the names in its own download, which `nbgrader "
+            "zip_collect` writes there."
         )
     written = Written(target)
-    with table.open(newline="", encoding="utf-8") as file:
-        collected = [row for row in csv.DictReader(file) if not row["reason"]]
     target.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for row in collected:
             if not row["collected_as"].lower().endswith((".ipynb", ".ipynb.txt", ".ipynb.json")):
                 continue
-            student = row["student_id"].removeprefix("'")
+            student = row["student_id"]
             folder = Path(course.format_path(course.feedback_directory, student, assignment))
             pages = sorted(folder.glob("*.html")) if folder.is_dir() else []
             if not pages:

@@ -21,6 +21,8 @@ from typing import Any
 
 from nbgrader.coursedir import CourseDirectory
 
+from nbjudge import graders
+from nbjudge.codes import OWN_FOLDER
 from nbjudge.plugins.folders import of_students
 
 #: Nodes of a syntax tree below which a shape says nothing.
@@ -108,6 +110,28 @@ def look(course: CourseDirectory, assignment: str, log: Logger) -> list[Pair]:
         found = {name: shape(source) for name, source in _cells(folder)}
         shapes[student] = {name: it for name, it in found.items() if (name, it) not in stubs}
     return pairs(shapes)
+
+
+def last(course: CourseDirectory, assignment: str, log: Logger, *, anew: bool) -> list[Pair]:
+    """Return the pairs as they were last looked for; anew: look again, and keep what is found.
+
+    Looking reads every graded notebook, which a run that graded nothing has no time for.
+    """
+    path = Path(course.root, OWN_FOLDER, "reported", f"{assignment}-similar.json")
+    if not anew:
+        try:
+            kept = json.loads(path.read_text("utf-8"))
+            return [Pair(one, other, tuple(names)) for one, other, names in kept]
+        except (OSError, ValueError, TypeError):
+            pass
+    found = look(course, assignment, log)
+    try:
+        graders.folder(course.root, OWN_FOLDER, "reported")
+        entries = [[pair.one, pair.other, list(pair.exercises)] for pair in found]
+        graders.write(path, json.dumps(entries), course.root)
+    except OSError as error:
+        log.warning("%s cannot be written (%s).", path, error.strerror)
+    return found
 
 
 def _cells(folder: Path) -> list[tuple[str, str]]:

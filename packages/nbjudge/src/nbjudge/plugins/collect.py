@@ -20,6 +20,7 @@ from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.exchange.default import ExchangeCollect
 from nbgrader.utils import check_mode, parse_utc
 
+from nbjudge import graders
 from nbjudge.ids import printable, problem_with
 from nbjudge.plugins.folders import Copy, Refused
 
@@ -115,6 +116,10 @@ class Collect(ExchangeCollect):
 
     def copy_files(self) -> None:
         """Copy each student's folder to `submitted/`; one that cannot be copied is named."""
+        with graders.together(self.coursedir.root):
+            self._copy_files()
+
+    def _copy_files(self) -> None:
         course = self.coursedir
         if not self.src_records:
             self.log.warning(

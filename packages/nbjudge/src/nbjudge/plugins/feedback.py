@@ -49,6 +49,13 @@ class Feedback(GenerateFeedback):
             self.log.error(message)
             raise NbGraderException(message)
 
+    def init_destination(self, assignment_id: str, student_id: str) -> bool:
+        """As nbgrader's; the folder is made here, by the umask: nbconvert takes the group's off."""
+        wanted: bool = super().init_destination(assignment_id, student_id)
+        if wanted:
+            Path(self._format_dest(assignment_id, student_id)).mkdir(parents=True, exist_ok=True)
+        return wanted
+
 
 class ReleaseFeedback(ExchangeReleaseFeedback):
     """As nbgrader's, but goes on after a submission that did not come through the exchange."""

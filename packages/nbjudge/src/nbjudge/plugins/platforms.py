@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tempfile
+import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from nbgrader.plugins import FileNameCollectorPlugin
 from nbgrader.utils import find_all_notebooks
 from traitlets import Dict, Enum
 
-from nbjudge import settings, trees
+from nbjudge import graders, settings, trees
 from nbjudge.ids import printable, problem_with
 from nbjudge.plugins.export import neutral
 from nbjudge.wire import course
@@ -48,6 +49,7 @@ class Found:
     student: str = ""
     number: str = ""
     file: str = ""
+    platform: str = ""
     late: bool = False
     again: int = 0
     hand_in: int = 0
@@ -89,9 +91,13 @@ class PlatformCollector(FileNameCollectorPlugin):
             folders.sort()
             every += [Path(folder, name) for name in sorted(names)]
         with Gradebook(steps.db_url, steps.course_id) as gradebook:
-            known = {student.id for student in gradebook.students}
-        people = _People(root, archives, every, lessons, known)
+            roster = [
+                (s.id, s.lms_user_id or "", f"{s.first_name or ''} {s.last_name or ''}")
+                for s in gradebook.students
+            ]
+        people = _People(root, archives, every, lessons, {student for student, *_ in roster})
         found = [self._whose(path, root, people) for path in every]
+        _enrolled(found, roster)
         self._same_name(found)
         for one in found:
             if not one.reason and not _wanted(one.path.name):
@@ -114,7 +120,7 @@ class PlatformCollector(FileNameCollectorPlugin):
             if moodle:
                 file = moodle["file"] if part == path.name and moodle["file"] else path.name
                 student = moodle["name"] if self.moodle_id == "name" else moodle["number"]
-                return Found(path, student, moodle["number"], file)
+                return Found(path, student, moodle["number"], file, "moodle")
             if canvas:
                 file = canvas["file"] if part == path.name else path.name
                 stem, suffix = _split(canvas["file"])
@@ -126,6 +132,7 @@ class PlatformCollector(FileNameCollectorPlugin):
                     canvas["name"],
                     canvas["number"],
                     file,
+                    "canvas",
                     bool(canvas["late"]),
                     int(again["number"]) if again else 0,
                     int(canvas["hand_in"][:18]),
@@ -232,6 +239,31 @@ class _People:
         return Found(path, stem, file=path.name)
 
 
+def _enrolled(found: list[Found], roster: list[tuple[str, str, str]]) -> None:
+    """Give who is in the roster their id there: by Canvas' number, or by the name in Moodle.
+
+    roster: id, the platform's number, and full name of each learner. Where two have the same,
+    it decides nothing.
+    """
+    by_number, by_name = defaultdict(set), defaultdict(set)
+    for student, number, name in roster:
+        by_number[number].add(student)
+        by_name[_plain(name)].add(student)
+    for one in found:
+        if one.platform == "canvas":
+            those = by_number[one.number]
+        elif one.platform == "moodle" and one.student != one.number:
+            those = by_name[_plain(one.student)]
+        else:
+            continue
+        if len(those) == 1:
+            (one.student,) = those
+
+
+def _plain(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
+
+
 def _split(name: str) -> tuple[str, str]:
     match = _NOTEBOOK.search(name)
     return (name[: match.start()], match[0]) if match else os.path.splitext(name)
@@ -282,8 +314,9 @@ def install() -> None:
         def start(self: ZipCollectApp) -> None:
             settings.apply(self.config)
             self.collected_students = 0
-            before(self)
-            _finish(self)
+            with graders.together(self.coursedir.root):
+                before(self)
+                _finish(self)
 
         start.replaced = before  # type: ignore[attr-defined]
         ZipCollectApp.start = start
