@@ -17,7 +17,7 @@ import logging
 import random
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from nbjudge.judge.peer import StandIn
@@ -96,7 +96,7 @@ class _Listened:
 
     def __init__(self) -> None:
         self.loggers: set[logging.Logger] = set()
-        self._filters: tuple[list, list] = [], []
+        self._filters: tuple[Sequence[Any], list[Any]] = [], []
 
     def begin(self) -> None:
         """Begin with a test cell: what stands now is nothing that the test has asked for."""

@@ -360,7 +360,7 @@ class JudgePeer(Peer):
         self.passed: dict[int, Any] = {}
         self.lending = False  # whether the test changes things in place
         self._borrowed: dict[tuple, tuple[Any, bytes, tuple]] = {}
-        self._said: list[Exception] = []
+        self._said: list[Warning] = []
         self.heard = 0
         self._quiet = False
 
@@ -399,7 +399,7 @@ class JudgePeer(Peer):
         """Warn here as the learner's code did: the test's own filters say what comes of it."""
         said, self._said = self._said, []
         for warning in said:
-            warnings.warn_explicit(warning, type(warning), "<their code>", 1)  # type: ignore[arg-type]
+            warnings.warn_explicit(warning, type(warning), "<their code>", 1)
 
     def _note_borrowed(self, op: str, value: Any, *asked: Any) -> None:
         """Note a value that is the learner's own, which the test may change in place."""
