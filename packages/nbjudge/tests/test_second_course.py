@@ -6,7 +6,9 @@ order: what nbgrader does. `make peers` compares with stock nbgrader's own run, 
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,8 +34,10 @@ def make(folder: Path, kinds: tuple[str, ...], config: str | None = None) -> Pat
         second.write(folder / "source" / assignment, assignment)
         for kind in kinds:
             second.write(folder / "submitted" / kind / assignment, assignment, kind)
-        nbgrader(folder, "generate_assignment", assignment)
-        nbgrader(folder, "autograde", assignment)
+        # Stock nbgrader looks for `alembic` there.
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        nbgrader(folder, "generate_assignment", assignment, PATH=path)
+        nbgrader(folder, "autograde", assignment, PATH=path)
     return folder
 
 

@@ -360,7 +360,7 @@ class JudgePeer(Peer):
         self.passed: dict[int, Any] = {}
         self.lending = False  # whether the test changes things in place
         self._borrowed: dict[tuple, tuple[Any, bytes, tuple]] = {}
-        self._said: list[Exception] = []
+        self._said: list[Warning] = []
         self.heard = 0
         self._quiet = False
 
