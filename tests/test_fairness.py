@@ -133,7 +133,8 @@ def graded(tmp_path_factory):
     cells.append(new_code_cell(asked))
     notebook = new_notebook(cells=cells)
     folder = tmp_path_factory.mktemp("fairness")
-    JudgedExecute().preprocess(notebook, {"metadata": {"path": str(folder)}})
+    # The last cell is to tell of the kernel in which the tests have asked.
+    JudgedExecute(unasked=False).preprocess(notebook, {"metadata": {"path": str(folder)}})
     return notebook
 
 

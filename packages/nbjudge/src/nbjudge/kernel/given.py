@@ -59,6 +59,12 @@ def _set_decimals(parts: tuple) -> None:
     )
 
 
+#: NumPy's defaults, from the documentation of `numpy.set_printoptions`.
+_PRINTING: dict[str, Any] = {
+    **{"precision": 8, "threshold": 1000, "edgeitems": 3, "linewidth": 75, "suppress": False},
+    **{"nanstr": "nan", "infstr": "inf", "formatter": None, "sign": "-", "floatmode": "maxprec"},
+    "legacy": False,
+}
 #: The names are those of `wire.given`.
 SETTINGS = {
     "folder": Setting(os.getcwd, os.chdir),
@@ -84,6 +90,7 @@ SETTINGS = {
         lambda: _numpy().get_printoptions(),
         lambda options: _numpy().set_printoptions(**options),
         "numpy",
+        fresh=lambda: dict(_PRINTING),
     ),
     "torch's dtype": Setting(
         lambda: _torch().get_default_dtype(),
