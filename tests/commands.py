@@ -12,7 +12,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+from nbgrader.api import Gradebook
 from nbgrader.apps.nbgraderapp import main
+from nbjudge.configure import _put_own_commands_on_path
 
 SECONDS = 500  # a limit for the stuck
 
@@ -61,3 +64,12 @@ def _be(
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     command()
+
+
+def new_gradebook(path: Path) -> Path:
+    """Make an empty gradebook, by another command that nbgrader runs, which takes its time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", "/bin")
+        _put_own_commands_on_path()
+        Gradebook(f"sqlite:///{path}").close()
+    return path

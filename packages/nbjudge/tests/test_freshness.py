@@ -12,9 +12,10 @@ from nbgrader.coursedir import CourseDirectory
 from nbjudge.classes import record
 from nbjudge.classes.freshness import Freshness, Why
 from nbjudge.classes.record import Graded, Record
-from nbjudge.configure import _put_own_commands_on_path
 from nbjudge.intake import digests
 from traitlets.config import Config
+
+from tests.commands import new_gradebook
 
 pytestmark = pytest.mark.slow
 
@@ -123,13 +124,8 @@ def test_a_lesson_that_was_only_executed_anew_is_the_same():
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory):
-    """A new gradebook: what nbgrader makes by another command, which takes its time."""
-    path = tmp_path_factory.mktemp("empty") / "gradebook.db"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", "/bin")
-        _put_own_commands_on_path()
-        Gradebook(f"sqlite:///{path}").close()
-    return path
+    """A new gradebook."""
+    return new_gradebook(tmp_path_factory.mktemp("empty") / "gradebook.db")
 
 
 @pytest.fixture

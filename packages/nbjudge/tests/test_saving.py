@@ -10,8 +10,9 @@ from nbgrader.plugins import LateSubmissionPlugin
 from nbgrader.preprocessors import AssignLatePenalties
 from nbjudge.classes import saving
 from nbjudge.classes.saving import RunGradebook
-from nbjudge.configure import _put_own_commands_on_path
 from nbjudge.steps.findings import Findings
+
+from tests.commands import new_gradebook
 
 pytestmark = pytest.mark.slow
 
@@ -21,20 +22,17 @@ FOUND = Findings(scores={"t": 2.0, "why": None}, comments={"f": "No response.", 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory):
     """A gradebook with an assignment of two notebooks; nbgrader takes its time to make one."""
-    path = tmp_path_factory.mktemp("released") / "gradebook.db"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", "/bin")
-        _put_own_commands_on_path()
-        with Gradebook(f"sqlite:///{path}") as gradebook:
-            gradebook.add_assignment("ps", duedate="2026-01-02 00:00:00 UTC")
-            for name in ("a", "b"):
-                gradebook.add_notebook(name, "ps")
-                for cell, kinds in {"t": "g", "f": "s", "why": "gs"}.items():
-                    gradebook.add_source_cell(cell, name, "ps", cell_type="code")
-                    if "g" in kinds:
-                        gradebook.add_grade_cell(cell, name, "ps", max_score=2, cell_type="code")
-                    if "s" in kinds:
-                        gradebook.add_solution_cell(cell, name, "ps")
+    path = new_gradebook(tmp_path_factory.mktemp("released") / "gradebook.db")
+    with Gradebook(f"sqlite:///{path}") as gradebook:
+        gradebook.add_assignment("ps", duedate="2026-01-02 00:00:00 UTC")
+        for name in ("a", "b"):
+            gradebook.add_notebook(name, "ps")
+            for cell, kinds in {"t": "g", "f": "s", "why": "gs"}.items():
+                gradebook.add_source_cell(cell, name, "ps", cell_type="code")
+                if "g" in kinds:
+                    gradebook.add_grade_cell(cell, name, "ps", max_score=2, cell_type="code")
+                if "s" in kinds:
+                    gradebook.add_solution_cell(cell, name, "ps")
     return path
 
 

@@ -7,18 +7,14 @@ import threading
 import pytest
 from nbgrader.api import Gradebook
 from nbjudge.classes import engines
-from nbjudge.configure import _put_own_commands_on_path
+
+from tests.commands import new_gradebook
 
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory):
-    """A new gradebook: what nbgrader makes by another command, which takes its time."""
-    path = tmp_path_factory.mktemp("empty") / "gradebook.db"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", "/bin")
-        _put_own_commands_on_path()
-        Gradebook(f"sqlite:///{path}").close()
-    return path
+    """A new gradebook."""
+    return new_gradebook(tmp_path_factory.mktemp("empty") / "gradebook.db")
 
 
 @pytest.fixture
