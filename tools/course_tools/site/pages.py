@@ -24,6 +24,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 DOCUMENTS = {
     "docs/students.md": "students.md",
     "docs/instructors.md": "instructors.md",
+    "docs/protection.md": "protection.md",
     "docs/jupyterhub.md": "jupyterhub.md",
     "docs/maintainers.md": "maintainers.md",
     "docs/benchmarks.md": "benchmarks.md",
@@ -69,7 +70,7 @@ def write(folder: Path, target: Path) -> None:
         (target / page).write_text(relink(text, Path(place), folder, target), encoding="utf-8")
     readme = (folder / "README.md").read_text(encoding="utf-8")
     index = _templates.get_template("index.md.j2").render(
-        intro=readme.split("\n\n")[1],
+        intro=relink(readme.split("\n\n")[1], Path("README.md"), folder, target),
         lessons=lessons,
         pages=[page.removesuffix(".md") for page in there.values()],
     )
@@ -174,7 +175,7 @@ def relink(text: str, place: Path, folder: Path, target: Path) -> str:
     repository is linked where it is published.
     """
     address = course.repository(folder)
-    here = Path(DOCUMENTS[place.as_posix()]).parent
+    here = Path(DOCUMENTS.get(place.as_posix(), place)).parent
 
     def new(link: re.Match[str]) -> str:
         path, _, anchor = link[2].partition("#")
