@@ -120,6 +120,10 @@ class Grading:
             name: (self.source / name).read_bytes() for name in sorted(self.own_files)
         }
         self._late = AssignLatePenalties(parent=run)
+        self._looks = {
+            student: intake.look(Path(run.submitted(student, self.assignment)))
+            for student in run.todo
+        }
         self._gradebook = RunGradebook(course.db_url, course.course_id)
         with contextlib.closing(self._gradebook), _without_old_objects():
             self.grade_all()
@@ -167,7 +171,8 @@ class Grading:
         submitted = Path(run.submitted(student, self.assignment))
         run.freshness.hand_in(student)  # before it is read: what changes later is seen later
         flags = intake.take_in(
-            submitted, staged, run.expected, self.own_files, course.ignore, self._content
+            *(submitted, staged, run.expected, self.own_files, course.ignore, self._content),
+            earlier=self._looks.pop(student, None),
         )
         run.freshness.record.begin(student, run.expected)
         run.notebooks = [str(staged / f"{name}.ipynb") for name in run.expected]
