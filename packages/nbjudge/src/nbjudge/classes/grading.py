@@ -32,7 +32,7 @@ from nbjudge.classes import calibration, extensions, job, past_releases, saving
 from nbjudge.classes.converter import ClassAutograde, NotReady
 from nbjudge.classes.record import Graded
 from nbjudge.classes.saving import RunGradebook
-from nbjudge.codes import Flag, shown
+from nbjudge.codes import NOT_HANDED_IN, Flag, shown
 from nbjudge.intake import folder as intake
 from nbjudge.intake import rebuild
 from nbjudge.intake.notebook import Submission as Submitted
@@ -186,7 +186,7 @@ class Grading:
         """Return a notebook as it is to be run; what cannot be read counts as an empty one."""
         path, lesson = submission.staged / f"{name}.ipynb", self.lessons[name]
         found = Submitted()
-        if not any(flag.code in ("missing_notebook", "unreadable") for flag in flags):
+        if not any(flag.code in NOT_HANDED_IN for flag in flags):
             try:
                 found = read_notebook(path, language_of(lesson.notebook.metadata) or "python")
             except Unreadable as error:
