@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import os
 import pwd
 import shutil
@@ -14,7 +15,9 @@ import nbformat
 import pytest
 from nbformat import v4
 from nbgrader.api import Gradebook
+from nbgrader.coursedir import CourseDirectory
 from nbgrader.utils import notebook_hash
+from nbjudge.classes.converter import ClassAutograde
 from nbjudge.ids import is_id
 from nbjudge.plugins.archives import SafeExtractor
 from nbjudge.plugins.export import neutral
@@ -357,3 +360,15 @@ def test_names_that_are_ids(name):
 )
 def test_names_that_are_no_ids(name):
     assert not is_id(name)
+
+
+def test_a_folder_that_stands_for_many_is_graded_neither_alone_nor_at_all(tmp_path, caplog):
+    for name in ("*", "a?", "ada", "[ab]"):
+        (tmp_path / "submitted" / name / "tiny").mkdir(parents=True)
+    course = CourseDirectory(root=str(tmp_path), assignment_id="tiny")
+    everyone = ClassAutograde(coursedir=course)
+    everyone.log = logging.getLogger("nbgrader")
+    assert everyone._students("tiny") == ["[ab]", "ada"]
+    assert "it stands for many names" in caplog.text
+    course.student_id = "[ab]"  # Formgrader's button asks for one by name
+    assert everyone._students("tiny") == ["[ab]"]

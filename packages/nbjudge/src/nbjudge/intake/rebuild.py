@@ -49,7 +49,7 @@ from nbgrader.preprocessors import (
 from nbgrader.utils import is_grade, is_locked, is_solution, is_task
 from traitlets.config import Config
 
-from nbjudge.codes import KEY, Flag, record
+from nbjudge.codes import KEY, NOT_HANDED_IN, Flag, record
 from nbjudge.intake.choice import Content
 from nbjudge.intake.given import Given, plain
 from nbjudge.intake.notebook import Submission, answer_flags, language_of
@@ -582,7 +582,7 @@ class Rebuild(NbGraderPreprocessor):
         submission: Submission = resources.pop(SUBMISSION)
         others: Callable[[], dict[str, set[str]]] = resources.pop(OTHERS)
         rebuilt, found = rebuild(lesson, submission.cells)
-        if any(flag.code in ("unreadable", "missing_notebook") for flag in submission.flags):
+        if any(flag.code in NOT_HANDED_IN for flag in submission.flags):
             found = []  # that nothing is there has been said
         elif other := _other_lesson(lesson, submission.cells, others):
             found = [Flag("other_lesson", detail=other)]

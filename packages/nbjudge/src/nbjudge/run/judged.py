@@ -101,6 +101,15 @@ class JudgedExecute(SandboxedExecute):
     def _mode_of(self, cell: NotebookNode) -> str | None:
         return mode_of(cell)
 
+    def _leave_unrun(self, cell: NotebookNode, said: str) -> None:
+        if recorder().question_of(cell) is not None:
+            return  # its answer may be on record all the same
+        if self._mode_of(cell) == MANUAL:
+            why = cell.metadata.get(KEY, {}).get("why", "the course asks for it")
+            self._by_hand(cell, "by_hand", why)
+        else:
+            super()._leave_unrun(cell, said)
+
     async def _run_notebook(self) -> None:
         self._left_out: set[int] = set()
         self._before_tests = None
