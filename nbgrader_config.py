@@ -5,6 +5,7 @@ import pkgutil
 from pathlib import Path
 
 try:
+    from course_tools.forbidden import FORBIDDEN
     from nbjudge import configure
 
     import llm_memory
@@ -49,3 +50,5 @@ c.NbJudge.handles = {
 }
 c.NbJudge.recorder = "course_tools.grading:quizzes"
 c.NbJudge.exercise_of = "course_tools.grading:exercise_of"
+# Whoever hands in a finished function where its writing is the exercise is flagged.
+c.NbJudge.forbidden = FORBIDDEN

@@ -54,6 +54,14 @@ class NbJudge(Configurable):
         "far as they are public.",
     ).tag(config=True)
 
+    forbidden = Dict(
+        key_trait=Unicode(),
+        value_trait=List(Unicode()),
+        help="Exercise (its grade_id) → names that its solution must not use, since they do what "
+        "it asks for: 'torch.softmax', 'torch.special.*', a part of anything by '*.softmax', or a "
+        "name of the notebook. Whoever uses one is flagged; it never changes a score.",
+    ).tag(config=True)
+
     def as_data(self) -> course.Course:
         """Return the settings as plain data.
 
@@ -68,6 +76,7 @@ class NbJudge(Configurable):
             list(recorded.load(self.recorder).files),
             self.watch,
             {name: list(parts) for name, parts in self.handles.items()},
+            {name: list(names) for name, names in self.forbidden.items()},
         )
 
 
