@@ -37,6 +37,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
 from nbjudge.codes import sentence
+from nbjudge.judge.files import Files
 from nbjudge.judge.libraries import pythons_filters, watched_libraries
 from nbjudge.judge.namespace import Main, Namespace, execute
 from nbjudge.judge.peer import JudgePeer, Unanswered
@@ -135,6 +136,12 @@ class Judge:
         channel = Channel(stdin, self._session.key)
         self._peer = JudgePeer(channel, self.limits, self.call_seconds, self.cell_seconds)
         self._peer.course = self._course.modules
+        self._files: Files | None = None
+        if own_process and self._course.folder and os.path.isdir(self._course.folder):
+            self._files = Files(
+                self._course.folder, self._peer.call, self._peer.refuse, self._course.modules
+            )
+            self._peer.files = self._files
         self.namespace = Namespace(self._peer, self.imports, self.shared)
         for name, what in course.here().test_names.items():
             self.namespace.special[name] = functools.partial(named.load, what)
@@ -200,6 +207,7 @@ class Judge:
             self._course.entered(),
             watched_libraries(),
             _as_main(Main(self.namespace)),
+            contextlib.nullcontext() if self._files is None else self._files.shared(),
         ):
             self._say_again()
             outcome = self._verdict(source)
@@ -229,6 +237,8 @@ class Judge:
 
     def _verdict(self, source: str) -> Outcome:
         try:
+            if self._files is not None:
+                self._files.begin(source)
             self.namespace.begin(source)
             try:
                 outcome = Outcome(_points_output(execute(source, self.namespace)))
