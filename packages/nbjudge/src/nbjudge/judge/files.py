@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from nbjudge.judge.peer import presentable_later
+from nbjudge.names import names_used
 from nbjudge.wire import files
 from nbjudge.wire.limits import Unchecked
 from nbjudge.wire.plain import OthersPath
@@ -37,10 +38,10 @@ _DATA = frozenset(
         *(".fasta", ".fa", ".pdb", ".ppm", ".pgm", ".pbm", ".obj", ".srt", ".ics", ".wkt"),
     )
 )
-#: What a test's source has in it that looks at files, or asks a helper that may.
+#: Names that a test has in it if it looks at files, or has a library do so.
 _LOOKS = re.compile(
-    r"\b(open|read\w*|load\w*|exists|isfile|isdir|is_file|is_dir|Path|os|glob|listdir|scandir"
-    r"|iterdir|walk|stat|getsize|filecmp|pathlib|shutil|genfromtxt|fromfile|parse)\b"
+    r"open|fopen|read\w*|load\w*|exists|isfile|isdir|is_file|is_dir|Path|PurePath|os|glob|rglob"
+    r"|listdir|scandir|iterdir|walk|stat|getsize|filecmp|pathlib|shutil|genfromtxt|fromfile|parse"
 )
 #: Bytes and number of the learner's files that lie here in all.
 MOST_BYTES, MOST_FILES = 10_000_000, 200
@@ -95,9 +96,10 @@ class Files:
 
     def begin(self, source: str) -> None:
         """Begin with a test cell, which sees what the learner's cells have written."""
-        words = set(re.findall(r"\w+", source))
+        names = names_used(source)
         # A helper that an earlier test defined may do the looking.
-        self._looking |= bool(_LOOKS.search(source)) or not self._modules.isdisjoint(words)
+        looks = any(map(_LOOKS.fullmatch, names)) or not self._modules.isdisjoint(names)
+        self._looking |= looks
         self.fetch()
 
     # To the learner's folder ------------------------------------------------------------------

@@ -34,7 +34,6 @@ from typing import Any, cast
 import zmq
 from jupyter_client import BlockingKernelClient
 from nbformat import NotebookNode
-from nbformat.v4 import new_output
 
 from nbjudge.codes import sentence
 from nbjudge.judge.files import Files
@@ -334,6 +333,8 @@ class _CourseFolder:
                 os.chdir(before)
 
     def _take_out(self) -> dict[str, Any]:
+        if not self.modules:
+            return {}
         names = [name for name in sys.modules if name.partition(".")[0] in self.modules]
         return {name: sys.modules.pop(name) for name in names}
 
@@ -342,7 +343,8 @@ def _points_output(value: Any) -> list[NotebookNode]:
     """A test that ends in a number gives that many points, in nbgrader."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return []
-    return [new_output("execute_result", {"text/plain": repr(value)}, execution_count=None)]
+    data = {"data": {"text/plain": repr(value)}, "metadata": {}, "execution_count": None}
+    return [NotebookNode(output_type="execute_result", **data)]
 
 
 def _error_output(name: str, message: str, error: BaseException | None = None) -> NotebookNode:
@@ -351,8 +353,8 @@ def _error_output(name: str, message: str, error: BaseException | None = None) -
     place = _presentable(getattr(error, "place", ""))
     if place:
         lines.append(f"in your {place}")
-    made: NotebookNode = new_output("error", ename=name, evalue=message, traceback=lines)
-    return made
+    # Not by `new_output`, which compiles nbformat's schema in each process.
+    return NotebookNode(output_type="error", ename=name, evalue=message, traceback=lines)
 
 
 #: Lines with which NumPy's comparisons print the values that a hidden test expects.
