@@ -37,6 +37,7 @@ c.NbJudge.preload = [
     *("numpy", "torch", "torch.nn.functional", "matplotlib", "matplotlib.pyplot", "ipywidgets"),
     "matplotlib.backends.backend_agg",
     *(f"llm_memory.{module.name}" for module in pkgutil.iter_modules(llm_memory.__path__)),
+    "llm_memory.check:lessons",
 ]
 c.NbJudge.shared = ["llm_memory"]
 c.NbJudge.test_names = {"check": "llm_memory.check:check"}

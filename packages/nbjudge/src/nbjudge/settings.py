@@ -18,7 +18,8 @@ class NbJudge(Configurable):
     preload = List(
         Unicode(),
         help="Modules that are imported once, before kernels are forked: what most notebooks of "
-        "the course import. One that is missing is an error that names it.",
+        "the course import. One that is missing is an error that names it. 'module:function' also "
+        "calls a function, without arguments: for data that each process would read.",
     ).tag(config=True)
     shared = List(
         Unicode(),
