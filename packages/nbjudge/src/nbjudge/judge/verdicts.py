@@ -38,7 +38,7 @@ from nbformat import NotebookNode
 from nbjudge.codes import sentence
 from nbjudge.judge.files import Files
 from nbjudge.judge.libraries import pythons_filters, watched_libraries
-from nbjudge.judge.namespace import Main, Namespace, execute
+from nbjudge.judge.namespace import Main, Namespace, Prepared, execute, prepare
 from nbjudge.judge.peer import JudgePeer, Unanswered
 from nbjudge.names import (
     bound_names,
@@ -164,8 +164,13 @@ class Judge:
         """Let go of the kernel."""
         self._context.destroy(linger=0)
 
-    def run(self, source: str, seconds: float | None = None) -> Outcome:
-        """Run a test cell's source, for at most `seconds` of calls, and return what came of it."""
+    def run(
+        self, source: str, seconds: float | None = None, prepared: Prepared | None = None
+    ) -> Outcome:
+        """Run a test cell's source, for at most `seconds` of calls, and return what came of it.
+
+        prepared: what `prepare` made of it, where somebody has done that already.
+        """
         seconds = self.cell_seconds if seconds is None else seconds
         peer = self._peer
         peer.begin(self.call_seconds, seconds)
@@ -176,7 +181,7 @@ class Judge:
             self._session.send(self._shell, MESSAGE, begin)
             peer._send(READY, session, None, [])
             self._await_ready(peer, session, min(seconds, self.ready_seconds))
-            outcome = self._judge(source)
+            outcome = self._judge(source, prepared)
             if peer.failed is not None:  # a test that caught it is no further for that
                 raise peer.failed
             return outcome
@@ -196,7 +201,7 @@ class Judge:
                 peer.deadline = peer.cell_deadline
                 return
 
-    def _judge(self, source: str) -> Outcome:
+    def _judge(self, source: str, prepared: Prepared | None) -> Outcome:
         nowhere = io.StringIO()
         with (
             contextlib.redirect_stdout(nowhere),
@@ -209,7 +214,7 @@ class Judge:
             contextlib.nullcontext() if self._files is None else self._files.shared(),
         ):
             self._say_again()
-            outcome = self._verdict(source)
+            outcome = self._verdict(source, prepared)
         why = Unchecked.seen()
         if why is None and _has_failed(outcome):
             why = self._peer.refused
@@ -234,13 +239,14 @@ class Judge:
         self.namespace.lost -= frozenset(dict.keys(self.namespace))
         Unchecked.forget()
 
-    def _verdict(self, source: str) -> Outcome:
+    def _verdict(self, source: str, prepared: Prepared | None) -> Outcome:
         try:
+            prepared = prepared or prepare(source)
             if self._files is not None:
-                self._files.begin(source)
-            self.namespace.begin(source)
+                self._files.begin(prepared.names)
+            self.namespace.begin(prepared)
             try:
-                outcome = Outcome(_points_output(execute(source, self.namespace)))
+                outcome = Outcome(_points_output(execute(prepared, self.namespace)))
             finally:
                 if self._peer.failed is None:
                     self.namespace.end()
