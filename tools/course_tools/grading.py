@@ -12,7 +12,6 @@ from nbjudge.intake.recorded import Question
 from llm_memory.quiz import BANK, answers_in_notebook, merge, read_answers, score
 from llm_memory.quiz.bank import Quiz
 from llm_memory.quiz.record import FILE_NAME, Answer
-from llm_memory.quiz.widget import marked
 
 _GRADED = {quiz.grade_id: quiz for quiz in BANK.values() if quiz.graded}
 
@@ -47,6 +46,8 @@ class Quizzes:
 
     def page(self, name: str, answer: Answer | None, count: str) -> dict[str, str]:
         """Return question, answer and feedback, as text and as HTML."""
+        from llm_memory.quiz.widget import marked  # loads ipywidgets
+
         lines = _lines(BANK[name], answer, count)
         return {
             "text/plain": "\n".join(f"{head}: {body}" if head else body for head, body in lines),

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from pathlib import Path
 
-import jupytext
 from nbformat import NotebookNode
 
 from course_tools.build import course
@@ -22,6 +21,8 @@ def read(path: Path, folder: Path) -> NotebookNode:
     `{{repository}}` and `{{badges}}` are replaced by the address that `folder`'s settings name.
     Raises `LessonError` naming notebook and cell.
     """
+    import jupytext  # grading asks this module for names, and needs none of it
+
     try:
         notebook = jupytext.read(path, fmt="md:myst")
     except Exception as error:
