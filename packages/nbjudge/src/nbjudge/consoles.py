@@ -19,6 +19,9 @@ def speak_every_name() -> None:
 
 def give_ipython_a_folder() -> None:
     """Lend IPython a temporary folder where it can have none in the user's home."""
+    usual = os.path.expanduser("~/.ipython")
+    if "IPYTHONDIR" not in os.environ and os.path.isdir(usual) and os.access(usual, os.W_OK):
+        return  # importing IPython to ask it takes longer than many a command
     from IPython.paths import get_ipython_dir
 
     try:

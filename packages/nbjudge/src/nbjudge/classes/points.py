@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from statistics import correlation
 
-from nbgrader.api import Gradebook
+from nbgrader.api import (
+    BaseCell,
+    Grade,
+    Gradebook,
+    Notebook,
+    SubmittedAssignment,
+    SubmittedNotebook,
+)
 from nbgrader.coursedir import CourseDirectory
 
 from nbjudge.wire import course as settings
@@ -49,13 +56,26 @@ def grades_of(course: CourseDirectory, assignment: str) -> Grades:
                 groups[notebook.name, cell.name] = name
                 found.maxima[name] = found.maxima.get(name, 0.0) + cell.max_score
                 found.exercises.setdefault(name, {})
-        for submission in about.submissions:
-            student = submission.student.id
-            penalty = submission.late_submission_penalty or 0.0
-            found.scores[student] = max(0.0, submission.score - penalty)
-            for handed_in in submission.notebooks:
-                for grade in handed_in.grades:
-                    points = found.exercises[groups[handed_in.name, grade.name]]
-                    points[student] = points.get(student, 0.0) + (grade.score or 0.0)
+        # All rows at once: a class has ten thousand of them.
+        whole = gradebook.db.query(
+            SubmittedAssignment.student_id,
+            SubmittedAssignment.score,
+            SubmittedAssignment.late_submission_penalty,
+        )
+        for student, score, penalty in whole.filter_by(assignment_id=about.id):
+            found.scores[student] = max(0.0, score - (penalty or 0.0))
+        grades = gradebook.db.query(
+            SubmittedAssignment.student_id, Notebook.name, BaseCell.name, Grade.score
+        )
+        grades = grades.select_from(Grade).join(BaseCell, BaseCell.id == Grade.cell_id)
+        grades = grades.join(SubmittedNotebook, SubmittedNotebook.id == Grade.notebook_id)
+        grades = grades.join(Notebook, Notebook.id == SubmittedNotebook.notebook_id)
+        grades = grades.join(
+            SubmittedAssignment, SubmittedAssignment.id == SubmittedNotebook.assignment_id
+        )
+        grades = grades.filter(SubmittedAssignment.assignment_id == about.id)
+        for student, notebook_name, cell_name, score in grades:
+            points = found.exercises[groups[notebook_name, cell_name]]
+            points[student] = points.get(student, 0.0) + (score or 0.0)
     found.scores = dict(sorted(found.scores.items()))
     return found
