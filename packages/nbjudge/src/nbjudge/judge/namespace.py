@@ -60,8 +60,17 @@ _STATEFUL = "matplotlib.pyplot"
 class Namespace(dict):
     """The globals of a submission's test cells."""
 
-    def __init__(self, peer: JudgePeer, imports: dict[str, str], shared: frozenset[str]):
-        """`imports`: the course's own, by name; `shared`: names that its own cells use."""
+    def __init__(
+        self,
+        peer: JudgePeer,
+        imports: dict[str, str],
+        shared: frozenset[str],
+        in_solution: frozenset[str] = frozenset(),
+    ):
+        """`imports`: the course's own, by name; `shared`: names that its own cells use.
+
+        in_solution: those of `imports` that a learner has to make themselves.
+        """
         super().__init__(
             {
                 "__name__": TEST_MODULE,
@@ -76,6 +85,7 @@ class Namespace(dict):
             }
         )
         self.peer, self.imports, self.shared = peer, imports, shared
+        self._in_solution = in_solution
         self.special: dict[str, Callable[[], Any]] = {}  # the grader's own names
         self.lost: frozenset[str] = frozenset()  # what tests bound that were stopped
         self._hidden = frozenset(dict.keys(self))
@@ -194,6 +204,8 @@ class Namespace(dict):
             ):
                 return value
         if name in self.imports:
+            if name in self._in_solution and not self.peer.call("has", None, None, (name,)):
+                raise KeyError(name)
             value = self._import(name)
         else:
             try:
@@ -294,6 +306,8 @@ class Main(types.ModuleType):
             raise AttributeError(f"module '__main__' has no attribute {name!r}") from None
 
     def __setattr__(self, name: str, value: Any) -> None:
+        # A test that sets it so (`patch("__main__.fetch")`) means the learner's code.
+        self._namespace.shared |= {name}
         self._namespace[name] = value
 
     def __delattr__(self, name: str) -> None:
@@ -358,7 +372,12 @@ class _Rewriter(ast.NodeTransformer):
         target = node.args[0] if node.args else None
         name = ast.unparse(node.func).rpartition(".")[2]
         patched = target.value if isinstance(target, ast.Constant) else None
-        if name == "patch" and isinstance(patched, str) and patched not in _PATCHABLE:
+        if (
+            name == "patch"
+            and isinstance(patched, str)
+            and patched not in _PATCHABLE
+            and not re.fullmatch(r"__main__\.\w+", patched)
+        ):
             raise Unchecked(f"the test patches {patched}, here and not in their process")
         return node
 

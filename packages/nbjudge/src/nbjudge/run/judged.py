@@ -272,13 +272,13 @@ class JudgedExecute(SandboxedExecute):
             return kernel
         common = self.nb.metadata.get(KEY, {})
         imports = [cell.source for cell in self.nb.cells if _is_given(cell)]
-        imports += common.get("imports", [])
         # The judge gets ready while the first cells run.
         opening = asyncio.ensure_future(
             asyncio.to_thread(
                 open_judge,
                 kernel.km.get_connection_info(),
                 imports,
+                solution_imports=common.get("imports", []),
                 call_seconds=self.call_timeout,
                 shared=common.get("shared", []),
                 settings=common.get("settings", []),
