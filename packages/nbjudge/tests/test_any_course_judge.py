@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from nbjudge.judge.verdicts import Judge
 from nbjudge.kernel import answering
+from nbjudge.names import rebound_names, shared_names
 
 from tests.loopback import Loopback
 
@@ -376,6 +377,37 @@ def test_a_wrong_answer_is_wrong_after_a_test_that_was_stopped(line):
     with Judge(line.connection, earlier=["import math"], ready_seconds=10) as judge:
         wrong = judge.run("assert f(9) == 3")
     assert wrong.outputs and wrong.unchecked is None
+
+
+#: A test sets a global, and the learner's functions bind or change it: (cells, what is right).
+SET_BY_A_TEST = {
+    "bound": ["total = 0\ndef f(x):\n global total\n total += x\n return total",
+              "#T\ntotal = 100\nassert f(1) == 101 and total == 101", "#T\nassert total == 101"],
+    "changed": ["items = {}\ndef add(k): items[k] = items.get(k, 0) + 1",
+                "#T\nitems = {}\nadd('a'); add('a')\nassert items == {'a': 2}\nitems['b'] = 5\nadd('b')\n"
+                "assert items['b'] == 6"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SET_BY_A_TEST)
+def test_what_a_function_does_to_a_global_that_a_test_set_is_seen(line, name):
+    cells = SET_BY_A_TEST[name]
+    solution = [cells[0]]
+    common = {"shared": shared_names(solution), "rebound": rebound_names(solution)}
+    with Judge(line.connection, ready_seconds=10, **common) as line.judge:
+        outcome = run(line, cells)
+    assert outcome.outputs == [], outcome
+
+
+def test_a_function_that_the_course_does_not_have_bind_a_global_leaves_a_tests_alone(line):
+    line.names["expected"] = 0
+    cells = [
+        "def f():\n global expected\n expected = 7\n return 7",
+        "#T\nexpected = 8\nassert f() == expected",
+    ]
+    with Judge(line.connection, shared=["expected"], ready_seconds=10) as line.judge:
+        outcome = run(line, cells)
+    assert outcome.outputs[0].ename == "AssertionError" and outcome.unchecked is None
 
 
 def test_a_module_of_the_solutions_is_there_once_the_learner_has_the_name(line):

@@ -86,6 +86,8 @@ class Namespace(dict):
         )
         self.peer, self.imports, self.shared = peer, imports, shared
         self._in_solution = in_solution
+        self.rebound: frozenset[str] = frozenset()  # shared ones that the learner's functions bind
+        self._given: set[str] = set()  # of those, what this test has bound there
         self.special: dict[str, Callable[[], Any]] = {}  # the grader's own names
         self.lost: frozenset[str] = frozenset()  # what tests bound that were stopped
         self._hidden = frozenset(dict.keys(self))
@@ -99,12 +101,14 @@ class Namespace(dict):
         self._listening: list | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         peer.before_call = self.send_changes
+        peer.after_call = self.take_back
 
     # From cell to cell ------------------------------------------------------------------------
 
     def begin(self, source: str) -> None:
         """Begin with a test cell: the learner's names are as they stand now."""
         self._asked.clear()
+        self._given.clear()
         self._replaced.clear()
         self._listening = None
         self.peer.lending = changes_in_place(source)
@@ -141,6 +145,7 @@ class Namespace(dict):
             ):
                 self.peer.call("give", None, None, (name, dict.get(self, name), True))
                 self._taken.discard(name)
+                self._given |= {name} & self.rebound
         self._changed.clear()
         self.peer.give_back()
         if ending:
@@ -157,6 +162,17 @@ class Namespace(dict):
         for which in sorted(seeded.anew):
             self.peer.call("seed", None, None, (which, state_of(which)))
         seeded.anew.clear()
+
+    def take_back(self) -> None:
+        """Leave a name to the learner again that their function has bound (`global count`)."""
+        if not self._given:
+            return
+        for name in self.peer.call("regained", None, None, (sorted(self._given),)):
+            if name in self._given:
+                self._given.discard(name)
+                self._bound.discard(name)
+                dict.pop(self, name, None)
+                self._asked.pop(name, None)
 
     def _goes_there(self, name: str) -> bool:
         value = dict.get(self, name)

@@ -392,6 +392,7 @@ class JudgePeer(Peer):
         super().__init__(channel, limits)
         self.course: frozenset[str] = frozenset()
         self.before_call: Callable[[], None] = lambda: None
+        self.after_call: Callable[[], None] = lambda: None
         self.asked: str | None = None
         self.failed: Unanswered | None = None
         self._kinds: dict[int, Any] = {}
@@ -417,7 +418,7 @@ class JudgePeer(Peer):
     #: Operations that run none of the learner's functions.
     _LOOKING = frozenset((
         *("name", "names", "has", "rebound", "give", "take", "module", "replace", "seed", "listen"),
-        *("fill", "fill_name", "fill_item"),
+        *("fill", "fill_name", "fill_item", "regained"),
     ))  # fmt: skip
 
     def call(self, op: str, *args: Any, **kwargs: Any) -> Any:
@@ -441,6 +442,8 @@ class JudgePeer(Peer):
             self.deadline, self._quiet = outer, quiet
             if self._said:
                 self._warn()
+            if op not in self._LOOKING and self.failed is None:
+                self.after_call()
         if self.lending and op in _BORROWING:
             self._note_borrowed(op, value, *args)
         return value
@@ -480,6 +483,8 @@ class JudgePeer(Peer):
                 self.call("fill", number, name, (value,))
             else:
                 self.call("fill_item", number, None, (key[0], value))
+            # Their code has it under the name, and may change it again: it was no argument.
+            self.passed.pop(id(value), None)
 
     def name(self, name: str) -> Any:
         """Return the learner's object of a name; `NameError` where there is none."""

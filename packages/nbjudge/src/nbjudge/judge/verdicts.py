@@ -93,6 +93,7 @@ class Judge:
         solution_imports: Iterable[str] = (),
         folder: str | os.PathLike[str] | None = None,
         shared: Iterable[str] = (),
+        rebound: Iterable[str] = (),
         settings: Iterable[str] = (),
         earlier: Iterable[str] = (),
         own_process: bool = False,
@@ -108,7 +109,8 @@ class Judge:
         course's own solution, bind, where the learner's cells have bound that name. `folder` has
         the course's own files for the assignment: its modules are imported from there, and, in a
         process of the judge's own, it is where a test's relative paths begin. `shared` are names
-        besides those of `imports` that the course's own code has in common with its tests.
+        besides those of `imports` that the course's own code has in common with its tests; those
+        that its functions bind (`rebound`) are the learner's again once a function has bound them.
         `settings` are those of `wire.given` that the course's own code makes. `earlier` are the
         test cells that ran in a judge that was stopped: what they define is said again, what else
         they bound is lost, and a test that reads any of it is never found wrong for that. The other
@@ -142,6 +144,7 @@ class Judge:
         self._peer = JudgePeer(channel, self.limits, self.call_seconds, self.cell_seconds)
         self._peer.course = self._course.modules
         self.namespace = Namespace(self._peer, self.imports, self.shared, self._in_solution)
+        self.namespace.rebound = frozenset(rebound)
         for name, what in course.here().test_names.items():
             self.namespace.special[name] = functools.partial(named.load, what)
         self._bound_before = frozenset[str]().union(*map(bound_names, self.earlier))

@@ -43,7 +43,15 @@ from nbjudge.wire.calls import (
     signature_of,
 )
 from nbjudge.wire.limits import Reference
-from nbjudge.wire.values import CLAIM, CONTAINERS, ERROR_CLASS, NOTEBOOKS, SCALARS, refill
+from nbjudge.wire.values import (
+    CHANGEABLE,
+    CLAIM,
+    CONTAINERS,
+    ERROR_CLASS,
+    NOTEBOOKS,
+    SCALARS,
+    refill,
+)
 
 #: How long an end waits for a judge that has gone without a word.
 IDLE_SECONDS = 600
@@ -150,6 +158,7 @@ class Answerer(Peer):
         self._first, self.held, self._numbers = memory.first, memory.held, memory.numbers
         self._proxies, self.errors = memory.proxies, memory.errors
         self.lent: dict[str, Any] = {}
+        self.given: dict[str, Any] = {}
         self.printed: list[tuple[int, str]] = []
         self.listening: list | None = None
         self.heard: list[list[Any]] = []
@@ -258,6 +267,18 @@ class Answerer(Peer):
             else:
                 self.lent.pop(name, None)
             self.names[name] = value
+            self.given[name] = value, self._content_of(value)
+
+    def _ask_regained(self, names: list[str]) -> list[str]:
+        """Which names the learner's code has bound or changed since the judge gave them a value."""
+        return [name for name in names if name in self.given and self._is_other(name)]
+
+    def _is_other(self, name: str) -> bool:
+        value, content = self.given[name]
+        return self.names.get(name) is not value or self._content_of(value) != content
+
+    def _content_of(self, value: Any) -> list[bytes]:
+        return self._contents([value]) if isinstance(value, CHANGEABLE) else []
 
     def _take_back(self) -> None:
         """Put back what the test's own objects stood in the place of."""

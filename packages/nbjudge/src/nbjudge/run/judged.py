@@ -281,6 +281,7 @@ class JudgedExecute(SandboxedExecute):
                 solution_imports=common.get("imports", []),
                 call_seconds=self.call_timeout,
                 shared=common.get("shared", []),
+                rebound=common.get("rebound", []),
                 settings=common.get("settings", []),
                 **self._course_folder(),
             )
