@@ -202,11 +202,12 @@ GOOD = {
         "try: h()\nexcept OSError as e: assert e.errno == 2 and e.filename == 'x.txt'"],
     "numbers and texts of a class": [
         "import enum\nclass C(str, enum.Enum):\n A = 'a'\n B = 'b'\nclass I(int):\n def twice(s): return s * 2\n"
+        " def __add__(s, o): return I(int(s) + int(o) + 100)\n"
         "class V(tuple):\n def __add__(s, o): return V(a + b for a, b in zip(s, o))\n"
         "def f(): return C.B",
         "#T\nassert f() == 'b' and f().value == 'b' and f() is C.B and list(C) == [C.A, C.B]\n"
         "assert isinstance(f(), C) and isinstance(f(), str) and {C.A: 1}['a'] == 1 and 'x' + f() == 'xb'\n"
-        "assert I(3) == 3 and I(3).twice() == 6 and V((1, 2)) + V((3, 4)) == (4, 6)"],
+        "assert I(3) == 3 and I(3).twice() == 6 and I(3) + 1 == 104 and V((1, 2)) + V((3, 4)) == (4, 6)"],
     "a default of its own": ["from collections import defaultdict\ndef g(): return defaultdict(lambda: 5, a=1)",
                              "#T\nd = g()\nassert d['b'] == 5 and d == {'a': 1, 'b': 5}"],
     "kinds of arrays": [
@@ -298,6 +299,11 @@ BAD = {
     "a class that says what belongs to it": (
         ["class M(type):\n def __instancecheck__(c, x): return True\nclass A(metaclass=M): pass\ndef f(): return object()",
          "#T\nassert isinstance(f(), A)"], True,
+    ),
+    "numbers and tuples that say they are equal": (
+        ["class Yes(float):\n def __eq__(s, o): return True\n def __gt__(s, o): return True\n __hash__ = None\n"
+         "class All(tuple):\n def __eq__(s, o): return True\ndef f(): return Yes()\ndef g(): return All()",
+         "#T\nassert f() == 2 or f() > 1 or g() == (1,) or (1,) == g() or 2 == f()"], False,
     ),
     "a pattern of a class": (
         ["class P:\n __match_args__ = ('x',)\n x = 1", "#T\nmatch P():\n case P(2): pass\n case P(1): pass"], True,

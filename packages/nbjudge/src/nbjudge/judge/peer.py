@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import functools
 import logging
 import sys
 import time
@@ -46,7 +47,7 @@ from nbjudge.wire.calls import (
     signature_of,
 )
 from nbjudge.wire.limits import Limits, Malformed, TooLarge, Unchecked
-from nbjudge.wire.values import CHANGEABLE, SCALARS, Dressed, Encoder
+from nbjudge.wire.values import CHANGEABLE, OPERATORS, SCALARS, Dressed, Encoder
 
 #: The module name of what a test cell defines.
 TEST_MODULE = "hidden_tests"
@@ -300,7 +301,16 @@ class _Dressed(Dressed):
         setattr(self._proxy_stand_in, name, value)
 
 
-_DRESSED: dict[type, type] = {kind: type(kind.__name__, (_Dressed, kind), {}) for kind in SCALARS}
+def _behind(operator: str) -> Callable[..., Any]:
+    ask = StandIn.specials[operator]
+    return lambda self, *args: ask(self._proxy_stand_in, *args)
+
+
+@functools.lru_cache(maxsize=1000)
+def _dressed_class(kind: Any, operators: frozenset[str]) -> type:
+    """Return the class of numbers or texts that ask for their attributes and these operators."""
+    asked = {operator: _behind(operator) for operator in operators & set(StandIn.specials)}
+    return type(kind.__name__, (_Dressed, kind), asked)
 
 
 def type_of(value: Any) -> Any:
@@ -560,10 +570,11 @@ class JudgePeer(Peer):
         found = own.claimed(module, name, self.asked, self.course)
         return held if found is None else found
 
-    def dress(self, value: Any, stand_in: Any) -> Any:
-        number, kind = stand_in._proxy_number, _DRESSED.get(type(value))
-        if kind is None or not isinstance(stand_in, StandIn):
+    def dress(self, value: Any, stand_in: Any, operators: Any) -> Any:
+        if type(value) not in SCALARS or not isinstance(stand_in, StandIn):
             raise Malformed("no value of a learner's own")
+        number, base = stand_in._proxy_number, type(value)
+        kind: Any = _dressed_class(base, OPERATORS.intersection(operators))
         known = self._dressed.get(number)
         if known is None or type(known) is not kind or known != value:
             known = self._dressed[number] = kind(value)

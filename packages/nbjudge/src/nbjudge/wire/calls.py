@@ -330,7 +330,7 @@ class Peer:
         """Return the object of this side that the other side names, or its stand-in `held`."""
         return held
 
-    def dress(self, value: Any, stand_in: Any) -> Any:
+    def dress(self, value: Any, stand_in: Any, operators: Any) -> Any:
         """Return a number or text with the other side's object behind it."""
         return value
 
@@ -544,7 +544,8 @@ class Peer:
             _, module, name, held = tree
             return self.claim(module, name, self._stand_in(held))
         if tree[0] == DRESSED:
-            return self.dress(tree[1], self._stand_in(tree[2]))
+            _, value, held, operators = tree
+            return self.dress(value, self._stand_in(held), operators)
         if tree[0] == ERROR_CLASS:
             own_names, kinds, library, held = tree[1:]
             there = self._stand_in(held)

@@ -99,6 +99,21 @@ def added(kind: type) -> set[str]:
     return names - _NOTHING_ADDED - (_OF_ENUMERATIONS if issubclass(kind, enum.Enum) else set())
 
 
+def _is_more(names: set[str]) -> bool:
+    """Whether a tuple's class adds anything but a way to compare, which is not for it to say."""
+    return bool(names) and "__eq__" not in names
+
+
+#: Operators that a number or text of a class of its own may have another meaning for.
+OPERATORS = frozenset(
+    f"__{prefix}{name}__"
+    for name in ("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow", "lshift",
+                 "rshift", "and", "or", "xor", "divmod", "neg", "pos", "invert", "abs", "round",
+                 "call", "getitem", "len", "iter", "contains")
+    for prefix in ("", "r", "i")
+)  # fmt: skip
+
+
 class Dressed:
     """Base of a number or text of a learner's own class: plain in all but its attributes."""
 
@@ -155,12 +170,13 @@ class Encoder:
         return self._encode_object(value, depth + 1)
 
     def _encode_own(self, value: Any, depth: int) -> Any:
-        """Write a number or text of a notebook's own class: as it, with the object behind it."""
-        kind = type(value)
-        if any(name[:2] == name[-2:] == "__" for name in added(kind)):
-            return self.hold(value)  # it adds, compares or prints in a way of its own
+        """Write a number or text of a notebook's own class: as it, with the object behind it.
+
+        How it is compared is not for its class to say: it is compared as what it is.
+        """
         base = next(base for base in SCALARS if isinstance(value, base))
-        return [DRESSED, self.encode(SCALARS[base](value), depth + 1), self.hold(value)]
+        plain = self.encode(SCALARS[base](value), depth + 1)
+        return [DRESSED, plain, self.hold(value), sorted(added(type(value)) & OPERATORS)]
 
     def content(self, number: int) -> Any:
         """Return what the changeable value `number` holds now, without its place in the table."""
@@ -227,7 +243,7 @@ class Encoder:
                 return [NAMED, type(value).__name__[:80], fields, *items]
             if type(value).__module__ in NOTEBOOKS and not self.trusted:
                 return self.hold(value)
-        if isinstance(value, tuple) and not self.trusted and added(type(value)):
+        if isinstance(value, tuple) and not self.trusted and _is_more(added(type(value))):
             return self.hold(value)
         if isinstance(value, tuple) and not (getattr(value, "__dict__", None) and not self.trusted):
             return [TUPLE, *(self.encode(item, depth) for item in tuple.__iter__(value))]
@@ -413,7 +429,7 @@ class Decoder:
         if tag == DEVICE:
             return importlib.import_module("torch").device(str(rest[0]))
         if tag == DRESSED:
-            return self.hold([DRESSED, self._decode(rest[0], depth), rest[1]])
+            return self.hold([DRESSED, self._decode(rest[0], depth), *rest[1:]])
         if tag in _OTHERS:
             return self._decode_other(tag, rest, depth)
         if self.trusted and tag == GLOBAL:
