@@ -307,10 +307,11 @@ def _behind(operator: str) -> Callable[..., Any]:
 
 
 @functools.lru_cache(maxsize=1000)
-def _dressed_class(kind: Any, operators: frozenset[str]) -> type:
+def _dressed_class(name: str, operators: frozenset[str]) -> type:
     """Return the class of numbers or texts that ask for their attributes and these operators."""
     asked = {operator: _behind(operator) for operator in operators & set(StandIn.specials)}
-    return type(kind.__name__, (_Dressed, kind), asked)
+    kind = next(kind for kind in SCALARS if kind.__name__ == name)
+    return type(name, (_Dressed, kind), asked)
 
 
 def type_of(value: Any) -> Any:
@@ -573,8 +574,8 @@ class JudgePeer(Peer):
     def dress(self, value: Any, stand_in: Any, operators: Any) -> Any:
         if type(value) not in SCALARS or not isinstance(stand_in, StandIn):
             raise Malformed("no value of a learner's own")
-        number, base = stand_in._proxy_number, type(value)
-        kind: Any = _dressed_class(base, OPERATORS.intersection(operators))
+        number = stand_in._proxy_number
+        kind: Any = _dressed_class(type(value).__name__, OPERATORS.intersection(operators))
         known = self._dressed.get(number)
         if known is None or type(known) is not kind or known != value:
             known = self._dressed[number] = kind(value)
