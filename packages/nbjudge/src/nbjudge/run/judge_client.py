@@ -152,7 +152,9 @@ def resident_bytes(pid: int) -> int:
 def _as_json(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float):
         return value
-    return os.fspath(value) if isinstance(value, os.PathLike) else sorted(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return list(value) if isinstance(value, list) else sorted(value)
 
 
 def open_judge(
