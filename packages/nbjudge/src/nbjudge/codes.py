@@ -226,6 +226,8 @@ _STOOD_OUT = {
     "syntax": "A cell could not be read, so nothing in it counts ({what}).",
     "not_installed": "Your code imports what is not installed where it is graded ({what}); what "
     "needs it fails.",
+    "forbidden": "Your solution uses what the exercise asks you to write yourself ({what}). A "
+    "teacher reads it; that alone costs no points.",
     "moved": "Cells of the lesson stood in another order. They were graded in the lesson's order.",
     "too_large": "A cell was left out because it is larger than {what}.",
     "copied": "There were several copies of the cell {what}. The course's own version counts, "

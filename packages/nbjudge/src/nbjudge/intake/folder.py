@@ -327,7 +327,8 @@ def _plain_name(name: str) -> bool:
 
 def _shadowing(staged: Path) -> list[str]:
     """Return the files that an import would take for Python's, or a reader for the course's."""
-    modules = {*sys.stdlib_module_names, *_LIBRARIES, *course.here().preload, *course.here().shared}
+    modules = {*sys.stdlib_module_names, *_LIBRARIES, *course.here().shared}
+    modules |= {name.partition(":")[0] for name in course.here().preload}
     return sorted(
         path.name
         for path in staged.iterdir()
