@@ -2,6 +2,8 @@
 
 import csv
 import io
+import json
+import logging
 import os
 import pwd
 import shutil
@@ -14,7 +16,9 @@ import nbformat
 import pytest
 from nbformat import v4
 from nbgrader.api import Gradebook
+from nbgrader.coursedir import CourseDirectory
 from nbgrader.utils import notebook_hash
+from nbjudge.classes.converter import ClassAutograde
 from nbjudge.ids import is_id
 from nbjudge.plugins.archives import SafeExtractor
 from nbjudge.plugins.export import neutral
@@ -177,6 +181,37 @@ def test_zip_collect_takes_canvas_and_moodle(clean):
     assert "newer" in rows["canvas/lovelaceada_12_400_tiny.ipynb"]["reason"]
     assert "neither a notebook" in rows["canvas/lovelaceada_12_456_essay.pdf"]["reason"]
     assert "lovelaceada_12_456_essay.pdf" in printed
+
+
+def test_zip_collect_takes_the_platforms_other_names(clean):
+    """Names with underscores, anonymous work, a group before a name, notebooks under any suffix."""
+    work = json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+    archive(clean, "canvas.zip", [
+        ("van_dyckanna_12_400_tiny.ipynb", "anna"),
+        ("anon_Ab3xY_401_tiny.ipynb", "anonymous"),
+        ("LATE_anon_Qz9aa_402_tiny-1.ipynb", "late"),
+        ("müllerjörg_14_403_tiny.ipynb.download", "jörg"),
+        ("noakim_15_404_tiny.txt", work),
+        ("noakim_15_405_notes.txt", "no notebook"),
+    ])  # fmt: skip
+    archive(clean, "moodle.zip", [
+        ("Group A-Ada Lovelace_31_assignsubmission_file/tiny.ipynb", "ada"),
+        ("Participant_32_assignsubmission_file/tiny.ipynb", "blind"),
+    ])  # fmt: skip
+    with Gradebook(f"sqlite:///{clean}/gradebook.db", "tiny-course") as gradebook:
+        gradebook.update_or_create_student("al", first_name="Ada", last_name="Lovelace")
+    nbgrader(clean, "zip_collect", "tiny")
+    assert collected(clean) == {
+        "van_dyckanna": {"tiny.ipynb": "anna"},
+        "anon_Ab3xY": {"tiny.ipynb": "anonymous"},
+        "anon_Qz9aa": {"tiny.ipynb": "late"},
+        "müllerjörg": {"tiny.ipynb.download": "jörg"},
+        "noakim": {"tiny.txt": work},
+        "al": {"tiny.ipynb": "ada"},
+        "Participant": {"tiny.ipynb": "blind"},
+    }
+    late = {row["student_id"]: row["late"] for row in listed(clean)}
+    assert (late["anon_Qz9aa"], late["anon_Ab3xY"]) == ("LATE", "")
 
 
 def test_zip_collect_takes_plain_folders(clean):
@@ -357,3 +392,15 @@ def test_names_that_are_ids(name):
 )
 def test_names_that_are_no_ids(name):
     assert not is_id(name)
+
+
+def test_a_folder_that_stands_for_many_is_graded_neither_alone_nor_at_all(tmp_path, caplog):
+    for name in ("*", "a?", "ada", "[ab]"):
+        (tmp_path / "submitted" / name / "tiny").mkdir(parents=True)
+    course = CourseDirectory(root=str(tmp_path), assignment_id="tiny")
+    everyone = ClassAutograde(coursedir=course)
+    everyone.log = logging.getLogger("nbgrader")
+    assert everyone._students("tiny") == ["[ab]", "ada"]
+    assert "it stands for many names" in caplog.text
+    course.student_id = "[ab]"  # Formgrader's button asks for one by name
+    assert everyone._students("tiny") == ["[ab]"]

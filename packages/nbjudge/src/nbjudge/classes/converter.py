@@ -28,6 +28,7 @@ from nbjudge import graders, guard
 from nbjudge.classes import engines, generate, gradebook_file, one_at_a_time, release
 from nbjudge.classes.freshness import Freshness, Why
 from nbjudge.classes.temporary import folder_for_submissions
+from nbjudge.ids import printable, stands_for_many
 
 if TYPE_CHECKING:
     from nbjudge.classes.grading import Grading
@@ -136,13 +137,20 @@ class ClassAutograde(Autograde):
 
     def _students(self, assignment: str) -> list[str]:
         """Return who handed in and is asked for, in order; `NbGraderException` if nobody did."""
-        pattern = self.submitted(self.coursedir.student_id, assignment)
+        wanted = self.coursedir.student_id
+        pattern = self.submitted(wanted, assignment)
         found = []
-        # A student's name may hold what glob takes for a pattern.
-        for path in [pattern] if os.path.lexists(pattern) else self._matching(assignment):
+        # A student's name may hold what glob takes for a pattern. One that stands for many names
+        # nobody: a folder called "*" would be taken for the whole class, and graded alone.
+        named = os.path.lexists(pattern) and not stands_for_many(wanted)
+        for path in [pattern] if named else self._matching(assignment):
             student = self._student_of(path)
-            if "\n" in student:
-                self.log.error("The name of the folder %r cannot be a student's; rename it.", path)
+            if "\n" in student or stands_for_many(student):
+                self.log.error(
+                    "Not graded: the folder %s. Its name cannot be a student's id, because it "
+                    "stands for many names or has several lines; rename it.",
+                    printable(path),
+                )
                 continue
             found.append(student)
         if not found:

@@ -34,9 +34,9 @@ from typing import Any, cast
 import zmq
 from jupyter_client import BlockingKernelClient
 from nbformat import NotebookNode
-from nbformat.v4 import new_output
 
 from nbjudge.codes import sentence
+from nbjudge.judge.files import Files
 from nbjudge.judge.libraries import pythons_filters, watched_libraries
 from nbjudge.judge.namespace import Main, Namespace, execute
 from nbjudge.judge.peer import JudgePeer, Unanswered
@@ -135,6 +135,12 @@ class Judge:
         channel = Channel(stdin, self._session.key)
         self._peer = JudgePeer(channel, self.limits, self.call_seconds, self.cell_seconds)
         self._peer.course = self._course.modules
+        self._files: Files | None = None
+        if own_process and self._course.folder and os.path.isdir(self._course.folder):
+            self._files = Files(
+                self._course.folder, self._peer.call, self._peer.refuse, self._course.modules
+            )
+            self._peer.files = self._files
         self.namespace = Namespace(self._peer, self.imports, self.shared)
         for name, what in course.here().test_names.items():
             self.namespace.special[name] = functools.partial(named.load, what)
@@ -200,6 +206,7 @@ class Judge:
             self._course.entered(),
             watched_libraries(),
             _as_main(Main(self.namespace)),
+            contextlib.nullcontext() if self._files is None else self._files.shared(),
         ):
             self._say_again()
             outcome = self._verdict(source)
@@ -229,6 +236,8 @@ class Judge:
 
     def _verdict(self, source: str) -> Outcome:
         try:
+            if self._files is not None:
+                self._files.begin(source)
             self.namespace.begin(source)
             try:
                 outcome = Outcome(_points_output(execute(source, self.namespace)))
@@ -324,6 +333,8 @@ class _CourseFolder:
                 os.chdir(before)
 
     def _take_out(self) -> dict[str, Any]:
+        if not self.modules:
+            return {}
         names = [name for name in sys.modules if name.partition(".")[0] in self.modules]
         return {name: sys.modules.pop(name) for name in names}
 
@@ -332,7 +343,8 @@ def _points_output(value: Any) -> list[NotebookNode]:
     """A test that ends in a number gives that many points, in nbgrader."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return []
-    return [new_output("execute_result", {"text/plain": repr(value)}, execution_count=None)]
+    data = {"data": {"text/plain": repr(value)}, "metadata": {}, "execution_count": None}
+    return [NotebookNode(output_type="execute_result", **data)]
 
 
 def _error_output(name: str, message: str, error: BaseException | None = None) -> NotebookNode:
@@ -341,8 +353,8 @@ def _error_output(name: str, message: str, error: BaseException | None = None) -
     place = _presentable(getattr(error, "place", ""))
     if place:
         lines.append(f"in your {place}")
-    made: NotebookNode = new_output("error", ename=name, evalue=message, traceback=lines)
-    return made
+    # Not by `new_output`, which compiles nbformat's schema in each process.
+    return NotebookNode(output_type="error", ename=name, evalue=message, traceback=lines)
 
 
 #: Lines with which NumPy's comparisons print the values that a hidden test expects.

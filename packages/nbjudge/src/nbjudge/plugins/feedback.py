@@ -16,6 +16,7 @@ from nbgrader.utils import notebook_hash
 from nbjudge.ids import printable
 from nbjudge.intake.choice import is_variant
 from nbjudge.plugins.folders import of_students
+from nbjudge.progress import Progress
 
 #: Of a secret or a time stamp, in characters; nbgrader's have 64 and 30.
 MAX_LINE = 1_000
@@ -52,9 +53,22 @@ class Feedback(GenerateFeedback):
     def init_destination(self, assignment_id: str, student_id: str) -> bool:
         """As nbgrader's; the folder is made here, by the umask: nbconvert takes the group's off."""
         wanted: bool = super().init_destination(assignment_id, student_id)
-        if wanted:
+        if not wanted:
+            self._progress.skip(len(self.notebooks))
+        else:
             Path(self._format_dest(assignment_id, student_id)).mkdir(parents=True, exist_ok=True)
         return wanted
+
+    def convert_notebooks(self) -> None:
+        """Make the pages, and say how far that is."""
+        total = sum(map(len, self.assignments.values()))
+        self._progress = Progress("Feedback", total, self.log)
+        super().convert_notebooks()
+
+    def convert_single_notebook(self, notebook_filename: str) -> None:
+        """Make one page."""
+        super().convert_single_notebook(notebook_filename)
+        self._progress.step()
 
 
 class ReleaseFeedback(ExchangeReleaseFeedback):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nbgrader.coursedir import CourseDirectory
 
-from nbjudge.ids import has_unseen, printable, problem_with
+from nbjudge.ids import has_unseen, printable, problem_with, stands_for_many
 
 _MARKER = "\x01"
 MAX_FILES, MAX_DEPTH = 1_000, 8
@@ -52,7 +52,7 @@ def of_students(
         if student in excluded or not (student == wanted if named else fnmatch(student, wanted)):
             continue
         # What was graded is told so, unless the steps behind would take its name for a pattern.
-        pattern = bool(set(student) & set("*?")) or not fnmatch(student, student)
+        pattern = stands_for_many(student) or not fnmatch(student, student)
         known = graded and not pattern
         problem = None if known else problem_with(student)
         if problem:

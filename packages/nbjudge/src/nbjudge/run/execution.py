@@ -31,7 +31,7 @@ from traitlets import Any as AnyTrait
 from traitlets import Float, Integer, List, Unicode
 
 from nbjudge import settings
-from nbjudge.codes import KEY, REASONS, mark, note, own
+from nbjudge.codes import KEY, REASONS, mark, note, nothing_handed_in, own
 from nbjudge.names import bound_names, names_read, without_magics
 from nbjudge.run.judge_client import JudgeProcess, resident_bytes
 from nbjudge.run.provisioner import (
@@ -394,10 +394,18 @@ class SandboxedExecute(Execute):
         self.reset_execution_trackers()
         self._check_assign_resources(resources)
         self._kernel_to_run = self._choose_kernel()
-        run_sync(self._run_notebook)()
+        if said := nothing_handed_in(nb):
+            for cell in filter(is_test, nb.cells):
+                self._leave_unrun(cell, said)
+        else:
+            run_sync(self._run_notebook)()
         nb.metadata.pop("widgets", None)
         self._flag_notebook()
         return nb, self.resources
+
+    def _leave_unrun(self, cell: NotebookNode, said: str) -> None:
+        """Score a test of a notebook of which nothing could be read: no kernel is needed."""
+        cell.outputs, cell.execution_count = [error_output("NothingHandedIn", said, [said])], None
 
     def _choose_kernel(self) -> str:
         """The name of the kernel for this notebook.
