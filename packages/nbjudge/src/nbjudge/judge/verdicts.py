@@ -1,9 +1,9 @@
 """The judge: runs a test cell here, in a trusted process, on what the learner's functions answer.
 
 In the test cells' `namespace` each name that no test cell binds stands for the learner's object of
-that name: a call sends the arguments to the student's kernel and brings plain data back
+that name: a call sends the arguments to the learner's kernel and brings plain data back
 (`wire.values`), and an object that is not plain data stays there and is asked (`peer`, which says
-by which rule). So the cell is an ordinary nbgrader test, no line of it is ever in the student's
+by which rule). So the cell is an ordinary nbgrader test, no line of it is ever in the learner's
 process, and its verdict depends on data alone. The learner's code may in turn call what the test
 passes to it (a model, a counter): that runs here too, where the learner cannot change what was
 counted.
@@ -64,7 +64,7 @@ class Outcome:
     reason, fields: why the test could not be finished, for `reasons.mark`; None if it could.
     mistakes: the known mistakes that a visible check named.
     stuck: whether the kernel may still be busy with the test.
-    unchecked: a sentence that says why the test cannot be judged from outside the student's
+    unchecked: a sentence that says why the test cannot be judged from outside the learner's
         process, or None; the outputs then say so, and the cell is neither right nor wrong.
     """
 
@@ -83,7 +83,7 @@ def unfinished(reason: str, *, stuck: bool = True, **fields: Any) -> Outcome:
 
 
 class Judge:
-    """Judges the test cells of one submission, over a client of its own on the student's kernel."""
+    """Judges the test cells of one submission, over a client of its own on the learner's kernel."""
 
     def __init__(
         self,
@@ -271,7 +271,7 @@ class Judge:
                 return _not_checked("the test matches a class of theirs as a pattern")
             part = _part_not_imported(error)
             if part is not None:
-                return _not_checked(f"{part} was imported in the student's process only")
+                return _not_checked(f"{part} was imported in the learner's process only")
             shown = _error_output(type(error).__name__, str(error), error)
             return Outcome([shown], mistakes=_mistakes(error))
 

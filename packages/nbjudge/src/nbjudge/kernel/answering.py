@@ -1,4 +1,4 @@
-"""The end of the judge's line in a student's kernel: it runs the learner's functions on request.
+"""The end of the judge's line in a learner's kernel: it runs the learner's functions on request.
 
 Nothing here is trusted. A learner can replace every line of it and gains the right to send other
 data to the judge, which must still be the right data.

@@ -34,7 +34,7 @@ def install() -> None:
 
 
 class Feedback(GenerateFeedback):
-    """As nbgrader's, with the students taken by name: a folder called `[ab]` is not two others."""
+    """As nbgrader's, with the learners taken by name: a folder called `[ab]` is not two others."""
 
     def init_notebooks(self) -> None:
         """List the graded notebooks; `NbGraderException` where there are none."""

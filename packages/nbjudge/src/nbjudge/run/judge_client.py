@@ -32,7 +32,7 @@ from nbjudge.wire.limits import Unchecked
 ENVIRONMENT = {"NBGRADER_EXECUTION": "autograde"}
 #: Bytes that the judge may take, beyond what it has when it starts.
 MEMORY_BYTES = 2 << 30
-#: Seconds for the test's own work, beyond those in which it may ask the student's kernel.
+#: Seconds for the test's own work, beyond those in which it may ask the learner's kernel.
 GRACE_SECONDS = 10.0
 
 
