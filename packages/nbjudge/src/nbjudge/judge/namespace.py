@@ -63,8 +63,17 @@ _STATEFUL = "matplotlib.pyplot"
 class Namespace(dict):
     """The globals of a submission's test cells."""
 
-    def __init__(self, peer: JudgePeer, imports: dict[str, str], shared: frozenset[str]):
-        """`imports`: the course's own, by name; `shared`: names that its own cells use."""
+    def __init__(
+        self,
+        peer: JudgePeer,
+        imports: dict[str, str],
+        shared: frozenset[str],
+        in_solution: frozenset[str] = frozenset(),
+    ):
+        """`imports`: the course's own, by name; `shared`: names that its own cells use.
+
+        in_solution: those of `imports` that a learner has to make themselves.
+        """
         super().__init__(
             {
                 "__name__": TEST_MODULE,
@@ -79,6 +88,9 @@ class Namespace(dict):
             }
         )
         self.peer, self.imports, self.shared = peer, imports, shared
+        self._in_solution = in_solution
+        self.rebound: frozenset[str] = frozenset()  # shared ones that the learner's functions bind
+        self._given: set[str] = set()  # of those, what this test has bound there
         self.special: dict[str, Callable[[], Any]] = {}  # the grader's own names
         self.lost: frozenset[str] = frozenset()  # what tests bound that were stopped
         self._hidden = frozenset(dict.keys(self))
@@ -92,12 +104,14 @@ class Namespace(dict):
         self._listening: list | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         peer.before_call = self.send_changes
+        peer.after_call = self.take_back
 
     # From cell to cell ------------------------------------------------------------------------
 
     def begin(self, prepared: Prepared) -> None:
         """Begin with a test cell: the learner's names are as they stand now."""
         self._asked.clear()
+        self._given.clear()
         self._replaced.clear()
         self._listening = None
         self.peer.lending = prepared.changes
@@ -133,6 +147,7 @@ class Namespace(dict):
             ):
                 self.peer.call("give", None, None, (name, dict.get(self, name), True))
                 self._taken.discard(name)
+                self._given |= {name} & self.rebound
         self._changed.clear()
         self.peer.give_back()
         if ending:
@@ -149,6 +164,17 @@ class Namespace(dict):
         for which in sorted(seeded.anew):
             self.peer.call("seed", None, None, (which, state_of(which)))
         seeded.anew.clear()
+
+    def take_back(self) -> None:
+        """Leave a name to the learner again that their function has bound (`global count`)."""
+        if not self._given:
+            return
+        for name in self.peer.call("regained", None, None, (sorted(self._given),)):
+            if name in self._given:
+                self._given.discard(name)
+                self._bound.discard(name)
+                dict.pop(self, name, None)
+                self._asked.pop(name, None)
 
     def _goes_there(self, name: str) -> bool:
         value = dict.get(self, name)
@@ -196,6 +222,8 @@ class Namespace(dict):
             ):
                 return value
         if name in self.imports:
+            if name in self._in_solution and not self.peer.call("has", None, None, (name,)):
+                raise KeyError(name)
             value = self._import(name)
         else:
             try:
@@ -296,6 +324,8 @@ class Main(types.ModuleType):
             raise AttributeError(f"module '__main__' has no attribute {name!r}") from None
 
     def __setattr__(self, name: str, value: Any) -> None:
+        # A test that sets it so (`patch("__main__.fetch")`) means the learner's code.
+        self._namespace.shared |= {name}
         self._namespace[name] = value
 
     def __delattr__(self, name: str) -> None:
@@ -361,7 +391,12 @@ class _Rewriter(ast.NodeTransformer):
         target = node.args[0] if node.args else None
         name = ast.unparse(node.func).rpartition(".")[2]
         patched = target.value if isinstance(target, ast.Constant) else None
-        if name == "patch" and isinstance(patched, str) and patched not in _PATCHABLE:
+        if (
+            name == "patch"
+            and isinstance(patched, str)
+            and patched not in _PATCHABLE
+            and not re.fullmatch(r"__main__\.\w+", patched)
+        ):
             raise Unchecked(f"the test patches {patched}, here and not in their process")
         return node
 

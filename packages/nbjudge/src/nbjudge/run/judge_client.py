@@ -32,7 +32,7 @@ from nbjudge.wire.limits import Unchecked
 ENVIRONMENT = {"NBGRADER_EXECUTION": "autograde"}
 #: Bytes that the judge may take, beyond what it has when it starts.
 MEMORY_BYTES = 2 << 30
-#: Seconds for the test's own work, beyond those in which it may ask the student's kernel.
+#: Seconds for the test's own work, beyond those in which it may ask the learner's kernel.
 GRACE_SECONDS = 10.0
 
 
@@ -152,7 +152,9 @@ def resident_bytes(pid: int) -> int:
 def _as_json(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float):
         return value
-    return os.fspath(value) if isinstance(value, os.PathLike) else sorted(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return list(value) if isinstance(value, list) else sorted(value)
 
 
 def open_judge(
