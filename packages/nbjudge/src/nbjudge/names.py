@@ -40,6 +40,21 @@ def names_read(source: str) -> tuple[set[str], set[str]]:
     return read, in_classes
 
 
+def names_used(source: str) -> set[str]:
+    """Return all names and attributes that a cell uses, and the parts of what it imports."""
+    found: set[str] = set()
+    for node in ast.walk(parsed(source)):
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            found.add(node.attr)
+        elif isinstance(node, ast.alias):
+            found.update(node.name.split("."))
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.update(node.module.split("."))
+    return found
+
+
 def free_names(source: str) -> set[str]:
     """Return the names that a cell uses and neither defines, imports nor finds in builtins."""
     module = symtable.symtable(source, "<test>", "exec")

@@ -414,6 +414,12 @@ def calibrate(
         digest = material.digest
         known = not anew and before.digests.get(name) == digest
         fresh |= not known
+        if not known:
+            log.info(
+                "Finding out how each test of %s is checked: its solution and its stub are graded "
+                "both ways, which takes as long as four hand-ins.",
+                name,
+            )
         found.digests[name] = digest
         found.notebooks[name] = (
             before.notebooks[name] if known else _calibrate_notebook(material, config)

@@ -29,7 +29,7 @@ import types
 import unittest.mock
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgpack
 
@@ -393,6 +393,19 @@ def _is_plain(kind: type) -> bool:
     return kind.__module__ == "builtins" and kind not in (property, classmethod, staticmethod, type)
 
 
+class SharesFiles(Protocol):
+    """What a test's files and the learner's have to do with each other (`judge.files`)."""
+
+    def lend(self, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        """Send what a call names, and return its arguments as they are to be there."""
+
+    def fetch(self) -> None:
+        """Bring what their code has written."""
+
+    def as_here(self, value: Any) -> Any:
+        """Return a path of theirs as it is here."""
+
+
 class JudgePeer(Peer):
     """The judge's end: believes nothing, and shows only what a test passes."""
 
@@ -403,6 +416,7 @@ class JudgePeer(Peer):
         super().__init__(channel, limits)
         self.course: frozenset[str] = frozenset()
         self.before_call: Callable[[], None] = lambda: None
+        self.files: SharesFiles | None = None
         self.after_call: Callable[[], None] = lambda: None
         self.asked: str | None = None
         self.failed: Unanswered | None = None
@@ -429,14 +443,19 @@ class JudgePeer(Peer):
     #: Operations that run none of the learner's functions.
     _LOOKING = frozenset((
         *("name", "names", "has", "rebound", "give", "take", "module", "replace", "seed", "listen"),
-        *("fill", "fill_name", "fill_item", "regained"),
+        *("fill", "fill_name", "fill_item", "regained", "folder", "read_files", "write_files"),
     ))  # fmt: skip
 
-    def call(self, op: str, *args: Any, **kwargs: Any) -> Any:
-        if op not in self._LOOKING and not self._quiet:
+    def call(
+        self, op: str, number: int | None, name: str | None = None, args=(), kwargs=None
+    ) -> Any:
+        looking = op in self._LOOKING
+        if not looking and not self._quiet:
             self._quiet = True
             try:
                 self.before_call()
+                if self.files is not None:
+                    args, kwargs = self.files.lend(tuple(args), kwargs or {})
             finally:
                 self._quiet = False
             self.calls += 1
@@ -445,19 +464,30 @@ class JudgePeer(Peer):
         self.allowed = self.call_seconds
         quiet, self._quiet = self._quiet, False  # a test's callback may call in turn
         try:
-            value = super().call(op, *args, **kwargs)
+            value = super().call(op, number, name, args, kwargs)
         except Unanswered as error:
             self.failed = self.failed or error
+            raise
+        except Exception:
+            self._fetch(looking)
             raise
         finally:
             self.deadline, self._quiet = outer, quiet
             if self._said:
                 self._warn()
-            if op not in self._LOOKING and self.failed is None:
+            if not looking and self.failed is None:
                 self.after_call()
+        if not looking and self.files is not None:
+            self._fetch(looking)
+            value = self.files.as_here(value)
         if self.lending and op in _BORROWING:
-            self._note_borrowed(op, value, *args)
+            self._note_borrowed(op, value, number, name, args)
         return value
+
+    def _fetch(self, looking: bool) -> None:
+        """Bring the files that the learner's code may have written in a call that ran some."""
+        if not looking and self.files is not None:
+            self.files.fetch()
 
     def _warn(self) -> None:
         """Warn here as the learner's code did: the test's own filters say what comes of it."""
@@ -465,16 +495,17 @@ class JudgePeer(Peer):
         for warning in said:
             warnings.warn_explicit(warning, type(warning), "<their code>", 1)  # type: ignore[call-overload]
 
-    def _note_borrowed(self, op: str, value: Any, *asked: Any) -> None:
+    def _note_borrowed(
+        self, op: str, value: Any, number: int | None, name: str | None, args: Any
+    ) -> None:
         """Note a value that is the learner's own, which the test may change in place."""
         if not (
             isinstance(value, CHANGEABLE) or arrays.is_array(value) or tables.can_change(value)
         ):
             return
         with contextlib.suppress(TooLarge, TypeError):
-            number, name, key = (*asked, None, None)[:3]
-            which = (op, number, name, repr(key))
-            self._borrowed[which] = value, self._content(value), (number, name, key)
+            which = (op, number, name, repr(args))
+            self._borrowed[which] = value, self._content(value), (number, name, args)
 
     def _content(self, value: Any) -> bytes:
         encoder = Encoder(self._hold_passed, self.limits, [value], trusted=True)
@@ -656,13 +687,13 @@ class JudgePeer(Peer):
         return isinstance(error, Unchecked | Unanswered) or super().must_stop(error)
 
     def may_change(self) -> bool:
-        self._refuse("their code changes an object that the test made")
+        self.refuse("their code changes an object that the test made")
         return False
 
     def may_hold(self, value: Any) -> bool:
         if self._may_hold(value):
             return True
-        self._refuse(f"their code asks for a {type(value).__name__} that the test made")
+        self.refuse(f"their code asks for a {type(value).__name__} that the test made")
         return False
 
     def _may_hold(self, value: Any) -> bool:
@@ -676,17 +707,17 @@ class JudgePeer(Peer):
         if self._may_read(value, name):
             return True
         if hasattr(value, name):
-            self._refuse(f"their code uses {name} of a {type(value).__name__} that the test made")
+            self.refuse(f"their code uses {name} of a {type(value).__name__} that the test made")
         return False
 
     def may_use(self, value: Any, special: str) -> bool:
         parts = _named_parts(value)
         if parts is None or special in parts:
             return True
-        self._refuse(f"their code uses {special} of a {type(value).__name__} that the test made")
+        self.refuse(f"their code uses {special} of a {type(value).__name__} that the test made")
         return False
 
-    def _refuse(self, what: str) -> None:
+    def refuse(self, what: str) -> None:
         """Note what nbgrader lets the learner's code do: a test that then fails is unchecked."""
         self.refused = self.refused or what
 

@@ -1,4 +1,4 @@
-"""The end of the judge's line in a student's kernel: it runs the learner's functions on request.
+"""The end of the judge's line in a learner's kernel: it runs the learner's functions on request.
 
 Nothing here is trusted. A learner can replace every line of it and gains the right to send other
 data to the judge, which must still be the right data.
@@ -19,12 +19,13 @@ import importlib
 import inspect
 import io
 import operator
+import os
 import types
 from collections.abc import Iterator
 from typing import Any
 
 from nbjudge.kernel import attempts, given, hearing
-from nbjudge.wire import own, waiting
+from nbjudge.wire import files, own, waiting
 from nbjudge.wire.calls import (
     BOUND,
     CALL,
@@ -115,6 +116,47 @@ class _Printed(io.TextIOBase):
 
     def writable(self) -> bool:
         return True
+
+
+class SharedFiles:
+    """The folder in which the learner's cells run, and what of it a judge knows."""
+
+    def __init__(self) -> None:
+        self.folder = ""
+        self._known: dict[str, files.Stamp] = {}
+
+    def remember(self) -> None:
+        """Take the current folder for the learner's: what it holds now they did not write."""
+        self.folder = os.getcwd()
+        self._known = files.stamps(self.folder)
+
+    def know(self, name: str) -> None:
+        """Note that the judge knows what a file holds."""
+        found = files.stamp(os.path.join(self.folder, name))
+        if found is None:
+            self._known.pop(name, None)
+        else:
+            self._known[name] = found
+
+    def changed(self) -> list[list[Any]]:
+        """Return [name, contents] of what was written since; None: removed; False: too large."""
+        if not self.folder:
+            return []
+        now = files.stamps(self.folder)
+        found: list[list[Any]] = [[name, None] for name in self._known.keys() - now.keys()]
+        left = files.MOST_BYTES
+        for name, stamp in sorted(now.items()):
+            if self._known.get(name) == stamp or "__pycache__" in name:
+                continue
+            data = files.read(os.path.join(self.folder, name), left)
+            found.append([name, False if data is None else data])
+            left -= len(data or b"")
+        self._known = now
+        return found
+
+
+#: The one of this process.
+shared_files = SharedFiles()
 
 
 class Memory:
@@ -295,6 +337,22 @@ class Answerer(Peer):
         if not self.memory.open:
             raise RuntimeError("this is an object of a test, and the test has ended")
         return super().call(*args, **kwargs)
+
+    # Files, for a test that has a folder of its own
+
+    def _ask_folder(self) -> str:
+        return shared_files.folder
+
+    def _ask_write_files(self, changed: list, folders: list) -> None:
+        """Have the folder hold what the test has in its own: names, contents (None: removed)."""
+        for name in folders:
+            os.makedirs(os.path.join(shared_files.folder, name), exist_ok=True)
+        for name, data in changed:
+            files.write(os.path.join(shared_files.folder, name), data)
+            shared_files.know(name)
+
+    def _ask_read_files(self) -> list:
+        return shared_files.changed()
 
     def _ask_take(self, name: str) -> None:
         self.names.pop(name, None)

@@ -1,4 +1,4 @@
-"""Plain data over the line between the judge and a student's kernel: msgpack, never pickle.
+"""Plain data over the line between the judge and a learner's kernel: msgpack, never pickle.
 
 What is plain: None, booleans, numbers, strings, bytes, the built-in containers and those of
 `collections`, dates, fractions and their like (`plain`), dtypes, NumPy arrays and torch tensors
