@@ -1,5 +1,8 @@
 """A configuration that is not whole grades nothing: every command says why, and ends with 1."""
 
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -134,3 +137,29 @@ def test_a_half_installed_engine_is_refused(room, tmp_path):
 def test_the_guard_is_in_the_environment():
     installed = Path(sys.prefix, "etc", "jupyter", "nbgrader_config.py")
     assert installed.read_text(encoding="utf-8") == (GUARD / "nbgrader_config.py").read_text()
+
+
+#: A command of nbgrader's in a Python whose site folder holds what the distribution puts there.
+_STARTED = """
+import site, sys
+site.addsitedir(sys.argv.pop(1))
+sys.argv[0] = "nbgrader"
+from nbgrader.apps.nbgraderapp import NbGraderApp
+NbGraderApp.launch_instance()
+"""
+
+
+def test_no_file_of_jupyters_is_needed_to_refuse(room, tmp_path):
+    text, words = BROKEN["a syntax error"]
+    (room.folder / "nbgrader_config.py").write_text(text, encoding="utf-8")
+    shutil.copy(ROOT / "packages" / "nbjudge" / "nbjudge_guard.pth", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", _STARTED, str(tmp_path), "autograde", LESSON],
+        cwd=room.folder,
+        env={**os.environ, "JUPYTER_NO_CONFIG": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1 and words in done.stderr
+    assert not (room.folder / "autograded").exists()

@@ -12,7 +12,10 @@ from contextlib import contextmanager
 from logging import getLogger
 
 import pytest
+from nbgrader.converters.base import NbGraderException
 from nbgrader.coursedir import CourseDirectory
+from nbjudge.classes import job
+from nbjudge.classes.many import InFlight, ManyAtOnce
 from nbjudge.classes.record import Record
 from traitlets.config import Config
 
@@ -238,6 +241,15 @@ def test_a_dask_worker_with_another_engine_is_named_and_nothing_is_graded(classr
         printed = grade(classroom, f"--scheduler={address}", code=1)
     assert "has 0.0.1" in printed and "pip install 'nbjudge==" in printed
     assert not finished(classroom)
+
+
+def test_a_dask_worker_with_another_engine_that_joins_late_grades_nothing(monkeypatch):
+    with pytest.raises(job.OtherEngine, match=r"the grader 0\.0\.1"):
+        job.run_as("0.0.1", None)
+    many = ManyAtOnce.__new__(ManyAtOnce)
+    monkeypatch.setattr(many, "_engines", lambda: {"tcp://late": "0.0.1"}, raising=False)
+    with pytest.raises(NbGraderException, match=r"tcp://late has 0\.0\.1: stopped"):
+        many._trouble(None, InFlight(None), [], job.OtherEngine())
 
 
 def _wait_for_workers(address, count):

@@ -14,6 +14,7 @@ import socket
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 import nbformat
@@ -62,6 +63,21 @@ class Done:
     found: Findings
     missing: list[str]
     files: dict[str, bytes]
+
+
+class OtherEngine(Exception):
+    """A worker has another version of the engine than the grader."""
+
+
+def run_as(engine: str, job: Job) -> Done:
+    """`run`, where this process has that version of the engine; `OtherEngine` where it has not.
+
+    Workers of a cluster may join at any time.
+    """
+    here = version("nbjudge")
+    if here != engine:
+        raise OtherEngine(f"this worker has nbjudge {here}, the grader {engine}")
+    return run(job)
 
 
 def run(job: Job) -> Done:

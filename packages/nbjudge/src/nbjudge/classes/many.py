@@ -6,6 +6,7 @@ So SQLite never locks, and scores and comments are those of a run that grades on
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
@@ -41,6 +42,8 @@ class ManyAtOnce(Grading):
     """Hands the notebooks of a `ClassRun` to workers, and saves what comes back."""
 
     run: ClassRun
+    #: Asks each worker of a cluster for its version of the engine.
+    _engines: Callable[[], dict[str, Any]] | None = None
 
     def warm_up(self) -> None:
         """As for one by one, unless a cluster executes: then nothing is executed here."""
@@ -90,7 +93,8 @@ class ManyAtOnce(Grading):
     def _send(self, executor: Executor, item: InFlight) -> None:
         submission = item.submission
         for name in submission.rebuilt.keys() - submission.done.keys():
-            item.open[executor.submit(job.run, self.job(submission, name))] = name
+            future = executor.submit(job.run_as, version(ENGINE), self.job(submission, name))
+            item.open[future] = name
 
     def _collect(self, executor: Callable[[], Executor], in_flight: list[InFlight]) -> None:
         """Wait for one job or more, and save each submission that is complete."""
@@ -121,7 +125,12 @@ class ManyAtOnce(Grading):
         in_flight: list[InFlight],
         error: Exception,
     ) -> None:
-        """Give the submission to another worker, or up."""
+        """Give the submission to another worker, or up.
+
+        `NbGraderException` where a worker with another engine has joined a cluster.
+        """
+        if self._engines and (problem := _other_engines(self._engines(), _LATE)):
+            raise NbGraderException(problem)
         for future in item.open:
             future.cancel()
         item.open.clear()
@@ -144,6 +153,7 @@ class ManyAtOnce(Grading):
             with _cluster(self.run.scheduler) as client:
                 self._capacity = max(1, sum(client.ncores().values()))
                 executor = client.get_executor(pure=False)
+                self._engines = functools.partial(client.run, version, ENGINE, on_error="return")
                 yield lambda: executor
             return
         self._capacity = max(1, self.run.workers)
@@ -205,10 +215,15 @@ def _cluster(address: str) -> Any:
     return client
 
 
-def _other_engines(found: dict[str, Any]) -> str | None:
+#: What became of the class where a worker with another engine joined while it was graded.
+_LATE = "stopped, and what is graded is kept"
+
+
+def _other_engines(found: dict[str, Any], so: str = "nothing was graded") -> str | None:
     """Return what to do about workers with another engine than this one's; None if there is none.
 
     found: each worker's version of the engine by its address, or the exception that it raised.
+    so: what became of the class.
     """
     here = version(ENGINE)
     others = [
@@ -220,6 +235,6 @@ def _other_engines(found: dict[str, Any]) -> str | None:
         return None
     return (
         f"The grader has {ENGINE} {here}, and the Dask worker {', the worker '.join(others)}: "
-        f"nothing was graded. Install the same on each (pip install '{ENGINE}=={here}') and start "
+        f"{so}. Install the same on each (pip install '{ENGINE}=={here}') and start "
         "the workers again."
     )
