@@ -5,6 +5,7 @@ import re
 import sys
 
 import pytest
+from IPython.core import inputtransformer2
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from nbgrader.server_extensions.formgrader import formgrader as stock
 from nbgrader.server_extensions.formgrader import handlers
@@ -12,6 +13,7 @@ from nbgrader.utils import determine_grade
 from nbjudge.codes import Flag, as_text, mark, note, own, record
 from nbjudge.intake import folder, rebuild
 from nbjudge.intake.notebook import MAX_SOURCES, parse_notebook
+from nbjudge.names import bound_names, without_magics
 from nbjudge.plugins.formgrader import TextEnvironment, TextExporter, install
 from nbjudge.run.execution import is_test
 from nbjudge.run.judged import JudgedExecute
@@ -198,3 +200,20 @@ def test_what_cannot_be_read_costs_no_kernel_and_has_no_points(code, monkeypatch
         assert [output.ename for output in cell.outputs] == ([] if quiz else ["NothingHandedIn"])
         assert quiz or determine_grade(cell)[0] == 0
     assert len([cell for cell in notebook.cells if is_test(cell)]) == len(POINTS)
+
+
+@pytest.mark.parametrize("line", ["%a", "x = !ls", "a?", "if 1:\n  %a", ",a b", "x = y = %a"])
+def test_a_cell_of_very_many_magics_is_looked_at_a_few_times(line, monkeypatch):
+    """IPython takes the whole cell apart once more for each: the square of what was handed in."""
+    taken_apart = []
+    stock_tokens = inputtransformer2.make_tokens_by_line
+    monkeypatch.setattr(
+        inputtransformer2,
+        "make_tokens_by_line",
+        lambda lines: taken_apart.append(1) or stock_tokens(lines),
+    )
+    python = without_magics("\n".join([line] * 200 + ["kept = !ls", "z = 3"]))
+    assert len(taken_apart) < 50
+    assert {"kept", "z"} <= bound_names(python)
+    few = without_magics("%matplotlib inline\nx = !ls")
+    assert "run_line_magic('matplotlib', 'inline')" in few and "getoutput('ls')" in few

@@ -181,8 +181,40 @@ def import_statements(sources: Iterable[str]) -> Iterable[tuple[str, str]]:
                     yield (alias.asname or alias.name.partition(".")[0]), ast.unparse(statement)
 
 
+#: IPython looks at a whole cell anew for each line that is not Python: three hundred take seconds.
+MOST_MAGICS = 20
+
+
 def without_magics(source: str) -> str:
-    """Return a cell as Python: IPython's magics become calls of `get_ipython()`."""
+    """Return a cell as Python: IPython's magics become calls of `get_ipython()`.
+
+    Of very many in one cell nothing is kept but the names that are bound to what they give.
+    Raises `SyntaxError` where IPython gives up.
+    """
     from IPython.core.inputtransformer2 import TransformerManager
 
-    return TransformerManager().transform_cell(source)
+    lines = source.split("\n")
+    if sum(_without_magic(line) != line for line in lines) > MOST_MAGICS:
+        source = "\n".join(map(_without_magic, lines))
+    try:
+        return TransformerManager().transform_cell(source)
+    except RuntimeError as error:  # IPython gives up, too
+        raise SyntaxError(str(error)) from error
+
+
+def _without_magic(line: str) -> str:
+    """Return a line without a magic, a command or a question that it is, or assigns from."""
+    code = line.strip()
+    before = line[: len(line) - len(line.lstrip())]
+    for prompt in (">>>", "..."):
+        code = code.removeprefix(prompt).lstrip()
+    if code.startswith(("%", "!", "?", ",", ";", "/")) or code.rstrip("; ").endswith("?"):
+        return f"{before}get_ipython()"
+    name, equals, value = code.partition("=")
+    if equals and value.lstrip().startswith(("%", "!")):
+        return f"{before}{name}= get_ipython()"
+    # The last of several in one assignment: `a = b = !ls`.
+    name, equals, value = code.rpartition("=")
+    if equals and value.lstrip().startswith(("%", "!")):
+        return f"{before}{name}= get_ipython()"
+    return line
