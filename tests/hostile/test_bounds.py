@@ -6,14 +6,16 @@ import sys
 
 import pytest
 from IPython.core import inputtransformer2
+from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from nbgrader.server_extensions.formgrader import formgrader as stock
 from nbgrader.server_extensions.formgrader import handlers
 from nbgrader.utils import determine_grade
 from nbjudge.codes import Flag, as_text, mark, note, own, record
-from nbjudge.intake import folder, rebuild
+from nbjudge.intake import folder, forbidden, rebuild
+from nbjudge.intake.forbidden import on_exercises
 from nbjudge.intake.notebook import MAX_SOURCES, parse_notebook
-from nbjudge.names import bound_names, without_magics
+from nbjudge.names import bound_names, definitions, names_read, without_magics
 from nbjudge.plugins.formgrader import TextEnvironment, TextExporter, install
 from nbjudge.run.execution import is_test
 from nbjudge.run.judged import JudgedExecute
@@ -217,3 +219,37 @@ def test_a_cell_of_very_many_magics_is_looked_at_a_few_times(line, monkeypatch):
     assert {"kept", "z"} <= bound_names(python)
     few = without_magics("%matplotlib inline\nx = !ls")
     assert "run_line_magic('matplotlib', 'inline')" in few and "getoutput('ls')" in few
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "-" * 100_000 + "1",
+        "'\0'",
+        "'\ud800'",
+        "a" + ".a" * 2_500,
+        "(" * 10_000,
+        "a" + "[0]" * 3_000,
+    ],
+    ids=["minus", "nul", "surrogate", "dots", "brackets", "items"],
+)
+def test_source_that_no_parser_can_read_is_looked_for_what_is_forbidden(answer):
+    cell = new_code_cell(f"def double(x):\n    return {answer}")
+    cell.metadata.nbgrader = NotebookNode(grade_id="double")
+    flags = on_exercises([cell], [cell], {"double": ["torch.softmax"]})
+    assert {flag.code for flag in flags} <= {"forbidden"}
+    for look in (names_read, bound_names, definitions):
+        look(cell.source)
+
+
+def test_helpers_of_helpers_are_each_looked_into_once(monkeypatch):
+    helpers = [new_code_cell(f"def h{n}(x):\n    return h{n + 1}(x)") for n in range(60)]
+    helpers.append(new_code_cell("import torch\ndef h60(x):\n    return torch.softmax(x)"))
+    cell = new_code_cell("def double(x):\n    return h0(x)")
+    cell.metadata.nbgrader = NotebookNode(grade_id="double")
+    looked = []
+    monkeypatch.setattr(forbidden, "bound_names", lambda s: looked.append(s) or bound_names(s))
+    monkeypatch.setattr(forbidden, "names_read", lambda s: looked.append(s) or names_read(s))
+    flags = on_exercises([cell, *helpers], [cell, *helpers], {"double": ["torch.softmax"]})
+    assert [flag.detail for flag in flags] == ["torch.softmax"]
+    assert len(looked) <= 2 * len([cell, *helpers])

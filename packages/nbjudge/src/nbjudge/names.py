@@ -8,17 +8,16 @@ import contextlib
 import symtable
 from collections.abc import Iterable
 
+#: What Python, or IPython, raises for a text that is no code, or is made to break who reads it.
+NO_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError, ImportError)
+
 
 def parsed(source: str) -> ast.Module:
     """Return a cell's syntax tree, one without statements where it is no Python."""
-    try:
-        return ast.parse(source)
-    except SyntaxError:
-        pass
-    try:
-        return ast.parse(without_magics(source))
-    except (SyntaxError, ImportError):
-        return ast.Module([], [])
+    for python in (lambda: source, lambda: without_magics(source)):
+        with contextlib.suppress(*NO_PYTHON):
+            return ast.parse(python())
+    return ast.Module([], [])
 
 
 def names_read(source: str) -> tuple[set[str], set[str]]:
@@ -35,7 +34,7 @@ def names_read(source: str) -> tuple[set[str], set[str]]:
         for child in table.get_children():
             walk(child)
 
-    with contextlib.suppress(SyntaxError):
+    with contextlib.suppress(*NO_PYTHON):
         walk(symtable.symtable(source, "<test>", "exec"))
     return read, in_classes
 
@@ -78,7 +77,7 @@ def bound_names(source: str) -> set[str]:
     """Return the names that a cell binds at its top level, read there or not."""
     try:
         table = symtable.symtable(without_magics(source), "<test>", "exec")
-    except SyntaxError:  # it never ran
+    except NO_PYTHON:  # it never ran
         return set()
     bound: set[str] = set()
 
@@ -100,10 +99,12 @@ def definitions(source: str) -> list[ast.stmt]:
 
     A name that the cell also binds in another way is left out: which of them holds is not known.
     """
-    try:
-        body = ast.parse(without_magics(source)).body
-    except SyntaxError:
-        return []
+    with contextlib.suppress(*NO_PYTHON):
+        return _definitions(ast.parse(without_magics(source)).body)
+    return []
+
+
+def _definitions(body: list[ast.stmt]) -> list[ast.stmt]:
     said = [statement for statement in body if _is_definition(statement)]
     others = [statement for statement in body if not _is_definition(statement)]
     unsure: set[str] = set()
