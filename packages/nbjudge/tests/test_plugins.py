@@ -1,6 +1,7 @@
 """nbgrader's own commands in a course that uses the engine: what comes in and what goes out."""
 
 import csv
+import errno
 import io
 import json
 import logging
@@ -17,12 +18,15 @@ import pytest
 from nbformat import v4
 from nbgrader.api import Gradebook
 from nbgrader.coursedir import CourseDirectory
+from nbgrader.exchange import ExchangeError
 from nbgrader.utils import notebook_hash
 from nbjudge.classes.converter import ClassAutograde
 from nbjudge.ids import is_id
 from nbjudge.plugins.archives import SafeExtractor
 from nbjudge.plugins.export import neutral
-from nbjudge.plugins.feedback import Feedback
+from nbjudge.plugins.feedback import Feedback, ReleaseFeedback
+from nbjudge.plugins.release import ReleaseAssignment
+from traitlets.config import Config
 
 from tests.commands import nbgrader
 
@@ -424,3 +428,61 @@ def test_what_code_wrote_while_it_was_graded_is_not_in_the_feedback(tmp_path):
     left = {str(path.relative_to(shown)) for path in shown.rglob("*") if path.is_file()}
     assert left == {"mine.txt", "in/deep.txt", "timestamp.txt", "course.txt"}
     assert (tmp_path / "autograded/ada/tiny/page.html").is_file()
+
+
+def in_exchange(kind, folder, **traits):
+    """Return a part of the exchange for a course in a folder, which has one."""
+    config = Config()
+    config.CourseDirectory.root = str(folder)
+    config.CourseDirectory.course_id = "tiny-course"
+    config.CourseDirectory.assignment_id = "tiny"
+    config.Exchange.root = str(folder / "exchange")
+    (folder / "exchange").mkdir(exist_ok=True)
+    return kind(coursedir=CourseDirectory(config=config), config=config, **traits)
+
+
+def full(source, target):
+    """Write half of a file, as a disk that becomes full does."""
+    Path(target).write_text("half")
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_release_into_a_full_exchange_leaves_the_old_one(tmp_path, monkeypatch):
+    given = tmp_path / "release/tiny/tiny.ipynb"
+    given.parent.mkdir(parents=True)
+    given.write_text("old")
+    release = in_exchange(ReleaseAssignment, tmp_path, force=True).start
+    release()
+    there = tmp_path / "exchange/tiny-course/outbound/tiny"
+    given.write_text("new")
+
+    def half(self, source, target, log=None):
+        os.mkdir(target)
+        full(source, os.path.join(target, "tiny.ipynb"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ReleaseAssignment, "do_copy", half)
+        with pytest.raises(ExchangeError, match=r"nothing was changed: No space left"):
+            release()
+    assert (there / "tiny.ipynb").read_text() == "old"
+    assert os.listdir(there.parent) == ["tiny"]
+    release()
+    assert (there / "tiny.ipynb").read_text() == "new"
+
+
+def test_feedback_that_the_exchange_refuses_is_named_at_the_end(tmp_path, monkeypatch):
+    for student in ("ada", "bob"):
+        folder = tmp_path / "feedback" / student / "tiny"
+        folder.mkdir(parents=True)
+        (folder / "tiny.html").write_text(student)
+        (folder / "submission_secret.txt").write_text(student)
+    copy = shutil.copy
+
+    def one_fails(source, target):
+        return full(source, target) if "ada" in str(source) else copy(source, target)
+
+    monkeypatch.setattr(shutil, "copy", one_fails)
+    with pytest.raises(ExchangeError, match="Not released: ada"):
+        in_exchange(ReleaseFeedback, tmp_path).start()
+    pages = [path.read_text() for path in (tmp_path / "exchange/tiny-course/feedback").iterdir()]
+    assert pages == ["bob"]

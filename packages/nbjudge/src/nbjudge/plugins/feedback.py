@@ -34,7 +34,7 @@ def install() -> None:
 
 
 class Feedback(GenerateFeedback):
-    """As nbgrader's, with the students taken by name: a folder called `[ab]` is not two others."""
+    """As nbgrader's, with the learners taken by name: a folder called `[ab]` is not two others."""
 
     def init_notebooks(self) -> None:
         """List the graded notebooks; `NbGraderException` where there are none."""
@@ -98,8 +98,12 @@ class ReleaseFeedback(ExchangeReleaseFeedback):
     """As nbgrader's, but goes on after a submission that did not come through the exchange."""
 
     def copy_files(self) -> None:
-        """Put each page where its learner finds it; name those whose learner cannot."""
+        """Put each page where its learner finds it; name those whose learner cannot.
+
+        Raises `ExchangeError` at the end where the exchange refused a page.
+        """
         course = self.coursedir
+        failed: list[str] = []
         for student, folder in of_students(course, course.feedback_directory, self.log):
             pages = sorted(path for path in folder.glob("*.html") if path.is_file())
             if not pages:
@@ -129,11 +133,18 @@ class ReleaseFeedback(ExchangeReleaseFeedback):
                         self._release(page, secret, name)
                 except OSError as error:
                     self.log.error("Feedback for %s was not released: %s", student, error)
+                    failed.append(student)
                     continue
                 self.log.info(
                     "Feedback released for student '%s' on assignment '%s/%s/%s' (%s)",
                     *(student, course.course_id, course.assignment_id, page.stem, when),
                 )
+
+        if failed:
+            self.fail(
+                f"Not released: {', '.join(map(printable, dict.fromkeys(failed)))}. See to the "
+                f"space and the permissions of {self.root}, then run the same command again."
+            )
 
     def _handed_in(self, student: str) -> list[str] | None:
         """Return the names of the notebooks in a hand-in's own folder; None if that is gone."""
@@ -147,8 +158,12 @@ class ReleaseFeedback(ExchangeReleaseFeedback):
     def _release(self, page: Path, secret: str, notebook: str) -> None:
         name = notebook_hash(secret=secret, notebook_id=notebook)
         new = Path(self.dest_path, f"{name}-tmp.html")
-        shutil.copy(page, new)
-        os.replace(new, Path(self.dest_path, f"{name}.html"))
+        try:
+            shutil.copy(page, new)
+            os.replace(new, Path(self.dest_path, f"{name}.html"))
+        except OSError:
+            new.unlink(missing_ok=True)
+            raise
 
 
 def _names_of(page: str, pages: list[str], handed_in: list[str]) -> list[str]:
