@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+from types import SimpleNamespace
 
 import pytest
 from IPython.core import inputtransformer2
@@ -82,6 +83,24 @@ def test_formgraders_pages_are_filled_with_text(monkeypatch):
         assert all('student_id = "' in part and part.count('"') % 2 == 0 for part in outside)
     page = pages.get_template("manage_students_assignments.tpl").render(student_id="O'Brien & Ü")
     assert 'var student_id = "O\'Brien & Ü";' in page
+
+
+def test_formgrader_hands_out_a_learners_file_shut_in(monkeypatch):
+    for name in ("Environment", "HTMLExporter"):
+        monkeypatch.setattr(stock, name, getattr(stock, name))
+
+    class Files(handlers.SubmissionFilesHandler):
+        """As Jupyter's server may make one of it."""
+
+    monkeypatch.setattr(handlers, "SubmissionFilesHandler", Files)
+    install()
+    install()  # with each configuration that is loaded
+    handler = object.__new__(type("Made", (Files,), {}))
+    policy = {"headers": {"Content-Security-Policy": "frame-ancestors 'self'"}}
+    handler.application = SimpleNamespace(settings=policy)
+    # Once for this class, and once for nbgrader's, where a test before has loaded the settings.
+    parts = handler.content_security_policy.split("; ")
+    assert parts[0] == "frame-ancestors 'self'" and set(parts[1:]) == {"sandbox"}
 
 
 def test_formgrader_that_is_not_loaded_is_left_alone(monkeypatch):

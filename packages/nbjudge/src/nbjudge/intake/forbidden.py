@@ -73,7 +73,8 @@ class _Helpers:
 
     def with_theirs(self, cell: NotebookNode) -> list[NotebookNode]:
         """Return a cell and the other cells that bind what it reads, and what these read."""
-        taken, seen, asked = [cell], {id(cell)}, set()
+        taken, seen = [cell], {id(cell)}
+        asked: set[str] = set()
         for one in taken:  # which grows on the way
             for name in self._names(one) - asked:
                 asked.add(name)
