@@ -49,6 +49,14 @@ def lines():
     with open("notes.txt") as file:
         return file.read()
 
+def slope(at):
+    x = torch.tensor(at, requires_grad=True)
+    (x * x).backward()
+    return float(x.grad)
+
+def precision():
+    return torch.get_float32_matmul_precision()
+
 def added(n):
     return torch.ones(3).index_add(0, torch.tensor([0]), torch.ones(1))
 
@@ -80,6 +88,16 @@ CASES = {
         "torch.use_deterministic_algorithms(True)",
         "assert added(1).tolist() == [2, 1, 1]",
         "torch.are_deterministic_algorithms_enabled()",
+    ),
+    "torch's gradients": (
+        "torch.set_grad_enabled(False)",
+        "assert slope(3.0) == 6",
+        "not torch.is_grad_enabled()",
+    ),
+    "torch's precision": (
+        "torch.set_float32_matmul_precision('medium')",
+        "assert precision() == 'highest'",
+        "torch.get_float32_matmul_precision() == 'medium'",
     ),
     "NumPy's printing": (
         "np.set_printoptions(precision=1)",

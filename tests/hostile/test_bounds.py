@@ -3,15 +3,20 @@
 import ast
 import re
 import sys
+from types import SimpleNamespace
 
 import pytest
+from IPython.core import inputtransformer2
+from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from nbgrader.server_extensions.formgrader import formgrader as stock
 from nbgrader.server_extensions.formgrader import handlers
 from nbgrader.utils import determine_grade
 from nbjudge.codes import Flag, as_text, mark, note, own, record
-from nbjudge.intake import folder, rebuild
+from nbjudge.intake import folder, forbidden, rebuild
+from nbjudge.intake.forbidden import on_exercises
 from nbjudge.intake.notebook import MAX_SOURCES, parse_notebook
+from nbjudge.names import bound_names, definitions, names_read, without_magics
 from nbjudge.plugins.formgrader import TextEnvironment, TextExporter, install
 from nbjudge.run.execution import is_test
 from nbjudge.run.judged import JudgedExecute
@@ -78,6 +83,24 @@ def test_formgraders_pages_are_filled_with_text(monkeypatch):
         assert all('student_id = "' in part and part.count('"') % 2 == 0 for part in outside)
     page = pages.get_template("manage_students_assignments.tpl").render(student_id="O'Brien & Ü")
     assert 'var student_id = "O\'Brien & Ü";' in page
+
+
+def test_formgrader_hands_out_a_learners_file_shut_in(monkeypatch):
+    for name in ("Environment", "HTMLExporter"):
+        monkeypatch.setattr(stock, name, getattr(stock, name))
+
+    class Files(handlers.SubmissionFilesHandler):
+        """As Jupyter's server may make one of it."""
+
+    monkeypatch.setattr(handlers, "SubmissionFilesHandler", Files)
+    install()
+    install()  # with each configuration that is loaded
+    handler = object.__new__(type("Made", (Files,), {}))
+    policy = {"headers": {"Content-Security-Policy": "frame-ancestors 'self'"}}
+    handler.application = SimpleNamespace(settings=policy)
+    # Once for this class, and once for nbgrader's, where a test before has loaded the settings.
+    parts = handler.content_security_policy.split("; ")
+    assert parts[0] == "frame-ancestors 'self'" and set(parts[1:]) == {"sandbox"}
 
 
 def test_formgrader_that_is_not_loaded_is_left_alone(monkeypatch):
@@ -198,3 +221,54 @@ def test_what_cannot_be_read_costs_no_kernel_and_has_no_points(code, monkeypatch
         assert [output.ename for output in cell.outputs] == ([] if quiz else ["NothingHandedIn"])
         assert quiz or determine_grade(cell)[0] == 0
     assert len([cell for cell in notebook.cells if is_test(cell)]) == len(POINTS)
+
+
+@pytest.mark.parametrize("line", ["%a", "x = !ls", "a?", "if 1:\n  %a", ",a b", "x = y = %a"])
+def test_a_cell_of_very_many_magics_is_looked_at_a_few_times(line, monkeypatch):
+    """IPython takes the whole cell apart once more for each: the square of what was handed in."""
+    taken_apart = []
+    stock_tokens = inputtransformer2.make_tokens_by_line
+    monkeypatch.setattr(
+        inputtransformer2,
+        "make_tokens_by_line",
+        lambda lines: taken_apart.append(1) or stock_tokens(lines),
+    )
+    python = without_magics("\n".join([line] * 200 + ["kept = !ls", "z = 3"]))
+    assert len(taken_apart) < 50
+    assert {"kept", "z"} <= bound_names(python)
+    few = without_magics("%matplotlib inline\nx = !ls")
+    assert "run_line_magic('matplotlib', 'inline')" in few and "getoutput('ls')" in few
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "-" * 100_000 + "1",
+        "'\0'",
+        "'\ud800'",
+        "a" + ".a" * 2_500,
+        "(" * 10_000,
+        "a" + "[0]" * 3_000,
+    ],
+    ids=["minus", "nul", "surrogate", "dots", "brackets", "items"],
+)
+def test_source_that_no_parser_can_read_is_looked_for_what_is_forbidden(answer):
+    cell = new_code_cell(f"def double(x):\n    return {answer}")
+    cell.metadata.nbgrader = NotebookNode(grade_id="double")
+    flags = on_exercises([cell], [cell], {"double": ["torch.softmax"]})
+    assert {flag.code for flag in flags} <= {"forbidden"}
+    for look in (names_read, bound_names, definitions):
+        look(cell.source)
+
+
+def test_helpers_of_helpers_are_each_looked_into_once(monkeypatch):
+    helpers = [new_code_cell(f"def h{n}(x):\n    return h{n + 1}(x)") for n in range(60)]
+    helpers.append(new_code_cell("import torch\ndef h60(x):\n    return torch.softmax(x)"))
+    cell = new_code_cell("def double(x):\n    return h0(x)")
+    cell.metadata.nbgrader = NotebookNode(grade_id="double")
+    looked = []
+    monkeypatch.setattr(forbidden, "bound_names", lambda s: looked.append(s) or bound_names(s))
+    monkeypatch.setattr(forbidden, "names_read", lambda s: looked.append(s) or names_read(s))
+    flags = on_exercises([cell, *helpers], [cell, *helpers], {"double": ["torch.softmax"]})
+    assert [flag.detail for flag in flags] == ["torch.softmax"]
+    assert len(looked) <= 2 * len([cell, *helpers])

@@ -8,17 +8,16 @@ import contextlib
 import symtable
 from collections.abc import Iterable
 
+#: What Python, or IPython, raises for a text that is no code, or is made to break who reads it.
+NO_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError, ImportError)
+
 
 def parsed(source: str) -> ast.Module:
     """Return a cell's syntax tree, one without statements where it is no Python."""
-    try:
-        return ast.parse(source)
-    except SyntaxError:
-        pass
-    try:
-        return ast.parse(without_magics(source))
-    except (SyntaxError, ImportError):
-        return ast.Module([], [])
+    for python in (lambda: source, lambda: without_magics(source)):
+        with contextlib.suppress(*NO_PYTHON):
+            return ast.parse(python())
+    return ast.Module([], [])
 
 
 def names_read(source: str) -> tuple[set[str], set[str]]:
@@ -35,7 +34,7 @@ def names_read(source: str) -> tuple[set[str], set[str]]:
         for child in table.get_children():
             walk(child)
 
-    with contextlib.suppress(SyntaxError):
+    with contextlib.suppress(*NO_PYTHON):
         walk(symtable.symtable(source, "<test>", "exec"))
     return read, in_classes
 
@@ -78,7 +77,7 @@ def bound_names(source: str) -> set[str]:
     """Return the names that a cell binds at its top level, read there or not."""
     try:
         table = symtable.symtable(without_magics(source), "<test>", "exec")
-    except SyntaxError:  # it never ran
+    except NO_PYTHON:  # it never ran
         return set()
     bound: set[str] = set()
 
@@ -100,10 +99,12 @@ def definitions(source: str) -> list[ast.stmt]:
 
     A name that the cell also binds in another way is left out: which of them holds is not known.
     """
-    try:
-        body = ast.parse(without_magics(source)).body
-    except SyntaxError:
-        return []
+    with contextlib.suppress(*NO_PYTHON):
+        return _definitions(ast.parse(without_magics(source)).body)
+    return []
+
+
+def _definitions(body: list[ast.stmt]) -> list[ast.stmt]:
     said = [statement for statement in body if _is_definition(statement)]
     others = [statement for statement in body if not _is_definition(statement)]
     unsure: set[str] = set()
@@ -201,8 +202,40 @@ def import_statements(sources: Iterable[str]) -> Iterable[tuple[str, str]]:
                     yield (alias.asname or alias.name.partition(".")[0]), ast.unparse(statement)
 
 
+#: IPython looks at a whole cell anew for each line that is not Python: three hundred take seconds.
+MOST_MAGICS = 20
+
+
 def without_magics(source: str) -> str:
-    """Return a cell as Python: IPython's magics become calls of `get_ipython()`."""
+    """Return a cell as Python: IPython's magics become calls of `get_ipython()`.
+
+    Of very many in one cell nothing is kept but the names that are bound to what they give.
+    Raises `SyntaxError` where IPython gives up.
+    """
     from IPython.core.inputtransformer2 import TransformerManager
 
-    return TransformerManager().transform_cell(source)
+    lines = source.split("\n")
+    if sum(_without_magic(line) != line for line in lines) > MOST_MAGICS:
+        source = "\n".join(map(_without_magic, lines))
+    try:
+        return TransformerManager().transform_cell(source)
+    except RuntimeError as error:  # IPython gives up, too
+        raise SyntaxError(str(error)) from error
+
+
+def _without_magic(line: str) -> str:
+    """Return a line without a magic, a command or a question that it is, or assigns from."""
+    code = line.strip()
+    before = line[: len(line) - len(line.lstrip())]
+    for prompt in (">>>", "..."):
+        code = code.removeprefix(prompt).lstrip()
+    if code.startswith(("%", "!", "?", ",", ";", "/")) or code.rstrip("; ").endswith("?"):
+        return f"{before}get_ipython()"
+    name, equals, value = code.partition("=")
+    if equals and value.lstrip().startswith(("%", "!")):
+        return f"{before}{name}= get_ipython()"
+    # The last of several in one assignment: `a = b = !ls`.
+    name, equals, value = code.rpartition("=")
+    if equals and value.lstrip().startswith(("%", "!")):
+        return f"{before}{name}= get_ipython()"
+    return line

@@ -38,14 +38,18 @@ def on_exercises(
     imported: dict[str, str] = {}
     for tree in trees.values():
         imported.update(_imported(tree))
-    helpers = [cell for cell in theirs if not _grade_id(cell)]
+    helpers = _Helpers([cell for cell in theirs if not _grade_id(cell)])
     found = []
     for cell, name in solved:
-        used = {
-            one
-            for source in _with_helpers(cell, helpers)
-            for one in _used(trees[id(source)], imported)
-        }
+        try:
+            used = {
+                one
+                for source in helpers.with_theirs(cell)
+                for one in _used(trees[id(source)], imported)
+            }
+        except RecursionError:
+            found.append(Flag("forbidden", name, "code that is nested too deep to be looked into"))
+            continue
         bad = sorted({one for one in used for rule in rules[name] if _is_meant(one, rule)})
         if bad:
             shown = ", ".join(one.removeprefix(f"{_UNKNOWN}.") for one in bad[:MAX_NAMES])
@@ -57,15 +61,33 @@ def _grade_id(cell: NotebookNode) -> str:
     return str(cell.metadata.get("nbgrader", {}).get("grade_id", ""))
 
 
-def _with_helpers(cell: NotebookNode, helpers: Sequence[NotebookNode]) -> list[NotebookNode]:
-    """Return a cell and the learner's other cells that bind what it reads, and what these read."""
-    taken, wanted = [cell], names_read(cell.source)[0]
-    waiting = [other for other in helpers if other is not cell]
-    while more := [other for other in waiting if bound_names(other.source) & wanted]:
-        taken += more
-        waiting = [other for other in waiting if other not in more]
-        wanted = wanted.union(*(names_read(other.source)[0] for other in more))
-    return taken
+class _Helpers:
+    """The learner's cells that are no exercise; each is looked into once."""
+
+    def __init__(self, cells: Sequence[NotebookNode]):
+        self._binding: dict[str, list[NotebookNode]] = {}
+        for cell in cells:
+            for name in bound_names(cell.source):
+                self._binding.setdefault(name, []).append(cell)
+        self._read: dict[int, set[str]] = {}
+
+    def with_theirs(self, cell: NotebookNode) -> list[NotebookNode]:
+        """Return a cell and the other cells that bind what it reads, and what these read."""
+        taken, seen = [cell], {id(cell)}
+        asked: set[str] = set()
+        for one in taken:  # which grows on the way
+            for name in self._names(one) - asked:
+                asked.add(name)
+                for helper in self._binding.get(name, ()):
+                    if id(helper) not in seen:
+                        seen.add(id(helper))
+                        taken.append(helper)
+        return taken
+
+    def _names(self, cell: NotebookNode) -> set[str]:
+        if id(cell) not in self._read:
+            self._read[id(cell)] = names_read(cell.source)[0]
+        return self._read[id(cell)]
 
 
 def _imported(tree: ast.AST) -> Iterator[tuple[str, str]]:

@@ -117,6 +117,18 @@ SETTINGS = {
         "torch",
         fresh=bool,
     ),
+    "torch's gradients": Setting(
+        lambda: _torch().is_grad_enabled(),
+        lambda on: _torch().set_grad_enabled(on),
+        "torch",
+        fresh=lambda: True,
+    ),
+    "torch's precision": Setting(
+        lambda: _torch().get_float32_matmul_precision(),
+        lambda precision: _torch().set_float32_matmul_precision(precision),
+        "torch",
+        fresh=lambda: "highest",
+    ),
 }
 _at_first: dict[str, Any] = {}
 

@@ -30,17 +30,18 @@ def install() -> None:
         stock.HTMLExporter = TextExporter
     handlers: Any = sys.modules.get(f"{_STOCK}.handlers")
     if handlers is not None:
-        handlers.SubmissionFilesHandler.content_security_policy = property(shut_in)
+        _shut_in(handlers.SubmissionFilesHandler)
 
 
-def shut_in(handler: Any) -> str:
-    """Return what a browser may do with a file of a learner's that a page links to: show it.
+def _shut_in(handler: Any) -> None:
+    """Let a browser show a file of a learner's that a page links to, and do no more.
 
     Formgrader hands it out from the server's own address. A page or a drawing with a script would
     run there with the instructor's rights; Jupyter's own handler of files does likewise.
     """
-    stock = super(type(handler), handler).content_security_policy
-    return f"{stock}; sandbox"
+    handler.content_security_policy = property(
+        lambda self: f"{super(handler, self).content_security_policy}; sandbox"
+    )
 
 
 def inert(value: Any) -> Any:

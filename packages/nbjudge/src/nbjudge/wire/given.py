@@ -19,6 +19,8 @@ SET_BY = {
     "torch's device": ("set_default_device",),
     "torch's algorithms": ("use_deterministic_algorithms",),
     "torch's anomalies": ("set_detect_anomaly",),
+    "torch's gradients": ("set_grad_enabled",),
+    "torch's precision": ("set_float32_matmul_precision",),
 }
 _LATER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.With, ast.AsyncWith)
 
