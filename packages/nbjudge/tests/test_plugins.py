@@ -24,7 +24,7 @@ from nbjudge.classes.converter import ClassAutograde
 from nbjudge.ids import is_id
 from nbjudge.plugins.archives import SafeExtractor
 from nbjudge.plugins.export import neutral
-from nbjudge.plugins.feedback import ReleaseFeedback
+from nbjudge.plugins.feedback import Feedback, ReleaseFeedback
 from nbjudge.plugins.release import ReleaseAssignment
 from traitlets.config import Config
 
@@ -409,6 +409,25 @@ def test_a_folder_that_stands_for_many_is_graded_neither_alone_nor_at_all(tmp_pa
     assert "it stands for many names" in caplog.text
     course.student_id = "[ab]"  # Formgrader's button asks for one by name
     assert everyone._students("tiny") == ["[ab]"]
+
+
+def test_what_code_wrote_while_it_was_graded_is_not_in_the_feedback(tmp_path):
+    """A function may write down what a hidden test calls it with."""
+    handed_in = {"mine.txt": "mine", "log.txt": "", "in/deep.txt": "deep", "timestamp.txt": "now"}
+    graded = {**handed_in, "course.txt": "course", "log.txt": "424242", "page.html": "424242"}
+    graded["in/424242.txt"] = "x"
+    places = {"submitted/ada": handed_in, "source/.": {"course.txt": "course"}}
+    for place, files in {**places, "autograded/ada": graded}.items():
+        for name, text in files.items():
+            path = tmp_path / place / "tiny" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+    course = CourseDirectory(root=str(tmp_path), assignment_id="tiny")
+    Feedback(coursedir=course).init_assignment("tiny", "ada")
+    shown = tmp_path / "feedback/ada/tiny"
+    left = {str(path.relative_to(shown)) for path in shown.rglob("*") if path.is_file()}
+    assert left == {"mine.txt", "in/deep.txt", "timestamp.txt", "course.txt"}
+    assert (tmp_path / "autograded/ada/tiny/page.html").is_file()
 
 
 def in_exchange(kind, folder, **traits):

@@ -56,7 +56,7 @@ GRADEBOOK_TROUBLE = (
 
 
 class ClassAutograde(Autograde):
-    """Autograde that takes every submission in first, and always reaches the last student.
+    """Autograde that takes every submission in first, and always reaches the last learner.
 
     It grades what is new or has changed (`nbjudge.classes.freshness`), reads each submission from
     a safe copy (`nbjudge.intake.folder`), grades what is there of a broken one, goes on where a run
@@ -140,7 +140,7 @@ class ClassAutograde(Autograde):
         wanted = self.coursedir.student_id
         pattern = self.submitted(wanted, assignment)
         found = []
-        # A student's name may hold what glob takes for a pattern. One that stands for many names
+        # A learner's name may hold what glob takes for a pattern. One that stands for many names
         # nobody: a folder called "*" would be taken for the whole class, and graded alone.
         named = os.path.lexists(pattern) and not stands_for_many(wanted)
         for path in [pattern] if named else self._matching(assignment):
@@ -168,7 +168,7 @@ class ClassAutograde(Autograde):
         return sorted(glob(escape(before) + self.coursedir.student_id + escape(after)))
 
     def _reasons(self, assignment: str, *, anew: bool) -> dict[str, Why]:
-        """Return why each student whose grade does not stand is graded.
+        """Return why each learner whose grade does not stand is graded.
 
         anew: whether to look at the hand-ins, too, or at nothing but the lesson once more.
         """
@@ -259,7 +259,7 @@ class ClassAutograde(Autograde):
 
 
 def _scores(gradebook: Gradebook, assignment: str) -> dict[str, tuple[float, float]]:
-    """Return each student's score of an assignment, and how much it could be."""
+    """Return each learner's score of an assignment, and how much it could be."""
     rows = gradebook.db.query(
         SubmittedAssignment.student_id, SubmittedAssignment.score, SubmittedAssignment.max_score
     )

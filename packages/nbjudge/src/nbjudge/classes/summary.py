@@ -52,7 +52,7 @@ class Summary:
     #: quiz → option → how many chose it (at the end, and at first).
     chosen: dict[str, Counter] = field(default_factory=dict)
     first: dict[str, Counter] = field(default_factory=dict)
-    #: (student, reason code, cell, sentence)
+    #: (learner, reason code, cell, sentence)
     flags: list[tuple[str, str, str, str]] = field(default_factory=list)
     #: known mistake → the learners who made it
     made: dict[str, set[str]] = field(default_factory=dict)

@@ -1,6 +1,6 @@
 """Grades and feedback back to a learning platform, as the files that it imports.
 
-Canvas' gradebook takes the CSV that it exports: columns about the student up to `Section`, in their
+Canvas' gradebook takes the CSV that it exports: columns about the learner up to `Section`, in their
 order, and a column for each assignment, `name (number)`, with the points possible in a line of its
 own. What it accepts is in its `lib/gradebook_importer.rb`
 (https://github.com/instructure/canvas-lms/blob/master/lib/gradebook_importer.rb). By the first two
@@ -43,7 +43,7 @@ _KEYS = {
 POINTS_POSSIBLE = "Points Possible"
 #: Columns of a platform's own sums, which its import ignores or refuses.
 _READ_ONLY = "(read only)"
-#: Canvas' columns about a student, as far as an export has them.
+#: Canvas' columns about a learner, as far as an export has them.
 _CANVAS_STUDENT = {
     *CANVAS_COLUMNS,
     *("LastName", "FirstName", "Integration ID", "Root Account"),

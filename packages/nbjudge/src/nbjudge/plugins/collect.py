@@ -41,7 +41,7 @@ class Collect(ExchangeCollect):
     """
 
     def init_src(self) -> None:
-        """List for each student the folder to collect; `ExchangeError` where there is no course."""
+        """List for each learner the folder to collect; `ExchangeError` where there is no course."""
         course = self.coursedir
         if course.course_id == "":
             self.fail("No course id specified. Re-run with --course flag.")
@@ -91,7 +91,7 @@ class Collect(ExchangeCollect):
             return None
         problem = problem_with(student)
         if problem:
-            raise Refused(f"its name names no student: {problem}")
+            raise Refused(f"its name names no learner: {problem}")
         about = os.lstat(os.path.join(self.inbound_path, name))
         if stat.S_ISLNK(about.st_mode):
             raise Refused("it is a link")
@@ -115,7 +115,7 @@ class Collect(ExchangeCollect):
         }
 
     def copy_files(self) -> None:
-        """Copy each student's folder to `submitted/`; one that cannot be copied is named."""
+        """Copy each learner's folder to `submitted/`; one that cannot be copied is named."""
         with graders.together(self.coursedir.root):
             self._copy_files()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbgrader.apps.api
@@ -13,8 +15,11 @@ from nbgrader.converters.base import NbGraderException
 from nbgrader.exchange.default import ExchangeReleaseFeedback
 from nbgrader.utils import notebook_hash
 
+from nbjudge import trees
 from nbjudge.ids import printable
 from nbjudge.intake.choice import is_variant
+from nbjudge.intake.folder import HAND_IN, MAX_FILE
+from nbjudge.intake.notebook import Unreadable, read_bytes
 from nbjudge.plugins.folders import of_students
 from nbjudge.progress import Progress
 
@@ -29,7 +34,7 @@ def install() -> None:
 
 
 class Feedback(GenerateFeedback):
-    """As nbgrader's, with the students taken by name: a folder called `[ab]` is not two others."""
+    """As nbgrader's, with the learners taken by name: a folder called `[ab]` is not two others."""
 
     def init_notebooks(self) -> None:
         """List the graded notebooks; `NbGraderException` where there are none."""
@@ -58,6 +63,24 @@ class Feedback(GenerateFeedback):
         else:
             Path(self._format_dest(assignment_id, student_id)).mkdir(parents=True, exist_ok=True)
         return wanted
+
+    def init_assignment(self, assignment_id: str, student_id: str) -> None:
+        """As nbgrader's, without the files that the learner's code wrote while it was graded.
+
+        A test has called that code, and in its files may stand what it was called with.
+        """
+        super().init_assignment(assignment_id, student_id)
+        course = self.coursedir
+        known = _contents(course.format_path(course.source_directory, ".", assignment_id))
+        known |= _contents(
+            course.format_path(course.submitted_directory, student_id, assignment_id)
+        )
+        graded = Path(self._format_source(assignment_id, student_id))
+        there = Path(self._format_dest(assignment_id, student_id))
+        for path in _files(graded):
+            copied = there / path.relative_to(graded)
+            if path.name not in HAND_IN and copied.is_file() and _content(copied) not in known:
+                copied.unlink()
 
     def convert_notebooks(self) -> None:
         """Make the pages, and say how far that is."""
@@ -158,3 +181,20 @@ def _line(path: Path) -> str:
     except OSError:
         return ""
     return text if len(text) <= MAX_LINE else ""
+
+
+def _contents(folder: str) -> set[str]:
+    """Return what each file in a folder holds, as digests."""
+    return {found for path in _files(Path(folder)) if (found := _content(path))}
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for inside, _, names in trees.walk(folder):
+        yield from (Path(inside, name) for name in names if not name.endswith(".ipynb"))
+
+
+def _content(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(read_bytes(path, MAX_FILE)).hexdigest()
+    except Unreadable:
+        return None

@@ -1,4 +1,4 @@
-"""The students' folders of a step, by name and never by pattern; trees copied without links."""
+"""The learners' folders of a step, by name and never by pattern; trees copied without links."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHUNK = 1 << 20
 def of_students(
     course: CourseDirectory, step: str, log: Logger, *, graded: bool = False
 ) -> Iterator[tuple[str, Path]]:
-    """Yield each student with a folder of the assignment in `step` who is asked for, in order.
+    """Yield each learner with a folder of the assignment in `step` who is asked for, in order.
 
     `--student` names one; where nobody has that name it is a pattern. A folder whose name cannot
     be an id is named in the log and left out (of graded work only one that is a pattern).

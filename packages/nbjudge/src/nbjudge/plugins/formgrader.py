@@ -1,6 +1,6 @@
 """Formgrader's pages: what they are filled with is text, whoever made it up.
 
-nbgrader's templates put ids and names of students into HTML and into strings of scripts as they
+nbgrader's templates put ids and names of learners into HTML and into strings of scripts as they
 are. A student's id is the name of a folder that somebody handed in.
 """
 

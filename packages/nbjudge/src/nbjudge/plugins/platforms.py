@@ -81,7 +81,7 @@ class PlatformCollector(FileNameCollectorPlugin):
     plan = Dict(help="What was found, by path.")
 
     def collect(self, submitted_file: str) -> dict[str, Any] | None:
-        """Return the student and the file's name; None for what is not collected."""
+        """Return the learner and the file's name; None for what is not collected."""
         if not self.plan:
             self.plan = {str(found.path): found for found in self._all()}
         found = self.plan.get(submitted_file)

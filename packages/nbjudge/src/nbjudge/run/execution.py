@@ -81,7 +81,7 @@ _HOW = {
 
 
 class KernelEnded(Exception):
-    """The student's kernel ended; `status` is its exit status (negative: the signal)."""
+    """The learner's kernel ended; `status` is its exit status (negative: the signal)."""
 
     def __init__(self, status: int | None):
         self.status = status
@@ -89,7 +89,7 @@ class KernelEnded(Exception):
 
     @property
     def how(self) -> str:
-        """In words for the student."""
+        """In words for the learner."""
         if self.status is not None and self.status < 0:
             names = {number.value: number.name for number in signal.Signals}
             name = names.get(-self.status, f"signal {-self.status}")
@@ -376,7 +376,7 @@ class SandboxedExecute(Execute):
         None,
         allow_none=True,
         help="Called as runner(cell, kernel) for each test cell in place of running it in the "
-        "student's kernel; sets cell.outputs. May be a coroutine function; an ordinary function "
+        "learner's kernel; sets cell.outputs. May be a coroutine function; an ordinary function "
         "is called in a thread. It is stopped, with the kernel, when the time is up.",
     )
 

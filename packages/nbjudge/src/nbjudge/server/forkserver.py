@@ -672,7 +672,7 @@ class ForkServer:
 
 if __name__ == "__main__":
     # The importable module serves, so that its names are not in __main__, which the kernel
-    # replaces by the student's namespace.
+    # replaces by the learner's namespace.
     from nbjudge.server.forkserver import serve as serve_requests
 
     course.use(course.Course(**json.loads(sys.argv[2])))
