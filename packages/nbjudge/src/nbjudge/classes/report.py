@@ -105,12 +105,13 @@ def to_html(summary: Summary, grades: Grades | None = None) -> str:
 def _learners(summary: Summary, grades: Grades) -> list[dict[str, Any]]:
     """Return a line for each learner: points of the whole and of each exercise, flags, a link."""
     flags: dict[str, list[str]] = {}
+    ordinary = f"autograded/{{}}/{summary.assignment}"  # where nbgrader puts them by itself
     for student, code, _, _ in summary.flags:
         flags.setdefault(student, []).append(code)
     return [
         {
             "student": student,
-            "link": f"../{quote(summary.graded_at.get(student, ''))}/",
+            "link": f"../{quote(summary.graded_at.get(student, ordinary.format(student)))}/",
             "cells": [
                 f"{points.get(student, 0.0):g}"
                 for points in (grades.scores, *grades.exercises.values())
