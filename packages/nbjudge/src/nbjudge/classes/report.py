@@ -105,13 +105,12 @@ def to_html(summary: Summary, grades: Grades | None = None) -> str:
 def _learners(summary: Summary, grades: Grades) -> list[dict[str, Any]]:
     """Return a line for each learner: points of the whole and of each exercise, flags, a link."""
     flags: dict[str, list[str]] = {}
-    ordinary = f"autograded/{{}}/{summary.assignment}"  # where nbgrader puts them by itself
     for student, code, _, _ in summary.flags:
         flags.setdefault(student, []).append(code)
     return [
         {
             "student": student,
-            "link": f"../{quote(summary.graded_at.get(student, ordinary.format(student)))}/",
+            "link": f"../{quote(summary.graded_at.get(student) or _usual(summary, student))}/",
             "cells": [
                 f"{points.get(student, 0.0):g}"
                 for points in (grades.scores, *grades.exercises.values())
@@ -120,6 +119,11 @@ def _learners(summary: Summary, grades: Grades) -> list[dict[str, Any]]:
         }
         for student in grades.scores
     ]
+
+
+def _usual(summary: Summary, student: str) -> str:
+    """Return where nbgrader puts graded notebooks by itself."""
+    return f"autograded/{student}/{summary.assignment}"
 
 
 def _how_long(seconds: float) -> str:
