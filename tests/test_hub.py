@@ -9,13 +9,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from packages.nbjudge.tests.semester import Semester
-from tests.people import ROOT, People, needs_people
+from tests.browser.lab import PATIENCE, running_chromium
+from tests.people import ROOT, needs_people, people_called
 
 PAGE = ROOT / "docs/jupyterhub.md"
 PROXY = Path(sys.prefix, "proxy/node_modules/.bin/configurable-http-proxy")
@@ -143,11 +146,7 @@ class Hub:
             self.process.wait()
 
 
-@pytest.fixture
-def people():
-    found = People(["teacher", "ada", "ben"], {"class": ["teacher"]})
-    yield found
-    found.remove()
+people = people_called(["teacher", "ada", "ben", "cy"], {"class": ["teacher"]})
 
 
 @pytest.fixture
@@ -179,9 +178,10 @@ def hub(people, semester):
     found = Hub(people, people.folder / "srv/jupyterhub/jupyterhub_config.py")
     try:
         found.until(lambda: found.ask("/hub/api/")[0] == 200)
-        for name in people.ids:
+        servers = [name for name in people.ids if name != "cy"]
+        for name in servers:
             found.start(name)
-        for name in people.ids:
+        for name in servers:
             found.until(lambda name=name: found.runs(name))
         yield found
     finally:
@@ -195,7 +195,26 @@ def disabled(hub, name):
     return set(json.loads(found[1])["disabledExtensions"])
 
 
-def test_a_class_on_a_hub(people, semester, hub):
+@contextmanager
+def in_lab(hub, name, private):
+    """Sign in as a user in a browser, and yield the page of JupyterLab."""
+    with running_chromium(private) as context:
+        page = context.new_page()
+        page.goto(f"{hub.url}/hub/login?next=%2Fuser%2F{name}%2Flab%3Freset")
+        page.locator("#username_input").fill(name)
+        page.locator("#password_input").fill("any")
+        page.locator("#login_submit").click()
+        yield page
+
+
+def from_menu(page, item):
+    """Choose an item of nbgrader's menu."""
+    bar = page.locator(".lm-MenuBar")
+    bar.get_by_role("menuitem", name="Nbgrader", exact=True).click(timeout=PATIENCE)
+    page.locator(".lm-Menu").get_by_text(item, exact=True).click()
+
+
+def test_a_class_on_a_hub(people, semester, hub, tmp_path):
     grader = "formgrader/api"
     hub.do("teacher", f"{grader}/assignment/small/assign")
     hub.do("teacher", f"{grader}/assignment/small/release")
@@ -205,7 +224,21 @@ def test_a_class_on_a_hub(people, semester, hub):
         work = {"type": "notebook", "format": "json", "content": semester.solved(**answers)}
         status, _, body = hub.ask(f"/user/{name}/api/contents/small/small.ipynb", work, "PUT")
         assert status == 200, body
-        hub.do(name, "assignments/submit", **about)
+        if name == "ben":
+            hub.do(name, "assignments/submit", **about)
+    with in_lab(hub, "ada", tmp_path / "ada") as page:
+        from_menu(page, "Assignment List")
+        row = page.locator("#fetched_assignments_list .list_item", has_text="small").first
+        row.get_by_role("button", name="Submit").click(timeout=PATIENCE)
+        submitted = page.locator("#submitted_assignments_list")
+        expect(submitted).to_contain_text("small", timeout=PATIENCE)
+    with in_lab(hub, "teacher", tmp_path / "teacher") as page:
+        from_menu(page, "Formgrader")
+        # A page in the page of JupyterLab, which the browser shows only if it may be framed.
+        formgrader = page.frame_locator("iframe[src*='formgrader']")
+        row = formgrader.locator("tbody tr", has_text="small")
+        expect(row).to_be_visible(timeout=PATIENCE)
+        expect(row.locator(".num-submissions")).to_have_text("0")
     hub.do("teacher", f"{grader}/assignment/small/collect")
     for name in ("ada", "ben"):
         hub.do("teacher", f"{grader}/submission/small/{name}/autograde")
@@ -230,3 +263,10 @@ def test_a_class_on_a_hub(people, semester, hub):
     off = disabled(hub, "ada")
     assert {f"@jupyter/nbgrader:{name}" for name in ("formgrader", "create-assignment")} <= off
     assert not {name for name in disabled(hub, "teacher") if "nbgrader" in name}
+
+    # Who has no home is told so, and the hub goes on.
+    shutil.rmtree(people.home("cy"))
+    hub.ask("/hub/api/users/cy", {}, "POST")
+    status, _, body = hub.ask("/hub/api/users/cy/server", {}, "POST")
+    assert status == 500 and "mkhomedir_helper cy" in body
+    assert hub.runs("teacher") and not hub.runs("cy")

@@ -27,6 +27,7 @@ BROKEN = {
         WHOLE + "\nraise PermissionError(1, 'Operation not permitted', 'exchange')\n",
         "PermissionError",
     ),
+    "an exit": ("import sys\nsys.exit(0)\n" + WHOLE, "ends the command by itself"),
     "the engine is not there": (
         "import sys\nsys.modules['nbjudge'] = None\n" + WHOLE,
         "Run `make lab`, which installs it",

@@ -15,7 +15,7 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     cli.add_commands(commands)
     # What this course's configuration and its notebooks import.
-    parts = ["packages/nbjudge", "pyproject.toml", "src", "tools", "notebooks"]
+    parts = ["packages/nbjudge", "pyproject.toml[instructor]", "src", "tools", "notebooks"]
     parts += ["README.md", "LICENSE", "LICENSE-lessons"]
     commands.choices["gradescope"].set_defaults(include=parts)
     publish = commands.add_parser("publish", help="assemble the learners' repository")

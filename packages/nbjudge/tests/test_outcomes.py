@@ -299,7 +299,9 @@ def test_points_are_by_learner_and_exercise(course):
 def test_the_report_lists_every_learner_and_runs_only_its_own_script(course):
     summary = Summary("small", 5.0, scores={"ada": 5.0, "=kim": 1.0, "bob": 2.0})
     summary.flags = [("bob", "renamed", "", "<script>alert(1)</script>")]
+    summary.graded_at = {"ada": "graded here/small/[ada]"}  # another structure of the course
     page = to_html(summary, grades_of(course, "small"))
+    assert 'href="../graded%20here/small/%5Bada%5D/"' in page
     rows = re.findall(r'<tr><th scope="row">(.*?)</tr>', page)
     assert [re.sub("<[^>]+>", " ", row).split() for row in rows] == [
         ["=kim", "1", "1", "0"], ["ada", "5", "2", "3"], ["bob", "2", "0", "3", "renamed"],

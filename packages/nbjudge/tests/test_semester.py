@@ -243,6 +243,14 @@ def test_an_autograder_for_gradescope_grades_as_here(semester, tmp_path):
     """Laid out as Gradescope documents it: source, submission, results under one root."""
     course = CourseDirectory(root=str(semester.folder))
     build(course, "small", tmp_path / "autograder.zip")
+    for place in (semester.folder / "lib", semester.folder):
+        place.mkdir(exist_ok=True)
+        (place / "pyproject.toml").write_text("")
+    build(course, "small", tmp_path / "with.zip", ["lib[extra]", "pyproject.toml[lab]"])
+    with zipfile.ZipFile(tmp_path / "with.zip") as archive:
+        own = "-e '/autograder/source/course/lib[extra]' -e '/autograder/source/course[lab]'\n"
+        assert own in archive.read("setup.sh").decode()
+        assert {"course/lib/pyproject.toml", "course/pyproject.toml"} <= set(archive.namelist())
     root = tmp_path / "autograder"
     with zipfile.ZipFile(tmp_path / "autograder.zip") as archive:
         assert "course/gradebook.db" not in archive.namelist()

@@ -106,7 +106,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=[],
         metavar="PATH",
         help="what the course's configuration and notebooks import; a folder with a "
-        "pyproject.toml is installed there",
+        "pyproject.toml is installed there, with extras that are named behind it: PATH[EXTRA]",
     )
     gradescope.add_argument("--output", type=Path, help="default: ASSIGNMENT-gradescope.zip")
     gradescope.set_defaults(run=_gradescope)

@@ -60,6 +60,27 @@ def arm() -> None:
         if kind not in _armed:
             _armed.add(kind)
             kind.start = _guarded(kind, kind.start)
+    loader: Any = PyFileConfigLoader
+    if not hasattr(loader._read_file_as_dict, "__wrapped__"):
+        loader._read_file_as_dict = _without_silent_end(loader._read_file_as_dict)
+
+
+def _without_silent_end(read: Any) -> Any:
+    """Let a configuration that calls `exit()` say so: the command would end as if all were well."""
+
+    @functools.wraps(read)
+    def reading(self: PyFileConfigLoader) -> None:
+        try:
+            read(self)
+        except SystemExit as error:
+            if error.code:
+                raise
+            raise SystemExit(
+                f"{self.full_filename} ends the command by itself (exit), so nothing was done. "
+                "Take that out of it, then run the same command again."
+            ) from error
+
+    return reading
 
 
 def _guarded(kind: type[BaseConverter], start: Any) -> Any:

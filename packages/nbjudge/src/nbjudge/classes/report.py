@@ -110,7 +110,7 @@ def _learners(summary: Summary, grades: Grades) -> list[dict[str, Any]]:
     return [
         {
             "student": student,
-            "link": f"../{quote(summary.graded_at.get(student, ''))}/",
+            "link": f"../{quote(summary.graded_at.get(student) or _usual(summary, student))}/",
             "cells": [
                 f"{points.get(student, 0.0):g}"
                 for points in (grades.scores, *grades.exercises.values())
@@ -119,6 +119,11 @@ def _learners(summary: Summary, grades: Grades) -> list[dict[str, Any]]:
         }
         for student in grades.scores
     ]
+
+
+def _usual(summary: Summary, student: str) -> str:
+    """Return where nbgrader puts graded notebooks by itself."""
+    return f"autograded/{student}/{summary.assignment}"
 
 
 def _how_long(seconds: float) -> str:

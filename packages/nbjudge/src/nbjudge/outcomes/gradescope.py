@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import sys
 import zipfile
@@ -67,13 +68,15 @@ def build(
     """Write the zip that Gradescope takes.
 
     include: paths in the course's folder that its configuration or its notebooks import; a folder
-    with a `pyproject.toml` is installed. Raises `NotReady`.
+    with a `pyproject.toml`, or that file of the course's own, is installed as it lies there, with
+    the extras that are named behind it (`pyproject.toml[lab]`). Raises `NotReady`.
     """
     root = Path(course.root)
     source = Path(course.format_path(course.source_directory, ".", assignment))
     if not (source.is_dir() and any(source.glob("*.ipynb"))):
         raise NotReady(f"There is no notebook in {source}: name an assignment of the course.")
-    paths = [root / "nbgrader_config.py", source, *(root / name for name in include)]
+    extras = dict(map(_with_extras, include))
+    paths = [root / "nbgrader_config.py", source, *(root / name for name in extras)]
     kept = root / OWN_FOLDER / f"{assignment}.json"
     if not kept.is_file():
         raise NotReady(
@@ -83,13 +86,15 @@ def build(
     paths += [kept, root / OWN_FOLDER / "released" / assignment]
     if missing := [str(path) for path in paths[:-1] if not path.exists()]:
         raise NotReady(f"{', '.join(missing)} is missing, and the autograder needs it.")
+    place = "/autograder/source/course"
+    # As they lie there: what a wheel leaves out, such as a course's own tools, is imported, too.
     installed = [
-        f"/autograder/source/course/{Path(name).as_posix()}"
-        for name in include
+        f"-e '{place}/{Path(name).as_posix()}{extra}'"
+        for name, extra in extras.items()
         if (root / name / "pyproject.toml").is_file()
     ]
-    if (root / "pyproject.toml") in paths:
-        installed.append("/autograder/source/course")
+    if (own := root / "pyproject.toml") in paths:
+        installed.append(f"-e '{place}{extras[own.name]}'")
     engine = f"'nbjudge=={importlib.metadata.version('nbjudge')}'"
     packages = " ".join(installed) if installed else engine
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -103,6 +108,12 @@ def build(
             archive.writestr(entry, text)
         for file in sorted({file for path in paths for file in _files(path)}):
             archive.write(file, f"course/{file.relative_to(root).as_posix()}")
+
+
+def _with_extras(name: str) -> tuple[str, str]:
+    """Return a path and the extras behind it: ("a", "[b]") for "a[b]"."""
+    found = re.fullmatch(r"(.+?)(\[[\w,-]+\])?", name)
+    return (found[1], found[2] or "") if found else (name, "")
 
 
 def _files(path: Path) -> list[Path]:
