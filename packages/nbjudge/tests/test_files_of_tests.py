@@ -15,6 +15,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from nbjudge.codes import by_hand
 from nbjudge.judge import files as judges
 from nbjudge.judge.files import Files
+from nbjudge.judge.namespace import prepare
 from nbjudge.kernel.answering import SharedFiles
 from nbjudge.run.judged import COURSE_FOLDER, JudgedExecute
 from nbjudge.wire import files as wire
@@ -207,7 +208,7 @@ BAD = {
 def test_a_name_that_is_no_datas_is_left_out(here, there, tmp_path, name):
     there.files = [[name, b"x"], ["good.txt", b"y"]]
     before = {path for path in tmp_path.parent.rglob("*") if path != tmp_path / "good.txt"}
-    here.begin("open(x)")
+    here.begin(prepare("open(x)").names)
     after = {path for path in tmp_path.parent.rglob("*") if path != tmp_path / "good.txt"}
     assert after == before and (tmp_path / "own.txt").read_text() == "the course's"
     assert (tmp_path / "good.txt").read_bytes() == b"y"
@@ -216,14 +217,14 @@ def test_a_name_that_is_no_datas_is_left_out(here, there, tmp_path, name):
 
 def test_what_is_no_text_is_left_out(here, there, tmp_path):
     there.files = [["a.txt", b"\xff"], ["b.txt", b"a\0"], ["c.txt", False], ["d.txt", 5]]
-    here.begin("open(x)")
+    here.begin(prepare("open(x)").names)
     assert sorted(os.listdir(tmp_path)) == ["own.txt"] and len(there.refused) == 4
 
 
 @pytest.mark.parametrize("said", [None, 3, "x", [1], [[1, 2]], [["x"]], [["a.txt", b"x", 1]]])
 def test_an_answer_that_is_none_brings_nothing(here, there, tmp_path, said):
     there.files = said
-    here.begin("open(x)")
+    here.begin(prepare("open(x)").names)
     assert sorted(os.listdir(tmp_path)) == ["own.txt"]
 
 
@@ -235,7 +236,7 @@ def test_a_link_of_the_tests_leads_nowhere(here, there, tmp_path):
     (tmp_path / "link.txt").symlink_to(outside / "x.txt")
     here.lend(("link.txt", "folder"), {})
     there.files = [["folder/x.txt", b"x"], ["folder/y.txt", b"x"], ["link.txt", b"x"]]
-    here.begin("open(x)")
+    here.begin(prepare("open(x)").names)
     assert len(there.refused) == 3
     assert [path.name for path in outside.iterdir()] == ["x.txt"]
     assert (outside / "x.txt").read_text() == "safe"
@@ -245,7 +246,7 @@ def test_bytes_and_numbers_are_bounded(here, there, tmp_path, monkeypatch):
     monkeypatch.setattr(judges, "MOST_BYTES", 10)
     monkeypatch.setattr(judges, "MOST_FILES", 3)
     there.files = [["a.txt", b"x" * 8], ["b.txt", b"x" * 8], ["c.txt", b"x"], ["d.txt", b""]]
-    here.begin("open(x)")
+    here.begin(prepare("open(x)").names)
     assert sorted(os.listdir(tmp_path)) == ["a.txt", "c.txt", "d.txt", "own.txt"]
     there.files = [["e.txt", b""], ["a.txt", b""]]
     here.fetch()
@@ -254,7 +255,7 @@ def test_bytes_and_numbers_are_bounded(here, there, tmp_path, monkeypatch):
 
 def test_a_test_that_looks_at_no_file_asks_for_none(here, there, tmp_path):
     there.files = [["a.txt", b"x"]]
-    here.begin("assert double(2) == 4  # open, read\nassert f('open')")
+    here.begin(prepare("assert double(2) == 4  # open, read\nassert f('open')").names)
     here.fetch()
     assert not (tmp_path / "a.txt").exists()
 
@@ -283,7 +284,7 @@ def test_paths_are_those_of_either_side(here, there, tmp_path):
     # A path of theirs is a way to the files that they wrote, and to no others.
     assert type(here.as_here(OthersPath("/there/own.txt"))) is OthersPath
     there.files = [["t/x.txt", b"x"]]
-    here.begin("open(x)")
+    here.begin(prepare("open(x)").names)
     assert here.as_here(OthersPath("/there/t/x.txt")).read_text() == "x"
 
 
@@ -323,5 +324,5 @@ def test_a_file_is_written_through_no_link(tmp_path):
 
 def test_pickles_of_the_courses_own_are_read_where_nothing_of_theirs_lies(here):
     with here.shared():
-        here.begin("pickle.loads(data)")
+        here.begin(prepare("pickle.loads(data)").names)
         assert pickle.loads(pickle.dumps(json.JSONDecodeError("x", "y", 0))).msg == "x"

@@ -173,20 +173,30 @@ def _judged(
 ) -> tuple[str, tuple[str, ...]]:
     """Return the sentences for the learner, and the names of the known mistakes in them."""
     found = recognise.explain(stored, outcomes)
-    told = found.mistakes + found.guards
     wrong = recognise.wrong_steps(stored, outcomes)
-    sentences = [f"{'Besides: ' if index else ''}{m['sentence']}" for index, m in enumerate(told)]
-    lines = []
-    if sentences:
-        explained = [i for i in wrong if i not in found.rest and i not in found.unguarded]
-        first = explained[0] if explained else wrong[0]
-        lines = [f"{name}: {sentences[0]}", f"  {_difference(name, stored, outcomes, first)}"]
-        lines += sentences[1:]
-    for index in [*found.rest[:1], *found.unguarded[:1]]:
-        start = f"{name}: " if not lines else "Besides, " if lines and sentences else ""
+    lines: list[str] = []
+
+    def sentence(mistake: dict, steps: list[int]) -> None:
+        lines.append(f"{'Besides: ' if lines else f'{name}: '}{mistake['sentence']}")
+        if len(lines) == 1:
+            lines.append(f"  {_difference(name, stored, outcomes, (steps or wrong)[0])}")
+
+    def unknown(index: int) -> None:
+        start = "Besides, " if lines else f"{name}: "
         lines.append(f"{start}{_difference(name, stored, outcomes, index)}")
-        lines += _sort(work, stored, outcomes, index)
-    return "\n".join(lines), tuple(m["name"] for m in told)
+        lines.extend(_sort(work, stored, outcomes, index))
+
+    # What is computed comes before what is refused: a guard is quickly added.
+    asked = [i for i in wrong if "raises" in stored["right"][i]]
+    for mistake in found.mistakes:
+        sentence(mistake, [i for i in wrong if i not in found.rest and i not in asked])
+    for index in found.rest[:1]:
+        unknown(index)
+    for mistake in found.guards:
+        sentence(mistake, [i for i in asked if i not in found.unguarded])
+    for index in found.unguarded[:1]:
+        unknown(index)
+    return "\n".join(lines), tuple(m["name"] for m in found.mistakes + found.guards)
 
 
 def _sort(work: Callable, stored: dict, outcomes: list[dict], index: int) -> list[str]:

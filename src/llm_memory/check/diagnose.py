@@ -39,6 +39,8 @@ def _is_array(data: dict) -> bool:
 def _of_lists(want: list, came: list) -> str | None:
     if any(isinstance(item, dict) and "torch" in item for item in came):
         return "The items are tensors where plain numbers are asked for."
+    if any(isinstance(item, dict) and "integer" in item for item in came):
+        return "The items are NumPy's integers where Python's are asked for."
     if not all(isinstance(item, int) for item in [*want, *came]):
         return None
     if sorted(want) == sorted(came) and want != came:

@@ -22,6 +22,22 @@ def _other_small_model(seed: int = 7) -> Any:
     return _small_model(seed + 1)
 
 
+def _short_model(seed: int = 7) -> Any:
+    import warnings
+
+    from llm_memory.counted import Counted, small_model
+
+    class Quiet(Counted):
+        """Says nothing of a text that is longer than its window of 16."""
+
+        def __call__(self, ids: Any, *args: Any, **kwargs: Any) -> Any:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return super().__call__(ids, *args, **kwargs)
+
+    return Quiet(small_model(16, seed))
+
+
 def _half_right_model(seed: int = 7) -> Any:
     from llm_memory.counted import Counted, small_model
 
@@ -89,6 +105,23 @@ def _forgetful_cache() -> Any:
     return Forgetful()
 
 
+def _gappy_cache() -> Any:
+    from llm_memory.streaming import ModelCache
+
+    class Gappy(ModelCache):
+        """Hands out the first token and the newest, and shuts the oldest of these for some."""
+
+        def append(self, layer: int, k: Any, v: Any) -> tuple[Any, Any, Any]:
+            keys, values, mask = super().append(layer, k, v)
+            n_keys, n_new = keys.shape[2], k.shape[2]
+            places = sorted({0, *range(max(0, n_keys - n_new - 2), n_keys)})
+            near = mask & ~mask.tril(n_keys - n_new - 2)
+            near[:, 0] = True
+            return keys[:, :, places], values[:, :, places], near[:, places]
+
+    return Gappy()
+
+
 def _latent_weights() -> Any:
     from llm_memory.latent import latent_weights
 
@@ -113,6 +146,7 @@ def _beyond_floats(what: str) -> tuple[Any, Any]:
 MAKERS: dict[str, Callable[..., Any]] = {
     "model": _model,
     "small_model": _small_model,  # random weights, two layers, counts what passes
+    "short_model": _short_model,  # the same weights, a window of 16
     "other_small_model": _other_small_model,  # the same shape, other weights
     "half_right_model": _half_right_model,  # as small_model at every second place
     "foreign_draft": _foreign_draft,  # another vocabulary
@@ -121,7 +155,9 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "layer": _layer,  # the projections of its layer 1
     "cache": _cache,
     "draft_cache": _cache,
+    "another_cache": _cache,
     "forgetful_cache": _forgetful_cache,  # what it returns does not begin at position 0
+    "gappy_cache": _gappy_cache,  # the first token, and the newest; a query sees one back
     "latent_weights": _latent_weights,  # E 24, H 3, D 8, R 5
     "latent_cache": _latent_cache,
     # Keys, or values, are larger than any float64: weights (E 5, H 2, D 4, R 3) and 7 held latents.

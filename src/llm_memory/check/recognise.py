@@ -15,6 +15,8 @@ from llm_memory.check.values import describe, difference
 
 #: Sets of more than so many mistakes explain anything.
 MOST = 3
+#: What the line of code that is a guard begins with, where an outcome tells its line.
+GUARD = ": raise ValueError"
 
 
 @dataclass
@@ -108,8 +110,16 @@ def _explained(mistake: dict, shown: set[int], outcomes: list[dict], steps: list
 
 def _same(known: dict, came: dict, step: dict) -> bool:
     if "raises" in known or "raises" in came:
-        return _same_class(known, came) and _cause(known) == _cause(came)
+        if not _same_class(known, came):
+            return False
+        # Everyone words a guard of their own differently; a library's message is its cause.
+        return (_is_meant(known) and _is_meant(came)) or _cause(known) == _cause(came)
     return outcome_difference(known, came, step) is None
+
+
+def _is_meant(outcome: dict) -> bool:
+    """Tell whether an exception is a guard: raised by a `raise ValueError` of the code itself."""
+    return bool(outcome.get("meant")) or GUARD in outcome.get("where", "")
 
 
 def _same_class(known: dict, came: dict) -> bool:
@@ -135,11 +145,11 @@ def _telling(value: Any) -> bool:
     """Tell whether a value is one that hardly comes by chance."""
     if isinstance(value, dict) and "tuple" in value:
         return any(map(_telling, value["tuple"]))
+    if isinstance(value, dict) and "float" in value:
+        return value["float"] not in ("nan", "inf", "-inf", 0.0, 1.0)
     if isinstance(value, dict):
         numbers: Any = value.get("numpy", value.get("torch", []))
         return bool(numbers) and len(set(map(str, numbers))) > 1 and "nan" not in numbers
-    if isinstance(value, dict) and "float" in value:
-        return value["float"] not in ("nan", "inf", "-inf", 0.0, 1.0)
     if isinstance(value, int) and not isinstance(value, bool):
         return value not in (0, 1)
     return isinstance(value, list) and len(value) > 1
@@ -166,7 +176,7 @@ def _smallest(core: list, wrong: set[int], outcomes: list[dict], steps: list[dic
     covered = set()
     for item in explains:
         mistake, shown, hit = item
-        if len(sure) < MOST and hit - covered and _stands_alone(item, outcomes):
+        if len(sure) < MOST and hit - covered and _stands_alone(item, outcomes, steps):
             sure.append((mistake, shown))
             covered |= hit | shown
     return sure
@@ -177,27 +187,40 @@ def _needed(item: tuple, chosen: tuple) -> bool:
     return bool(item[2] - others)
 
 
-def _stands_alone(item: tuple, outcomes: list[dict]) -> bool:
-    """Tell whether one mistake is sure although other steps are wrong, too."""
+def _stands_alone(item: tuple, outcomes: list[dict], steps: list[dict]) -> bool:
+    """Tell whether one mistake is sure although other steps are wrong, too.
+
+    It explains half of what it would show; or all of it but the hard cases, where a draft may have
+    a second mistake that hides it.
+    """
     _, shown, explained = item
     telling = sum(_telling(outcomes[i].get("value")) for i in explained)
-    return bool(telling) and 2 * len(explained) >= len(shown)
+    plain = {i for i in shown if not steps[i].get("hard")}
+    enough = 2 * len(explained) >= len(shown) or (plain and plain <= explained)
+    return bool(telling) and bool(enough)
 
 
 def _guards(guards: list, asked: set[int], outcomes: list[dict], steps: list[dict]) -> list:
-    """Return the missing guards that account for the steps where an error was asked for."""
+    """Return the missing guards that account for the steps where an error was asked for.
 
-    def score(item: tuple) -> tuple:
-        mistake, shown = item
-        exact = sum(_same(mistake["outcomes"][i], outcomes[i], steps[i]) for i in shown)
-        return (exact == len(shown), len(shown & open_), exact)
+    The fewest that do: a draft without any guard lacks two, and not also a third that only moves
+    one of them.
+    """
 
-    open_, told = set(asked), []
-    while open_:
-        useful = [item for item in guards if item[1] & open_ and item not in told]
-        if not useful:
-            break
-        best = max(useful, key=score)
-        told.append(best)
-        open_ -= best[1]
-    return told
+    def exact(chosen: tuple) -> int:
+        return sum(
+            any(i in shown and _same(m["outcomes"][i], outcomes[i], steps[i]) for m, shown in chosen)
+            for i in asked
+        )
+
+    useful = [item for item in guards if item[1] & asked]
+    most = set().union(*(shown for _, shown in useful)) & asked
+    for size in range(1, len(useful) + 1):
+        found = [
+            chosen
+            for chosen in combinations(useful, size)
+            if asked & set().union(*(shown for _, shown in chosen)) == most
+        ]
+        if found:
+            return list(max(found, key=exact))
+    return []

@@ -40,6 +40,8 @@ def encode(value: Any, depth: int = 0) -> Any:
     """
     if depth > DEEPEST:
         return {"object": f"{type(value).__name__} (nested without end)"}
+    if isinstance(value, np.integer):  # no `int` to Python, though it reads like one
+        return {"integer": int(value), "dtype": str(value.dtype)}
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | str):
@@ -94,6 +96,8 @@ def decode(data: Any, given: Callable[[str], Any] | None = None) -> Any:
         return data
     if "float" in data:
         return float(data["float"])
+    if "integer" in data:
+        return np.dtype(data["dtype"]).type(data["integer"])
     if "numpy" in data:
         items = [float(x) if isinstance(x, str) else x for x in data["numpy"]]
         return np.array(items, dtype=data["dtype"]).reshape(data["shape"])
@@ -125,6 +129,8 @@ def describe(data: Any) -> str:
             return f"a dict of {len(data['dict'])}"
         if "float" in data:
             return f"{float(data['float']):.6g}"
+        if "integer" in data:
+            return f"{data['integer']} (a NumPy {data['dtype']}, not an int)"
         if data.get("object") in ("generator", "async_generator"):
             return "a generator (is there a `yield` where a `return` is meant?)"
         if data.get("object") == "coroutine":
@@ -209,6 +215,10 @@ def _is_int(item: Any) -> bool:
     return isinstance(item, int) and not isinstance(item, bool)
 
 
+def _plain_int(item: Any) -> Any:
+    return item["integer"] if isinstance(item, dict) and "integer" in item else item
+
+
 def _as_float(item: Any) -> float | None:
     if isinstance(item, dict) and "float" in item:
         item = item["float"]
@@ -223,9 +233,13 @@ def difference(
     """Return a sentence on the first place where two encoded values differ, or None.
 
     `terms` are a learner's words for the parts of the value, one (name, names of the last axes) a
-    part. With `dtype`, arrays of floats must have the same dtype, too.
+    part. With `dtype`, arrays of floats must have the same dtype, too, and ints must be ints.
     """
     where = f"{place}: " if place else ""
+    if not dtype:
+        want, came = _plain_int(want), _plain_int(came)
+    elif _is_int(want) and not _is_int(came):
+        return f"{where}expected the int {want}, came {describe(came)}"
     if _is_int(want) and _is_int(came):  # beyond 2^53 a float would round them
         return None if want == came else f"{where}expected {want}, came {came}{_by_one(want, came)}"
     a, b = _as_float(want), _as_float(came)

@@ -24,7 +24,7 @@ from course_tools.build.lesson import (
 )
 from llm_memory.check import scenario
 from llm_memory.check.given import make
-from llm_memory.check.recognise import wrong_steps
+from llm_memory.check.recognise import GUARD, wrong_steps
 
 
 def load_bank(folder: Path, lesson: str) -> Any:
@@ -116,10 +116,11 @@ def _outcomes(work: Callable, steps: list[dict]) -> list[dict]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # NaN and overflow are what some mistakes are about
         outcomes = scenario.run(work, steps, make)
-    # Learners must not read where in the bank an exception was raised.
-    return [
-        {key: value for key, value in outcome.items() if key != "where"} for outcome in outcomes
-    ]
+    for outcome in outcomes:
+        # Learners must not read where in the bank an exception was raised, only that it is a guard.
+        if GUARD in outcome.pop("where", ""):
+            outcome["meant"] = True
+    return outcomes
 
 
 def write(fingerprints: dict, path: Path) -> None:

@@ -233,6 +233,14 @@ bank.calls(
                 np.array([[True, False]]),
             )
         ),
+        hard(
+            call(
+                np.array([[-3e12]]),
+                np.array([[1.0], [-1.0]]),
+                np.array([[2.0], [7.0]]),
+                np.array([[True, False]]),
+            )
+        ),
     ],
 )
 bank.terms("scaled_dot_product_attention", output="query number", weights="query key")
@@ -550,11 +558,35 @@ def attention_with_the_lowest_number(q, k, v, mask=None):
     return _attend(q, k, v, mask, fill=np.finfo(np.float64).min)
 
 
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "A finite number shuts the keys out, filled in or taken off, and scores can be lower: then the "
+    "shut-out keys win. Look for a score that is below every other.",
+)
+def attention_fills_with_minus_a_billion(q, k, v, mask=None):
+    return _attend(q, k, v, mask, fill=-1e9)
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "A finite number shuts the keys out, filled in or taken off, and scores can be lower: then the "
+    "shut-out keys win. Look for a score that is below every other.",
+)
+def attention_subtracts_a_billion(q, k, v, mask=None):
+    scores = np.einsum("...ld,...sd->...ls", q, k) / np.sqrt(q.shape[-1])
+    weights = _softmax(scores if mask is None else scores - 1e9 * (1 - mask))
+    return weights @ v, weights
+
+
 # causal_mask
 
 bank.calls(
     "causal_mask",
-    [call(4, 4), hard(call(3, 6)), hard(call(1, 5)), hard(call(4, 2)), hard(call(1, 0))],
+    [
+        call(4, 4),
+        call(1, 1),
+        *(hard(call(*sizes)) for sizes in ((3, 6), (1, 5), (0, 3), (4, 2), (1, 0))),
+    ],
 )
 bank.terms("causal_mask", mask="query key")
 
@@ -692,7 +724,7 @@ def mask_by_loop(n_queries, n_keys):
     rows = [
         [key <= n_keys - n_queries + query for key in range(n_keys)] for query in range(n_queries)
     ]
-    return np.array(rows, dtype=bool)
+    return np.array(rows, dtype=bool).reshape(n_queries, n_keys)
 
 
 @bank.variant("causal_mask")
@@ -715,6 +747,56 @@ def mask_filled_row_by_row(n_queries, n_keys):
     for back in range(n_queries):
         mask[-1 - back, : n_keys - back] = True
     return mask
+
+
+@bank.mistake(
+    "causal_mask",
+    "With no queries the mask has lost its columns, or was refused. Look at the shape that the "
+    "table asks for when L is 0.",
+)
+def mask_loses_its_columns(n_queries, n_keys):
+    _check_sizes(n_queries, n_keys)
+    rows = [[key <= n_keys - n_queries + i for key in range(n_keys)] for i in range(n_queries)]
+    return np.array(rows, dtype=bool)
+
+
+@bank.mistake(
+    "causal_mask",
+    "With no queries every row of the square comes back. Look at what `[-0:]` picks.",
+)
+def mask_takes_all_rows_for_none(n_queries, n_keys):
+    _check_sizes(n_queries, n_keys)
+    return np.tri(n_keys, dtype=bool)[-n_queries:]
+
+
+@bank.mistake(
+    "causal_mask",
+    "One query that is also the only key was refused. Look at the very edge of your comparison.",
+)
+def mask_refuses_one_of_one(n_queries, n_keys):
+    if n_queries > n_keys or n_keys == 1:
+        raise ValueError("too few keys")
+    return np.tri(n_queries, n_keys, n_keys - n_queries, dtype=bool)
+
+
+@bank.mistake(
+    "causal_mask",
+    "The mask is a PyTorch tensor. Look at the row *returns* of the table: which library is asked "
+    "for here?",
+)
+def mask_of_the_other_library(n_queries, n_keys):
+    _check_sizes(n_queries, n_keys)
+    return torch.ones(n_queries, n_keys, dtype=torch.bool).tril(n_keys - n_queries)
+
+
+@bank.mistake(
+    "causal_mask",
+    "The mask is a list of lists, which cannot be indexed or turned round as an array can. Look at "
+    "the row *returns* of the table.",
+)
+def mask_of_lists(n_queries, n_keys):
+    _check_sizes(n_queries, n_keys)
+    return np.tri(n_queries, n_keys, n_keys - n_queries, dtype=bool).tolist()
 
 
 # split_heads
@@ -1029,6 +1111,34 @@ bank.calls(
                 torch.tensor([[[1, 0, 1]], [[0, 1, 1]]]).bool(),
             )
         ),
+        # As many heads as texts, and masks that broadcast in every way.
+        *(
+            hard(
+                call(
+                    _tensor(251, 2, 2, 2, 2),
+                    _tensor(252, 2, 1, 3, 2),
+                    _tensor(253, 2, 1, 3, 2),
+                    mask,
+                )
+            )
+            for mask in (
+                torch.tensor([[[1, 0, 1], [0, 1, 1]], [[0, 1, 1], [1, 1, 0]]]).bool(),
+                torch.tensor([[0, 1, 1]]).bool(),
+                torch.tensor(
+                    [1, 0, 1, 0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 1, 0, 1, 1, 0, 1, 0, 0, 1, 1, 1]
+                )
+                .bool()
+                .reshape(2, 2, 2, 3),
+            )
+        ),
+        hard(
+            call(
+                torch.tensor([[[[-3e12]]]], dtype=torch.float64),
+                torch.tensor([[[[1.0], [-1.0]]]], dtype=torch.float64),
+                torch.tensor([[[[2.0], [7.0]]]], dtype=torch.float64),
+                torch.tensor([[True, False]]),
+            )
+        ),
         hard(call(_tensor(57, 1, 4, 2, 2), _tensor(58, 1, 3, 2, 2), _tensor(59, 1, 3, 2, 2))),
     ],
 )
@@ -1305,6 +1415,58 @@ def grouped_by_an_index(q, k, v, mask=None):
     return _grouped(q, k[:, shared], v[:, shared], mask)
 
 
+@bank.mistake(
+    "grouped_query_attention",
+    "The masked scores are filled with a large negative number, and scores can be lower: then the "
+    "shut-out keys win. Look for a score that is below every other.",
+)
+def grouped_fills_with_minus_a_billion(q, k, v, mask=None):
+    times = _check_groups(q, k)
+    scores = q @ _repeat(k, times).mT / q.shape[-1] ** 0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -1e9)
+    weights = scores.softmax(-1)
+    return weights @ _repeat(v, times), weights
+
+
+@bank.mistake(
+    "grouped_query_attention",
+    "A mask with one row for all queries is not spread over them, or is refused. Look at how "
+    "PyTorch lines up axes of length 1.",
+)
+def grouped_needs_a_row_for_each_query(q, k, v, mask=None):
+    times = _check_groups(q, k)
+    rows = []
+    for i in range(q.shape[2]):
+        row = None if mask is None else mask[..., i, :].unsqueeze(-2)
+        rows.append(_grouped(q[:, :, i : i + 1], _repeat(k, times), _repeat(v, times), row))
+    return tuple(torch.cat(part, dim=2) for part in zip(*rows, strict=True))
+
+
+@bank.mistake(
+    "grouped_query_attention",
+    "All query heads of a group get the mask of the first one. Look at whose axis of the mask you "
+    "cut or repeat.",
+)
+def grouped_masks_by_key_head(q, k, v, mask=None):
+    times = _check_groups(q, k)
+    if mask is not None:
+        mask = mask.expand(q.shape[0], q.shape[1], q.shape[2], k.shape[2])
+        mask = _repeat(mask[:, ::times], times)
+    return _grouped(q, _repeat(k, times), _repeat(v, times), mask)
+
+
+@bank.mistake(
+    "grouped_query_attention",
+    "Of a mask by text and head only the first text's is used. Look at each index into the mask.",
+)
+def grouped_masks_by_the_first_text(q, k, v, mask=None):
+    times = _check_groups(q, k)
+    if mask is not None and mask.dim() == 4:
+        mask = mask[0]
+    return _grouped(q, _repeat(k, times), _repeat(v, times), mask)
+
+
 # attention_layer
 
 _STEPS = torch.ones(3, 3, dtype=torch.bool).tril()
@@ -1312,8 +1474,10 @@ _HOLES = torch.tensor([[0, 1, 1], [1, 0, 1], [0, 1, 0]]).bool()
 _BY_HEAD = torch.stack([_HOLES, _HOLES[[1, 0, 2]]])
 
 
-def _layer_call(seed: int, heads: int, kv_heads: int, size: int, width: int, mask=None) -> dict:
-    x = _tensor(seed, 1, 3, width)
+def _layer_call(
+    seed: int, heads: int, kv_heads: int, size: int, width: int, mask=None, texts: int = 1
+) -> dict:
+    x = _tensor(seed, texts, 3, width)
     shapes = [(heads * size, width), (kv_heads * size, width), (kv_heads * size, width)]
     w_q, w_k, w_v = (_tensor(seed + 1 + i, *shape, scale=0.7) for i, shape in enumerate(shapes))
     w_o = _tensor(seed + 4, width, heads * size, scale=0.7)
@@ -1329,6 +1493,27 @@ bank.calls(
         hard(_layer_call(85, heads=2, kv_heads=1, size=2, width=3, mask=_HOLES)),
         hard(_layer_call(90, heads=2, kv_heads=2, size=2, width=3, mask=_HOLES[[0, 2, 1], :])),
         hard(_layer_call(95, heads=2, kv_heads=1, size=2, width=3, mask=_BY_HEAD)),
+        hard(
+            _layer_call(
+                195,
+                heads=2,
+                kv_heads=1,
+                size=2,
+                width=3,
+                texts=2,
+                mask=torch.stack([_BY_HEAD, _BY_HEAD.flip(-1)]),
+            )
+        ),
+        hard(_layer_call(205, heads=2, kv_heads=2, size=1, width=3, mask=_HOLES[1:2])),
+        hard(
+            call(
+                torch.tensor([[[2e6], [-2e6]]], dtype=torch.float64),
+                *[torch.ones(1, 1, dtype=torch.float64)] * 4,
+                1,
+                1,
+                torch.tensor([[False, True], [True, True]]),
+            )
+        ),
     ],
 )
 bank.terms("attention_layer", output="text token number")
@@ -1375,8 +1560,8 @@ def layer_scaled_by_width(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None)
 
 @bank.mistake(
     "attention_layer",
-    "New tokens that come together see each other's future. Look at the third thing that "
-    "`cache.append` returns.",
+    "The mask is not used: tokens that are shut out still get weight. Look at what you hand on to "
+    "the attention.",
 )
 def layer_ignores_mask(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
     return _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads)
@@ -1552,6 +1737,69 @@ def layer_with_repeated_weights(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask
     return _layer(x, w_q, w_k, w_v, w_o, n_heads, n_heads, mask)
 
 
+@bank.mistake(
+    "attention_layer",
+    "The mask lies on its side: rows are keys and columns queries. Look for a transpose of it.",
+)
+def layer_turns_the_mask(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    turned = mask if mask is None or mask.shape[-2] == 1 else mask.mT
+    return _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, turned)
+
+
+@bank.mistake(
+    "attention_layer",
+    "Each token sees itself, whatever the mask says. Look at what you add to the caller's mask.",
+)
+def layer_opens_the_diagonal(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    if mask is not None:
+        mask = mask | torch.eye(x.shape[1], dtype=torch.bool)
+    return _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask)
+
+
+@bank.mistake(
+    "attention_layer",
+    "All heads get the first head's mask. Look at how many axes a mask may have.",
+)
+def layer_masks_by_the_first_head(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    if mask is not None and mask.dim() > 2:
+        mask = mask[..., :1, :, :]
+    return _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask)
+
+
+@bank.mistake(
+    "attention_layer",
+    "All texts get the first text's mask. Look at how many axes a mask may have.",
+)
+def layer_masks_by_the_first_text(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    if mask is not None and mask.dim() == 4:
+        mask = mask[:1]
+    return _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask)
+
+
+@bank.mistake(
+    "attention_layer",
+    "All tokens get the mask of the last one. Look at which row of the mask belongs to a query.",
+)
+def layer_masks_by_the_last_row(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    row = None if mask is None else mask[..., -1:, :]
+    return _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, row)
+
+
+@bank.mistake(
+    "attention_layer",
+    "The masked scores are filled with a large negative number, and scores can be lower: then the "
+    "shut-out tokens win. Look for a score that is below every other.",
+)
+def layer_fills_with_minus_a_billion(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    def attend(q, k, v, mask):
+        scores = q @ k.mT / q.shape[-1] ** 0.5
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -1e9)
+        return scores.softmax(-1) @ v, None
+
+    return _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask, attend)
+
+
 # attend_in_blocks
 
 _HALVES = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 1]], dtype=torch.bool)
@@ -1585,6 +1833,16 @@ bank.calls(
                 _tensor(92, 5, 4),
                 1,
                 torch.ones(3, 1, dtype=torch.bool),
+            ),
+            "hard",
+        ),
+        hard(
+            call(
+                torch.tensor([[-3e10]], dtype=torch.float64),
+                torch.tensor([[1.0], [-1.0]], dtype=torch.float64),
+                torch.tensor([[2.0], [7.0]], dtype=torch.float64),
+                1,
+                torch.tensor([[True, False]]),
             ),
             "hard",
         ),
@@ -1888,6 +2146,22 @@ def blocks_never_skipped(q, k, v, size, mask=None):
 def _masked(q, k, mask):
     scores = q @ k.mT / q.shape[-1] ** 0.5
     return scores if mask is None else scores.masked_fill(~mask, -torch.inf)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "The masked scores are filled with a large negative number, and scores can be lower: then the "
+    "shut-out keys win. Look for a score that is below every other.",
+)
+def blocks_filled_with_minus_a_billion(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def shut(self, scores, mask, start):
+            return scores.masked_fill(~mask[..., start : start + self.size], -1e9)
+
+        def first_top(self, q):
+            return torch.full_like(q[..., :1], -1e9)
+
+    return _blocks(Parts, q, k, v, size, mask)
 
 
 @bank.variant("attend_in_blocks")

@@ -31,6 +31,8 @@ bank.calls(
         hard(call(_TOKENS, 3, reserve=2)),
         hard(call(_TOKENS, 0)),
         hard(call(_TOKENS, 5, keep_first=6)),
+        hard(call(_TOKENS, 5, reserve=5)),
+        hard(call(_TOKENS, 5, reserve=2, keep_first=4)),
         hard(call(_TOKENS[:2], 5, reserve=5)),
         hard(call(_TOKENS[:2], 5, reserve=2, keep_first=4)),
         hard(call([], 3, reserve=4)),
@@ -236,6 +238,29 @@ def fit_by_the_end_of_the_gap(tokens, window, reserve=0, keep_first=0):
     return tokens[:keep_first] + tokens[keep_first + gap :] if gap else tokens[:]
 
 
+@bank.mistake(
+    "fit_to_window",
+    "What cannot work is judged by `window`, not by what `reserve` leaves of it. Look at what the "
+    "row *raises* compares.",
+)
+def fit_guards_the_window(tokens, window, reserve=0, keep_first=0):
+    budget = window - reserve
+    if window < 1 or keep_first > window:
+        raise ValueError("no room")
+    if len(tokens) <= budget:
+        return list(tokens)
+    return tokens[:keep_first] + tokens[len(tokens) - (budget - keep_first) :]
+
+
+@bank.mistake(
+    "fit_to_window",
+    "The tokens come back without their order, or each only once. Look at what a set does to a "
+    "text.",
+)
+def fit_as_a_set(tokens, window, reserve=0, keep_first=0):
+    return set(_fit(tokens, window, reserve, keep_first))
+
+
 # apply_rope
 
 
@@ -254,7 +279,7 @@ bank.calls(
         call(_numbers(7, 1, 3, 2, 4), torch.tensor([6, 2])),
         hard(typed(call(_numbers(6, 2, 4).float(), torch.tensor([3, 1])))),
         hard(typed(call(_numbers(8, 2, 4).half(), torch.tensor([3, 3001])))),
-        hard(typed(call(_numbers(9, 2, 4).bfloat16(), torch.tensor([2, 1003])))),
+        hard(typed(call(_numbers(9, 2, 4).bfloat16(), torch.tensor([2, 20011])))),
         hard(call(_numbers(5, 3, 5), torch.tensor([0, 1, 2]))),
     ],
 )
@@ -544,6 +569,60 @@ def rope_with_angles_in_float32(x, positions, base=10000.0, scale=1.0):
     return out
 
 
+@bank.mistake(
+    "apply_rope",
+    "Neighbours are turned together, and come back in two halves. Look at which number goes with "
+    "number i, before the turn and after it.",
+)
+def rope_takes_neighbours_gives_halves(x, positions, base=10000.0, scale=1.0):
+    pairs = torch.cat((x[..., ::2], x[..., 1::2]), dim=-1)
+    return _rope(pairs if x.shape[-1] % 2 == 0 else x, positions, base, scale)
+
+
+@bank.mistake(
+    "apply_rope",
+    "The positions are divided by `scale` without a remainder, so neighbours stand at the same "
+    "place. Look at the division.",
+)
+def rope_divides_without_remainder(x, positions, base=10000.0, scale=1.0):
+    return _rope(x, positions // scale, base)
+
+
+@bank.mistake(
+    "apply_rope",
+    "The positions lose their digits: in 16 bits 3,001 and 3,002 are one number. Look at the dtype "
+    "in which the angles begin.",
+)
+def rope_rounds_the_positions(x, positions, base=10000.0, scale=1.0):
+    rounded = positions.half() if x.dtype == torch.float16 else positions.to(x.dtype)
+    return _rope(x, rounded.double(), base, scale)
+
+
+@bank.mistake(
+    "apply_rope",
+    "The speeds are rounded to x's dtype, and a large position makes the error large. Look at "
+    "where 16 bits come in.",
+)
+def rope_rounds_the_speeds(x, positions, base=10000.0, scale=1.0):
+    size = x.shape[-1]
+    if size % 2:
+        raise ValueError("odd")
+    speeds = (base ** (-torch.arange(0, size, 2).double() / size)).to(x.dtype).double()
+    angles = positions[:, None].double() / scale * speeds
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    a, b = x[..., : size // 2], x[..., size // 2 :]
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+
+
+@bank.mistake(
+    "apply_rope",
+    "Far out the positions begin again, as if a table had come to its end. Look for the length of "
+    "a table, or a remainder.",
+)
+def rope_begins_again_far_out(x, positions, base=10000.0, scale=1.0):
+    return _rope(x, positions % 2048, base, scale)
+
+
 # scaled_speeds
 
 bank.calls(
@@ -729,6 +808,8 @@ bank.calls(
         call(4, 4, 2, n_sinks=3),
         call(3, 3, 8),
         hard(call(3, 3, 1, n_sinks=5)),
+        hard(call(0, 3, 2)),
+        hard(call(1, 0, 1)),
         hard(call(2, 4, 0)),
         hard(call(5, 3, 2)),
     ],
@@ -1302,6 +1383,10 @@ bank.calls(
         hard(call(dict(_LLAMA3), _LLAMA3["weight_bytes"] + 5 * 131072 - 1)),
         hard(call(_without_head_size(_QWEN3), 16 * GIB)),
         hard(call(_without_head_size(_QWEN3), 0)),
+        hard(call({**_QWEN3, "head_dim": None}, 16 * GIB)),
+        hard(call(dict(_QWEN35), 20 * GIB, batch=3)),
+        hard(call(dict(_KIMI), _KIMI["weight_bytes"] + _bytes(_KIMI, 7, 1, 16))),
+        hard(call(dict(_KIMI), _KIMI["weight_bytes"] + _bytes(_KIMI, 7, 1, 16) - 1)),
     ],
 )
 
@@ -1318,6 +1403,46 @@ def _longest(shape, memory_bytes, batch=1, bits=16, weights=None, **other):
         else:
             high = middle - 1
     return low
+
+
+@bank.mistake(
+    "max_context",
+    "The states are not counted: a layer that keeps one needs it before the first token. Look at "
+    "what an empty text costs.",
+)
+def longest_without_states(shape, memory_bytes, batch=1, bits=16):
+    empty = _bytes(shape, 0, batch, bits)
+    return _longest(shape, memory_bytes + empty, batch, bits)
+
+
+@bank.mistake(
+    "max_context",
+    "Every layer is counted like a full one. Look at what the kinds of layers in exercise 5 keep.",
+)
+def longest_without_kinds(shape, memory_bytes, batch=1, bits=16):
+    plain = {**shape, "n_sliding_layers": 0, "n_latent_layers": 0, "n_state_layers": 0}
+    return _longest(plain, memory_bytes, batch, bits)
+
+
+@bank.mistake(
+    "max_context",
+    "A head size of None was let through, or ended in a TypeError. Look at the row *raises* of the "
+    "table: missing may be said in two ways.",
+)
+def longest_with_a_head_size_of_none(shape, memory_bytes, batch=1, bits=16):
+    if "head_dim" not in shape:
+        raise ValueError("the head size is missing")
+    return _longest({**shape, "head_dim": 0 + shape["head_dim"]}, memory_bytes, batch, bits)
+
+
+@bank.mistake(
+    "max_context",
+    "The shape that was passed in has changed, and the caller still needs it. Look for `pop`, or "
+    "an assignment to one of its keys.",
+)
+def longest_changes_the_shape(shape, memory_bytes, batch=1, bits=16):
+    weights = shape.pop("weight_bytes")
+    return _longest(shape, memory_bytes, batch, bits, weights=weights)
 
 
 @bank.mistake(
@@ -1438,7 +1563,6 @@ def longest_guesses_head_size(shape, memory_bytes, batch=1, bits=16):
 @bank.mistake(
     "max_context",
     "Just past the sliding window a few tokens more would fit. Look at what a token costs there.",
-    visible=False,
 )
 def longest_by_division_up_to_the_window(shape, memory_bytes, batch=1, bits=16):
     found = longest_by_division(shape, memory_bytes, batch, bits)
@@ -1461,20 +1585,25 @@ def longest_asks_late_for_head_size(shape, memory_bytes, batch=1, bits=16):
 def longest_by_solving(shape, memory_bytes, batch=1, bits=16):
     if shape.get("head_dim") is None:
         raise ValueError("the head size is missing")
+    n_sliding, n_latent, n_state = (
+        shape.get(f"n_{kind}_layers", 0) for kind in ("sliding", "latent", "state")
+    )
     room = (memory_bytes - shape["weight_bytes"]) * 8
+    room -= n_state * shape.get("state_numbers", 0) * batch * bits
     per_layer = 2 * shape["n_kv_heads"] * shape["head_dim"] * batch * bits
-    full = shape["n_layers"] - shape["n_sliding_layers"]
-    n = max(room, 0) // (per_layer * shape["n_layers"])
-    if shape["n_sliding_layers"] and n >= shape["sliding_window"]:
-        rest = room - per_layer * shape["n_sliding_layers"] * shape["sliding_window"]
-        n = rest // (per_layer * full) if full else shape["max_tokens"]
+    each = per_layer * (shape["n_layers"] - n_sliding - n_latent - n_state)
+    each += n_latent * shape.get("latent_dim", 0) * batch * bits
+    n = max(room, 0) // (each + per_layer * n_sliding)
+    if n_sliding and n >= shape["sliding_window"]:
+        rest = room - per_layer * n_sliding * shape["sliding_window"]
+        n = rest // each if each else shape["max_tokens"]
     return min(n, shape["max_tokens"])
 
 
 @bank.variant("max_context")
 def longest_by_doubling_steps(shape, memory_bytes, batch=1, bits=16):
     room = memory_bytes - shape["weight_bytes"]
-    found, step = 0, 1 << 21
+    found, step = 0, 1 << shape["max_tokens"].bit_length()
     while step:
         longer = found + step
         if longer <= shape["max_tokens"] and _bytes(shape, longer, batch, bits) <= room:
@@ -1502,9 +1631,10 @@ def longest_in_two_stretches(shape, memory_bytes, batch=1, bits=16):
         raise ValueError("the head size is missing")
     room, longest = memory_bytes - shape["weight_bytes"], shape["max_tokens"]
     bend = min(shape["sliding_window"] if shape["n_sliding_layers"] else longest, longest)
-    first = _bytes(shape, 1, batch, bits * 8)  # in bits, so that nothing is rounded
+    fixed = _bytes(shape, 0, batch, bits * 8)  # in bits, so that nothing is rounded
+    first = _bytes(shape, 1, batch, bits * 8) - fixed
     if room * 8 < _bytes(shape, bend, batch, bits * 8):
-        return max(0, room * 8 // first)
+        return max(0, (room * 8 - fixed) // first)
     per_later = _bytes(shape, bend + 1, batch, bits * 8) - _bytes(shape, bend, batch, bits * 8)
     if per_later == 0:
         return longest

@@ -30,11 +30,16 @@ def _need(prompt: list[int]) -> None:
 
 # generate_without_cache
 
+_PAST_THE_WINDOW = [12, 5, 20, 7, 7, 1, 26, 3, 14, 9, 0, 22, 18, 11, 2, 25, 6, 17]
+
 bank.calls(
     "generate_without_cache",
     [
         call(Given("small_model"), [3, 17, 8, 1, 25], 4),
         call(Given("small_model"), [11, 4], 2),
+        # What it writes holds 0, 1 and 2, and one token twice: a model has no end of its own.
+        typed(call(Given("small_model"), [28, 12, 27], 6)),
+        hard(call(Given("short_model"), _PAST_THE_WINDOW, 4)),
         hard(call(Given("small_model"), [6, 2], 0)),
         hard(call(Given("small_model"), [], 0)),
         hard(call(Given("small_model"), [], 2)),
@@ -156,7 +161,6 @@ def plain_runs_once_too_often(model, prompt, n_new):
     "generate_without_cache",
     "The prompt is cut to the model's window. That is a decision of its own; here the model warns "
     "and goes on.",
-    visible=False,
 )
 def plain_cuts_to_window(model, prompt, n_new):
     _need(prompt)
@@ -212,6 +216,60 @@ def plain_by_probabilities(model, prompt, n_new):
         shares = model([*prompt, *new]).softmax(-1)
         new.append(int(torch.max(shares[0, -1], dim=-1).indices))
     return [*prompt, *new]
+
+
+@bank.mistake(
+    "generate_without_cache",
+    "The text ends at a token of its own choice, or at a repetition. Look at how many tokens "
+    "`n_new` asks for.",
+)
+def plain_ends_at_a_token(model, prompt, n_new):
+    _need(prompt)
+    ids = list(prompt)
+    for _ in range(n_new):
+        ids.append(_best(model(ids)))
+        if ids[-1] == 2:
+            break
+    return ids
+
+
+@bank.mistake(
+    "generate_without_cache",
+    "No token ever follows itself. Look at what you do to the logits before you take the best.",
+)
+def plain_never_repeats(model, prompt, n_new):
+    _need(prompt)
+    ids = list(prompt)
+    for _ in range(n_new):
+        logits = model(ids)[0, -1].clone()
+        logits[ids[-1]] = -torch.inf
+        ids.append(int(logits.argmax()))
+    return ids
+
+
+@bank.mistake(
+    "generate_without_cache",
+    "The tokens are floats or NumPy's numbers. A list of ints is asked for: look at what you "
+    "append.",
+)
+def plain_returns_numbers_of_numpy(model, prompt, n_new):
+    _need(prompt)
+    ids = list(prompt)
+    for _ in range(n_new):
+        ids.append(model(ids)[0, -1].numpy().argmax())
+    return ids
+
+
+@bank.mistake(
+    "generate_without_cache",
+    "A prompt longer than the window was refused. Look at the sentence on odd input below the "
+    "table.",
+)
+def plain_refuses_long_prompts(model, prompt, n_new):
+    _need(prompt)
+    if len(prompt) + n_new > model.config.window:
+        raise ValueError("too long")
+    return plain_by_tensor(model, prompt, n_new)
 
 
 # KVCache
@@ -287,6 +345,10 @@ bank.calls(
             call(1),
             *_part(0, 2)[:1],
             method("append", 0, _numbers(15, 1, 1, 1, 2), _numbers(16, 1, 1, 1, 2)),
+            get("n_seen"),
+            call(1),
+            method("append", 0, _numbers(51, 3, 2, 1, 2), _numbers(52, 3, 2, 1, 2)),
+            method("append", 0, _numbers(53, 2, 3, 1, 2), _numbers(54, 2, 3, 1, 2)),
             get("n_seen"),
             call(1),
             method("append", 0, _K[:, :, :2], _V[:, :, :1]),
@@ -779,6 +841,64 @@ class CacheThatStartsEmpty(_Cache):
         return ~torch.ones(n_new, n_keys, dtype=torch.bool).triu(n_keys - n_new + 1)
 
 
+@bank.mistake(
+    "KVCache",
+    "The keys were stored before the values turned out not to fit, so the cache is spoilt by an "
+    "append that failed. Check first, then store.",
+)
+class CacheStoresKeysFirst(_Cache):
+    def append(self, layer, k, v):
+        if self.k[layer] is not None:
+            _fits(k, k, self.k[layer])
+        self.k[layer] = self.join(self.k[layer], k)
+        if k.shape != v.shape:
+            raise ValueError("keys and values differ in shape")
+        self.v[layer] = self.join(self.v[layer], v)
+        keys, values = self.k[layer], self.v[layer]
+        return keys, values, self.mask(k.shape[2], keys.shape[2])
+
+
+@bank.mistake(
+    "KVCache",
+    "Your mask has a row for every token held. Look at how many queries there are: only the new "
+    "tokens ask.",
+)
+class CacheWithASquareMask(_Cache):
+    def mask(self, n_new, n_keys):
+        return _mask(n_keys, n_keys)
+
+
+@bank.mistake(
+    "KVCache",
+    "Keys and values come back in another dtype than they came in. Look at the tensor that you "
+    "write them into: which dtype does a new one get?",
+)
+class CacheJoinsInFloat32(_Cache):
+    def join(self, held, new):
+        return new if held is None else torch.cat((held.float(), new.float()), dim=2)
+
+
+@bank.mistake(
+    "KVCache",
+    "Batch and heads exchanged were let through. Look at each axis on its own: a product of two "
+    "says less.",
+)
+class CacheComparesProducts(_Cache):
+    def fits(self, layer, k, v):
+        held = self.k[layer]
+        if held is not None and k.shape[:2].numel() == held.shape[:2].numel():
+            shape = (*held.shape[:2], *k.shape[2:])
+            k, v = k.reshape(shape), v.reshape(*held.shape[:2], *v.shape[2:])
+        _fits(k, v, held)
+
+    def join(self, held, new):
+        return (
+            new
+            if held is None
+            else torch.cat((held, new.reshape(*held.shape[:2], *new.shape[2:])), dim=2)
+        )
+
+
 # cached_attention_layer
 
 _X = _numbers(21, 1, 5, 24)
@@ -795,6 +915,12 @@ bank.calls(
             hard(call(_X[:, i : i + 1], Given("layer"), Given("forgetful_cache"), 0, i))
             for i in range(5)
         ),
+        *(
+            hard(call(-_X[:, i : i + 1], Given("layer"), Given("gappy_cache"), 0, i))
+            for i in range(5)
+        ),
+        hard(call(-_X[:, :3], Given("layer"), Given("gappy_cache"), 1, 0)),
+        hard(call(-_X[:, 3:], Given("layer"), Given("gappy_cache"), 1, 3)),
     ],
 )
 bank.terms("cached_attention_layer", output="text token number")
@@ -1127,6 +1253,82 @@ def layer_with_an_added_mask(x, weights, cache, layer, start):
     return _layer(x, weights, cache, layer, start, attend=attend)
 
 
+@bank.mistake(
+    "cached_attention_layer",
+    "You draw a staircase of your own in place of the cache's mask. Look at the third thing that "
+    "`cache.append` returns: it may shut more.",
+)
+def layer_draws_its_own_staircase(x, weights, cache, layer, start):
+    def read(layer, k, v):
+        keys, values, _ = cache.append(layer, k, v)
+        return keys, values, _mask(k.shape[2], keys.shape[2])
+
+    return _layer(x, weights, cache, layer, start, read=read)
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "A single token attends without a mask. Look at whether a cache may hand out what one token "
+    "must not see.",
+)
+def layer_leaves_single_tokens_unmasked(x, weights, cache, layer, start):
+    def attend(q, keys, values, mask):
+        return _attend(q, keys, values, mask if q.shape[2] > 1 else None)
+
+    return _layer(x, weights, cache, layer, start, attend=attend)
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "The keys go into the cache unturned, and are turned on reading, as if they were the newest in "
+    "a row. Look at where the keys of a cache with a gap stood.",
+)
+def layer_turns_keys_from_the_end(x, weights, cache, layer, start):
+    def turn(q, k, v, positions, base):
+        return rotate(q, positions, base=base), k, v
+
+    def read(layer, k, v):
+        keys, values, mask = cache.append(layer, k, v)
+        end = start + k.shape[2]
+        places = torch.arange(end - keys.shape[2], end)
+        return rotate(keys, places, base=weights.rope_theta), values, mask
+
+    return _layer(x, weights, cache, layer, start, turn=turn, read=read)
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "The position is read off the cache. While the layers of a pass are under way they disagree: "
+    "look at the argument that says it.",
+)
+def layer_asks_the_cache_for_its_position(x, weights, cache, layer, start):
+    return _layer(x, weights, cache, layer, cache.n_seen)
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "Only the prefill is causal; tokens that come together later see each other's future. Look at "
+    "the mask that the cache returns.",
+)
+def layer_is_causal_in_the_prefill_only(x, weights, cache, layer, start):
+    def attend(q, keys, values, mask):
+        return _attend(q, keys, values, causal=start == 0)
+
+    return _layer(x, weights, cache, layer, start, attend=attend)
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "The head size is worked out as E / H. Look for it among the weights: models choose it freely.",
+)
+def layer_works_out_the_head_size(x, weights, cache, layer, start):
+    size = x.shape[-1] // weights.n_heads
+    q, k, v = (_heads(x, w, size) for w in (weights.w_q, weights.w_k, weights.w_v))
+    positions = torch.arange(start, start + x.shape[1])
+    q, k = (rotate(heads, positions, base=weights.rope_theta) for heads in (q, k))
+    return _merge(_attend(q, *cache.append(layer, k, v))) @ weights.w_o.T
+
+
 # generate
 
 bank.calls(
@@ -1134,7 +1336,10 @@ bank.calls(
     [
         call(Given("small_model"), [3, 17, 8, 1, 25], 4, Given("cache")),
         call(Given("small_model"), [11, 4, 19], 3, Given("cache")),
+        typed(call(Given("small_model"), [28, 12, 27], 6, Given("draft_cache"))),
+        hard(call(Given("short_model"), _PAST_THE_WINDOW, 4, Given("another_cache"))),
         hard(call(Given("small_model"), [6, 2], 0, Given("cache"))),
+        hard(call(Given("small_model"), [26, 2], 3, Given("cache"))),
         hard(call(Given("small_model"), [], 0, Given("cache"))),
         hard(call(Given("small_model"), [], 2, Given("cache"))),
     ],
@@ -1405,6 +1610,84 @@ def generate_by_recursion(model, prompt, n_new, cache):
         return list(prompt)
     new = _best(model(prompt, cache=cache))
     return [*prompt, *generate_by_recursion(model, [new], n_new - 1, cache)]
+
+
+@bank.mistake(
+    "generate",
+    "The text ends at a token of its own choice, or at a repetition. Look at how many tokens "
+    "`n_new` asks for.",
+)
+def generate_ends_at_a_token(model, prompt, n_new, cache):
+    _need(prompt)
+    text, unread = list(prompt), list(prompt)
+    for _ in range(n_new):
+        unread = [_best(model(unread, cache=cache))]
+        text += unread
+        if unread == [2]:
+            break
+    return text
+
+
+@bank.mistake(
+    "generate",
+    "The prompt is cut to the model's window. Look at the sentence on odd input in exercise 1.",
+)
+def generate_cuts_to_the_window(model, prompt, n_new, cache):
+    _need(prompt)
+    text, unread = list(prompt), list(prompt)[-model.config.window :]
+    for _ in range(n_new):
+        unread = [_best(model(unread, cache=cache))]
+        text += unread
+    return text
+
+
+@bank.mistake(
+    "generate",
+    "A prompt longer than the window was refused. Look at the sentence on odd input in exercise 1.",
+)
+def generate_refuses_long_prompts(model, prompt, n_new, cache):
+    _need(prompt)
+    if len(prompt) + n_new > model.config.window:
+        raise ValueError("too long")
+    return generate_that_appends(model, prompt, n_new, cache)
+
+
+@bank.mistake(
+    "generate",
+    "As many tokens of the prompt as the cache has seen are left out. Look at what the table says "
+    "of `prompt`: the cache has not seen it.",
+)
+def generate_leaves_out_what_was_seen(model, prompt, n_new, cache):
+    _need(prompt)
+    text, unread = list(prompt), list(prompt)[cache.n_seen :] or list(prompt)[-1:]
+    for _ in range(n_new):
+        unread = [_best(model(unread, cache=cache))]
+        text += unread
+    return text
+
+
+@bank.mistake(
+    "generate",
+    "With n_new 0 the cache is emptied. Look at what the call has to leave alone.",
+)
+def generate_empties_for_nothing(model, prompt, n_new, cache):
+    _need(prompt)
+    if n_new == 0:
+        cache.reset()
+    return generate_that_appends(model, prompt, n_new, cache)
+
+
+@bank.mistake(
+    "generate",
+    "The tokens are NumPy's numbers. A list of ints is asked for: look at what you append.",
+)
+def generate_returns_numbers_of_numpy(model, prompt, n_new, cache):
+    _need(prompt)
+    text, unread = list(prompt), list(prompt)
+    for _ in range(n_new):
+        unread = [model(unread, cache=cache)[0, -1].numpy().argmax()]
+        text += unread
+    return text
 
 
 # StaticKVCache
@@ -2200,6 +2483,41 @@ class RollingThatKeepsOneLess(_Rolling):
         return (places < self.n_sinks) | (places > end - self.window - 1)
 
 
+@bank.mistake(
+    "RollingKVCache",
+    "While the text is short, some tokens are held twice: as sinks and as the newest ones. Look at "
+    "how many tokens there must be before you cut.",
+)
+class RollingHoldsAShortTextTwice(_Rolling):
+    def reset(self):
+        self.layers = [None] * self.n_layers
+        self.counts = [0] * self.n_layers
+
+    @property
+    def n_seen(self):
+        return self.counts[-1]
+
+    def append(self, layer, k, v):
+        held, old = self.layers[layer], self.counts[layer]
+        _fits(k, v, None if held is None else held[0])
+        end = old + k.shape[2]
+        own = torch.arange(old, end)
+        keys, values, places = k, v, own
+        if held is not None:
+            keys, values = torch.cat((held[0], k), dim=2), torch.cat((held[1], v), dim=2)
+            places = torch.cat((held[2], own))
+        apart = own[:, None] - places
+        mask = (apart >= 0) & ((apart < self.window) | (places < self.n_sinks))
+        first, last = slice(0, self.n_sinks), slice(-self.window, None)
+        self.layers[layer] = (
+            torch.cat((keys[:, :, first], keys[:, :, last]), dim=2),
+            torch.cat((values[:, :, first], values[:, :, last]), dim=2),
+            torch.cat((places[first], places[last])),
+        )
+        self.counts[layer] = end
+        return keys, values, mask
+
+
 # quantize
 
 _Q = _numbers(41, 3, 4)
@@ -2421,6 +2739,75 @@ def quantize_by_the_norm(x, axis, bits=8):
     return _quantize(x, axis, bits, most=lambda _: largest)
 
 
+@bank.mistake(
+    "quantize",
+    "q turns over where the scale of a float16 is rounded: the top is passed, and int8 begins "
+    "again below 0. Look at the row *returns* for the range of q.",
+    visible=False,
+)
+def quantize_without_an_end(x, axis, bits=8):
+    if not 2 <= bits <= 8:
+        raise ValueError("bits must be 2 to 8")
+    scale = x.abs().amax(axis, keepdim=True) / (2 ** (bits - 1) - 1)
+    scale = scale.masked_fill(scale == 0, 1)
+    return torch.round(x / scale).to(torch.int8), scale
+
+
+@bank.mistake(
+    "quantize",
+    "Every scale is a little too large, since a small number is added to it. Look at which slice "
+    "alone needs help.",
+)
+def quantize_adds_a_little(x, axis, bits=8):
+    return _quantize(x, axis, bits, most=lambda x: x.abs().amax(axis, keepdim=True) + 1e-3)
+
+
+@bank.mistake(
+    "quantize",
+    "Slices of small numbers are taken for zeros. Look at the condition under which the scale "
+    "is 1.",
+)
+def quantize_takes_small_for_zero(x, axis, bits=8):
+    def most(x):
+        largest = x.abs().amax(axis, keepdim=True)
+        return largest.masked_fill(largest < 1e-6, 0)
+
+    return _quantize(x, axis, bits, most)
+
+
+@bank.mistake(
+    "quantize",
+    "The largest value is taken with its sign, so large negative numbers are cut off. Which "
+    "value is the largest whatever its sign?",
+)
+def quantize_ignores_negative_without_an_end(x, axis, bits=8):
+    if not 2 <= bits <= 8:
+        raise ValueError("bits must be 2 to 8")
+    scale = x.amax(axis, keepdim=True) / (2 ** (bits - 1) - 1)
+    return torch.round(x / scale).to(torch.int8), scale
+
+
+@bank.mistake(
+    "quantize",
+    "Your steps reach one too far. Look at how top is made of `bits`.",
+)
+def quantize_one_step_lower(x, axis, bits=8):
+    return _quantize(x, axis, bits, top=2 ** (bits - 1), low=-(2 ** (bits - 1)))
+
+
+@bank.mistake(
+    "quantize",
+    "Your steps reach one too far. Look at how top is made of `bits`.",
+)
+def quantize_scales_one_step_too_far(x, axis, bits=8):
+    if not 2 <= bits <= 8:
+        raise ValueError("bits must be 2 to 8")
+    top = 2 ** (bits - 1)
+    scale = x.abs().amax(axis, keepdim=True) / top
+    scale = scale.masked_fill(scale == 0, 1)
+    return torch.round(x / scale).clamp(-top, top - 1).to(torch.int8), scale
+
+
 # dequantize
 
 _STEPS = torch.tensor([[7, -3, 0], [-7, 5, 1]], dtype=torch.int8)
@@ -2428,7 +2815,9 @@ _STEPS = torch.tensor([[7, -3, 0], [-7, 5, 1]], dtype=torch.int8)
 bank.calls(
     "dequantize",
     [
-        call(_STEPS, torch.tensor([[0.5], [0.125]])),
+        typed(call(_STEPS, torch.tensor([[0.5], [0.125]]))),
+        typed(call(_STEPS, torch.tensor([[0.5], [0.125]], dtype=torch.float64))),
+        typed(call(_STEPS, torch.tensor([[0.5], [0.125]], dtype=torch.float16))),
         call(_STEPS, torch.tensor([[0.25, 2.0, 0.3]])),
         call(torch.tensor([[127, -127], [100, 3]], dtype=torch.int8), torch.tensor([[2.0], [4.0]])),
     ],
@@ -2491,7 +2880,6 @@ def dequantize_transposes(q, scale):
 @bank.mistake(
     "dequantize",
     "The result is always float32. It takes the dtype of the scale.",
-    visible=False,
 )
 def dequantize_always_to_float32(q, scale):
     return q.float() * scale.float()
@@ -2515,6 +2903,14 @@ def dequantize_by_wide_numbers(q, scale):
 @bank.variant("dequantize")
 def dequantize_by_where(q, scale):
     return torch.where(q == 0, 0, q.to(scale.dtype) * scale)
+
+
+@bank.mistake(
+    "dequantize",
+    "The result is float64, whatever the scale is. Look at the dtype that the sentence asks for.",
+)
+def dequantize_always_to_float64(q, scale):
+    return q.double() * scale.double()
 
 
 # PackedCache

@@ -172,6 +172,26 @@ def shared_names(sources: Iterable[str]) -> frozenset[str]:
     return frozenset(names - set(vars(builtins)))
 
 
+def rebound_names(sources: Iterable[str]) -> frozenset[str]:
+    """Return the global names that functions of the sources bind, by `global`, or change."""
+    names: set[str] = set()
+    for source in sources:
+        for function in ast.walk(parsed(source)):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                names.update(*map(_changed_by, ast.walk(function)))
+    return frozenset(names)
+
+
+def _changed_by(node: ast.AST) -> list[str]:
+    """Return the names that a part of a function binds elsewhere, or changes in place."""
+    if isinstance(node, ast.Global):
+        return node.names
+    stored = isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load)
+    changed = isinstance(node, ast.Attribute) and node.attr in _CHANGING
+    owner = getattr(node, "value", None) if stored or changed else None
+    return [owner.id] if isinstance(owner, ast.Name) else []
+
+
 def import_statements(sources: Iterable[str]) -> Iterable[tuple[str, str]]:
     """Return each name that the sources import, with the statement that does."""
     for source in sources:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from logging import getLogger
+from pathlib import Path
 
 from nbgrader.api import (
     BaseCell,
@@ -60,6 +62,8 @@ class Summary:
     #: who has a cell that waits for a teacher's points
     by_hand: list[str] = field(default_factory=list)
     changes: Changes = field(default_factory=Changes)
+    #: learner → the folder of the graded notebooks, from the course's root
+    graded_at: dict[str, str] = field(default_factory=dict)
     #: pairs of hand-ins that are the same but for names: both learners, and the exercises
     similar: list[tuple[str, str, str]] = field(default_factory=list)
 
@@ -120,6 +124,9 @@ def summarize(course: CourseDirectory, assignment: str) -> Summary:
     _group_by_exercise(summary, exercises)
     summary.changes = note(course, assignment, summary.scores, getLogger(__name__))
     summary.flags.sort()
+    for student in summary.scores:
+        folder = course.format_path(course.autograded_directory, student, assignment)
+        summary.graded_at[student] = Path(os.path.relpath(folder, course.root)).as_posix()
     return summary
 
 

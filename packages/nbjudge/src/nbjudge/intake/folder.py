@@ -35,6 +35,8 @@ from nbjudge.intake.recorded import is_answers, recorder
 from nbjudge.wire import course
 
 SETTLE_TRIES, SETTLE_SECONDS, RECENT_SECONDS = 4, 0.5, 60
+#: What nbgrader puts beside a hand-in; no code may write it.
+HAND_IN = ("timestamp.txt", "submission_secret.txt")
 _COURSE_FILES = {"gradebook.db", "nbgrader_config.py"}
 _LIBRARIES = (
     *("IPython", "ipykernel", "ipywidgets", "matplotlib", "numpy", "torch"),
@@ -201,7 +203,7 @@ def _what_is_there(name: str, submitted: Path) -> str:
         os.path.relpath(os.path.join(folder, file), submitted)
         for folder, _, files in trees.walk(submitted)
         for file in files[:MAX_FILES]
-        if file not in ("timestamp.txt", "submission_secret.txt")
+        if file not in HAND_IN
     )
     if not there:
         return f"{name}.ipynb (there were no files at all)"
@@ -259,7 +261,7 @@ def _may_be_written(relative: str, parts: list[str], ours: set[str]) -> bool:
     return (
         not any(part in ("", ".", "..") or not _plain_name(part) for part in parts)
         and len(parts) <= MAX_DEPTH
-        and parts[-1] not in (*_COURSE_FILES, "timestamp.txt")
+        and parts[-1] not in (*_COURSE_FILES, *HAND_IN)
         and not any(part.lower().endswith(".ipynb") for part in parts)
         and not _in_the_way(relative, ours)
     )

@@ -56,7 +56,7 @@ from nbjudge.intake.given import Given, plain
 from nbjudge.intake.notebook import Submission, answer_flags, language_of
 from nbjudge.intake.recorded import answer_files, recorder
 from nbjudge.intake.remarks import on_code
-from nbjudge.names import import_statements, parsed, shared_names
+from nbjudge.names import import_statements, parsed, rebound_names, shared_names
 from nbjudge.wire import course
 from nbjudge.wire.given import set_by
 
@@ -84,8 +84,8 @@ class Lesson:
     #: The place of each grade_id.
     places: dict[str, int]
     #: What the course's own code has in common with its tests, for the judge: its `imports`
-    #: (statements), the global names that it binds or reads (`shared`), and the settings of a
-    #: process that it changes (`settings`, of `wire.given`).
+    #: (statements), the global names that it binds or reads (`shared`) and that its functions bind
+    #: (`rebound`), and the settings of a process that it changes (`settings`, of `wire.given`).
     common: dict[str, list[str]] = field(default_factory=dict)
     #: Every release that is kept, the newest first.
     releases: list[Given] = field(default_factory=list)
@@ -635,5 +635,6 @@ def _common(solved: list[str]) -> dict[str, list[str]]:
     return {
         "imports": list(statements),
         "shared": sorted(shared_names(solved)),
+        "rebound": sorted(rebound_names(solved)),
         "settings": set_by(map(parsed, solved)),
     }

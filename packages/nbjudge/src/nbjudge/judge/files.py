@@ -25,7 +25,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from nbjudge.judge.peer import presentable_later
-from nbjudge.names import names_used
 from nbjudge.wire import files
 from nbjudge.wire.limits import Unchecked
 from nbjudge.wire.plain import OthersPath
@@ -94,9 +93,8 @@ class Files:
             self._running = False
             tempfile.tempdir = before
 
-    def begin(self, source: str) -> None:
-        """Begin with a test cell, which sees what the learner's cells have written."""
-        names = names_used(source)
+    def begin(self, names: frozenset[str]) -> None:
+        """Begin with a test cell of these names; it sees what the learner's cells have written."""
         # A helper that an earlier test defined may do the looking.
         looks = any(map(_LOOKS.fullmatch, names)) or not self._modules.isdisjoint(names)
         self._looking |= looks

@@ -35,8 +35,16 @@ SETUP = """#!/usr/bin/env bash
 # Runs once, when Gradescope builds the autograder's image.
 set -euo pipefail
 apt-get update && apt-get install -y python3 python3-pip python3-venv
-python3 -m venv /autograder/venv
-/autograder/venv/bin/pip install {packages}
+# The image's own Python may be too old: uv brings another one.
+python3 -m venv /autograder/tools
+/autograder/tools/bin/pip install uv
+export UV_PYTHON_INSTALL_DIR=/autograder/python
+/autograder/tools/bin/uv venv --python '>=3.11' /autograder/venv
+install() {{
+  /autograder/tools/bin/uv pip install --python /autograder/venv/bin/python {packages}
+}}
+# Of PyTorch, where the course needs it, what works without a GPU; PyPI has the other one.
+UV_TORCH_BACKEND=cpu install || install
 """
 
 RUN = """#!/usr/bin/env bash

@@ -121,6 +121,7 @@ class Collect(ExchangeCollect):
 
     def _copy_files(self) -> None:
         course = self.coursedir
+        failed = []
         if not self.src_records:
             self.log.warning(
                 "No submissions of '%s' for course '%s' to collect",
@@ -152,6 +153,13 @@ class Collect(ExchangeCollect):
                 self._take(record, destination)
             except (Refused, OSError) as error:
                 self.log.error("Not collected: %s, because %s.", student, error)
+                if isinstance(error, OSError):
+                    failed.append(student)
+        if failed:
+            self.fail(
+                f"Not collected: {', '.join(failed)}. See to the space and the permissions of "
+                f"{self.root} and {course.root}, then run the same command again."
+            )
 
     def _take(self, record: dict[str, Any], destination: Path) -> None:
         """Put a copy in the place of what is there; that stays until the copy is whole."""

@@ -286,15 +286,16 @@ class JudgedExecute(SandboxedExecute):
         self._tidy_course_folder()
         common = self.nb.metadata.get(KEY, {})
         imports = [cell.source for cell in self.nb.cells if _is_given(cell)]
-        imports += common.get("imports", [])
         # The judge gets ready while the first cells run.
         opening = asyncio.ensure_future(
             asyncio.to_thread(
                 open_judge,
                 kernel.km.get_connection_info(),
                 imports,
+                solution_imports=common.get("imports", []),
                 call_seconds=self.call_timeout,
                 shared=common.get("shared", []),
+                rebound=common.get("rebound", []),
                 settings=common.get("settings", []),
                 **self._course_folder(),
             )
