@@ -209,7 +209,9 @@ def _guards(guards: list, asked: set[int], outcomes: list[dict], steps: list[dic
 
     def exact(chosen: tuple) -> int:
         return sum(
-            any(i in shown and _same(m["outcomes"][i], outcomes[i], steps[i]) for m, shown in chosen)
+            any(
+                i in shown and _same(m["outcomes"][i], outcomes[i], steps[i]) for m, shown in chosen
+            )
             for i in asked
         )
 
