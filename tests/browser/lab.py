@@ -254,24 +254,11 @@ class NotebookPage:
         """The quiz of this name."""
         return QuizOnPage(self, self.cell(re.compile(rf"""quiz\(["']{re.escape(name)}["']\)""")))
 
-    def serious_faults(self, draw_all: bool = True) -> list[tuple[str, list[str]]]:
+    def serious_faults(self) -> list[tuple[str, list[str]]]:
         """What axe-core calls serious or critical in texts and outputs: rule, and where.
 
-        JupyterLab leaves out cells far from what is seen; `draw_all` has them all drawn.
+        It sees the cells that are drawn: those near the visible part.
         """
-        if draw_all:
-            self.page.evaluate(
-                """() => {
-                    const notebook = jupyterapp.shell.currentWidget.content;
-                    notebook.notebookConfig =
-                        {...notebook.notebookConfig, windowingMode: 'none'};
-                }"""
-            )
-            cells = "jupyterapp.shell.currentWidget.content.widgets.length"
-            self.page.wait_for_function(
-                f"document.querySelectorAll('.jp-Notebook .jp-Cell').length >= {cells}",
-                timeout=PATIENCE,
-            )
         where = {"include": [[".jp-OutputArea-output"], [".jp-MarkdownOutput"]]}
         found = Axe().run(self.page, where, {"resultTypes": ["violations"]}).response
         return [

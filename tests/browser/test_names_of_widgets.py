@@ -104,4 +104,4 @@ def test_a_chat_is_held_stopped_and_gone_on_with_by_keyboard(page):
 
 def test_axe_finds_nothing_serious_in_the_outputs(page):
     page.cell("slider(")
-    assert page.serious_faults(draw_all=False) == []
+    assert page.serious_faults() == []
