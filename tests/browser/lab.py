@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Locator, Page, TimeoutError, expect, sync_playwright
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -252,6 +253,19 @@ class NotebookPage:
     def quiz(self, name: str) -> "QuizOnPage":
         """The quiz of this name."""
         return QuizOnPage(self, self.cell(re.compile(rf"""quiz\(["']{re.escape(name)}["']\)""")))
+
+    def serious_faults(self) -> list[tuple[str, list[str]]]:
+        """What axe-core calls serious or critical in texts and outputs: rule, and where.
+
+        It sees the cells that are drawn: those near the visible part.
+        """
+        where = {"include": [[".jp-OutputArea-output"], [".jp-MarkdownOutput"]]}
+        found = Axe().run(self.page, where, {"resultTypes": ["violations"]}).response
+        return [
+            (violation["id"], [node["html"] for node in violation["nodes"]])
+            for violation in found["violations"]
+            if violation["impact"] in ("serious", "critical")
+        ]
 
     def screenshot(self, name: str, of: Locator | None = None) -> None:
         """Keep a picture of the page, or of a part of it, among the artefacts."""

@@ -37,6 +37,7 @@ def test_a_learner_takes_the_lesson(lab, lesson):
     page.page.keyboard.press("ArrowLeft")
     expect(image).not_to_have_attribute("src", before, timeout=PATIENCE)
     page.screenshot(f"{lesson}-moved")
+    assert page.serious_faults() == []
 
     right = next(option for option in BANK[lesson].options if option.correct)
     quiz = page.quiz(lesson)

@@ -1,7 +1,7 @@
 """Which known mistakes explain what came: step by step, the smallest set that does.
 
-A missing guard (a `ValueError` that is asked for and does not come) is a mistake of its own, so
-that a first draft, which has none, is still recognised by what else it does.
+A missing guard (a `ValueError` that is asked for and does not come) is a mistake of its own. So a
+first draft without guards is still recognised by what else it does.
 """
 
 from __future__ import annotations
@@ -209,7 +209,9 @@ def _guards(guards: list, asked: set[int], outcomes: list[dict], steps: list[dic
 
     def exact(chosen: tuple) -> int:
         return sum(
-            any(i in shown and _same(m["outcomes"][i], outcomes[i], steps[i]) for m, shown in chosen)
+            any(
+                i in shown and _same(m["outcomes"][i], outcomes[i], steps[i]) for m, shown in chosen
+            )
             for i in asked
         )
 

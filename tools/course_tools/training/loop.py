@@ -91,9 +91,9 @@ def look_back(model: Llama) -> None:
     """Start the heads of the first layer as heads that look 1, 2, 3 and 4 tokens back.
 
     Recall needs such heads before anything else; left to chance they took millions of tokens, or
-    did not come. All embeddings get one direction in common (it adds the same to every logit, so
-    it says nothing), and the queries and keys of these heads see mostly that direction, turned as
-    RoPE turns, so that the product is largest so many tokens back. Training changes them freely.
+    did not come. All embeddings get one direction in common; it adds the same to every logit, so
+    it says nothing. The queries and keys of these heads see mostly that direction, turned as RoPE
+    turns. So their product is largest so many tokens back. Training changes them freely.
     """
     config = model.config
     common = torch.randn(config.width)

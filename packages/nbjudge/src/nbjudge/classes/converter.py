@@ -58,10 +58,10 @@ GRADEBOOK_TROUBLE = (
 class ClassAutograde(Autograde):
     """Autograde that takes every submission in first, and always reaches the last learner.
 
-    It grades what is new or has changed (`nbjudge.classes.freshness`), reads each submission from
-    a safe copy (`nbjudge.intake.folder`), grades what is there of a broken one, goes on where a run
-    was cut off, says what to do where nothing can be graded, and ends with a summary of scores and
-    flags.
+    What is new or has changed is graded (`nbjudge.classes.freshness`). Each submission is read from
+    a safe copy (`nbjudge.intake.folder`); of a broken one, what is there is graded. A run that was
+    cut off goes on where it stopped. Where nothing can be graded, it says what to do. It ends with
+    a summary of scores and flags.
     """
 
     #: What grades them, by name: importing it takes longer than finding out that nothing is new.

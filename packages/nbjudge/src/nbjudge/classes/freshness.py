@@ -1,7 +1,7 @@
 """Whether a submission has to be graded: by what it and its lesson hold, against the record.
 
-A grade stands as long as the hand-in's files, the lesson with its tests and points, the course's
-own files beside it, and the way in which its tests are checked are what they were.
+A grade stands as long as four things are what they were: the hand-in's files, the lesson with its
+tests and points, the course's own files beside it, and the way in which its tests are checked.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The way of a submission: taken in, rebuilt, run, and written down.
 
-A safe copy of what was handed in, the rebuilt notebook out of it, the graded one out of that by the
-steps of `c.Autograde.autograde_preprocessors` (`job`, anywhere), and then gradebook, files and
-record, in this order and by the process that owns them. What is under way is an object of its own,
-so any number may be.
+First comes a safe copy of what was handed in, and the notebook is rebuilt from it. The steps of
+`c.Autograde.autograde_preprocessors` make the graded notebook of that (`job`, in any process). Then
+the process that owns gradebook, files and record writes to them, in this order. A submission that
+is under way is an object of its own, so any number may be.
 """
 
 from __future__ import annotations

@@ -36,10 +36,10 @@ from nbjudge.wire import course
 class Job:
     """A sanitized notebook and what its execution needs.
 
-    `steps` names the preprocessors that it goes through, `settings` are their traits as configured,
-    `where` nbgrader's resources of it (student, assignment, notebook, gradebook), `files` the bytes
-    of the other files of the submission by relative path, `course_files` those of the course's own,
-    which are for the judge.
+    `steps` names the preprocessors that it goes through, and `settings` are their traits as
+    configured. `where` has nbgrader's resources of it (student, assignment, notebook, gradebook).
+    `files` has the bytes of the submission's other files by relative path. `course_files` has those
+    of the course's own files, which are for the judge.
     """
 
     notebook: str

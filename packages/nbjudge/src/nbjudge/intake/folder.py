@@ -139,10 +139,10 @@ def copy_in(
 ) -> dict[str, list[Flag]]:
     """Copy a submission and return the flags of each notebook.
 
-    `notebooks` are the lesson's notebook names without suffix, `ours` the relative paths of the
-    files that the course brings along, `ignore` patterns of names to pass over, `lesson` what each
-    of the lesson's notebooks is known by (those that are not asked for, too). A notebook that was
-    not handed in, or cannot be copied, is flagged and not in `staged` afterwards.
+    `notebooks` are the lesson's notebook names without suffix. `ours` are the relative paths of the
+    files that the course brings along. `ignore` are patterns of names to pass over. `lesson` says
+    what each notebook of the lesson is known by, also one that is not asked for. A notebook that
+    was not handed in, or cannot be copied, is flagged and not in `staged` afterwards.
     """
     staged.mkdir(parents=True)
     flags: dict[str, list[Flag]] = {name: [] for name in notebooks}

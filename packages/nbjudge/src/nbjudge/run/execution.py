@@ -385,9 +385,9 @@ class SandboxedExecute(Execute):
     ) -> tuple[NotebookNode, Any]:
         """Run the notebook's cells.
 
-        Whatever a cell does, the notebook comes back, with a reason in the metadata of each cell
-        that did not fare as code should (see `reasons`), and with the same reasons among the
-        notebook's flags. What fails on the grader's side is raised.
+        Whatever a cell does, the notebook comes back. Each cell that did not fare as code should
+        has a reason in its metadata (see `reasons`), and the notebook's flags have the same
+        reasons. What fails on the grader's side is raised.
         """
         settings.apply(self.config)
         NotebookClient.__init__(self, nb, None)

@@ -3,9 +3,9 @@
 **A test that the judge cannot check** (calibration says so, or the judge itself while it is at it)
 runs in the learner's process after all, when everything else is done: in a fresh sandboxed kernel
 the learner's cells are run once more, with every test cell in its place, as nbgrader would run
-them. So whatever a test needs of another cell is there, its source is in reach of the learner's
-code only when no other verdict is open, and the kernel that the judge asked has never seen it. Of
-what such a test prints or raises the learner is told only whether it passed.
+them. So whatever a test needs of another cell is there. The test's source is in reach of the
+learner's code only when no other verdict is open, and the kernel that the judge asked has never
+seen it. Of what such a test prints or raises, the learner is told only whether it passed.
 
 **What a test passes stays with it.** A function may keep what it was called with, and a cell below
 the test may print it. So where a cell that ran in a kernel behind a test has something to show,
