@@ -486,3 +486,30 @@ def test_numpys_integers_are_ints_only_where_the_type_is_not_asked_for(monkeypat
     check(lambda n: [n, 7], "work")
     assert "NumPy int64" in str(failure(lambda n: [np.int64(n), 7]))
     assert "expected the int 3, came 3" in str(failure(lambda n: [float(n), 7]))
+
+
+def test_an_accident_in_every_call_says_nothing_of_a_guard(monkeypatch):
+    exercise(monkeypatch, cut, CUTS, roomless=roomless, greedy=greedy)
+    for accident in (lambda x: x, lambda x, size, keep=0: (i for i in x), lambda *_, **__: None):
+        assert failure(accident, hard=True).mistakes == ()
+        assert "expected a ValueError" not in str(failure(accident, hard=True))
+    lost = failure(lambda x, size, keep=0: x[: size + 1], hard=True)
+    assert set(lost.mistakes) == {"roomless", "greedy"}
+
+
+def test_a_random_factor_is_no_matter_of_scale(monkeypatch):
+    exercise(monkeypatch, lambda x: x, [call(np.arange(1.0, 4))])
+    random = np.random.default_rng(2)
+    said = str(failure(lambda x: x * random.random()))
+    assert "random number" in said
+    assert "matter of scale" not in said
+
+
+def test_a_changed_input_is_no_other_dtype(monkeypatch):
+    exercise(monkeypatch, lambda x: x.copy(), [call(np.arange(1.0, 4))])
+
+    def doubles(x):
+        x *= 2
+        return x / 2
+
+    assert "dtype" not in str(failure(doubles)).split("work(")[1].split("argument", 1)[1]
