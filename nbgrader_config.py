@@ -5,6 +5,7 @@ import pkgutil
 from pathlib import Path
 
 try:
+    from course_tools.forbidden import FORBIDDEN
     from nbjudge import configure
 
     import llm_memory
@@ -36,6 +37,7 @@ c.NbJudge.preload = [
     *("numpy", "torch", "torch.nn.functional", "matplotlib", "matplotlib.pyplot", "ipywidgets"),
     "matplotlib.backends.backend_agg",
     *(f"llm_memory.{module.name}" for module in pkgutil.iter_modules(llm_memory.__path__)),
+    "llm_memory.check:lessons",
 ]
 c.NbJudge.shared = ["llm_memory"]
 c.NbJudge.test_names = {"check": "llm_memory.check:check"}
@@ -49,3 +51,5 @@ c.NbJudge.handles = {
 }
 c.NbJudge.recorder = "course_tools.grading:quizzes"
 c.NbJudge.exercise_of = "course_tools.grading:exercise_of"
+# Whoever hands in a finished function where its writing is the exercise is flagged.
+c.NbJudge.forbidden = FORBIDDEN

@@ -385,6 +385,31 @@ def measure_nothing(course: Path, lesson: str, stock: Path) -> str:
     return "\n".join(lines)
 
 
+def measure_many(folder: Path, n: int, cores: int) -> str:
+    """Return what each command takes for a large class on the second course, as Markdown."""
+    python = sys.executable
+    course = light_course(folder, n, False)
+    own, nbgrader = [python, "-m", "nbjudge"], [python, "-m", "nbgrader"]
+    grade = [*own, "grade", LIGHT, f"--workers={cores}"]
+    lines = ["| a class | submissions | CPU s in all | s in all |", "|---|---:|---:|---:|"]
+    for name, command in (
+        ("`llm-memory grade`, all new", grade),
+        ("`llm-memory grade`, nothing new", grade),
+        ("`nbgrader autograde`, nothing new", [*nbgrader, "autograde", LIGHT]),
+        ("`llm-memory grade`, one learner is new", grade),
+        ("`llm-memory status`", [*own, "status", LIGHT]),
+        ("`nbgrader generate_feedback`", [*nbgrader, "generate_feedback", LIGHT]),
+        ("`nbgrader export`", [*nbgrader, "export"]),
+        ("`llm-memory export --to canvas`", [*own, "export", LIGHT, "--to", "canvas"]),
+        ("`llm-memory similar`", [*own, "similar", LIGHT]),
+    ):
+        if "one learner" in name:
+            second.write(course / "submitted" / "one-more" / LIGHT, LIGHT, "solved")
+        row = measure(name, command, course, LIGHT, n)
+        lines.append(f"| {row.name} | {n} | {row.cpu:.1f} | {row.seconds:.1f} |")
+    return "\n".join(lines)
+
+
 def write_between(name: str, text: str, path: Path) -> None:
     """Put `text` between the page's markers called `name`."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
@@ -404,6 +429,9 @@ def main() -> int:
     parser.add_argument("--large", type=int, default=300, help="submissions for ours, at scale")
     parser.add_argument("--otter", type=int, default=4, help="submissions for Otter; 0: leave out")
     parser.add_argument("--light", type=int, default=100, help="of the second course; 0: leave out")
+    parser.add_argument(
+        "--many", type=int, default=1000, help="of the second course, command by command; 0: none"
+    )
     parser.add_argument("--dry", action="store_true", help="do not write docs/benchmarks.md")
     options = parser.parse_args()
     lesson, cores = options.lesson, os.cpu_count() or 1
@@ -444,6 +472,7 @@ def main() -> int:
         light, differing = "", list[str]()
         if options.light:
             light, differing = measure_light(folder / "light", 4, options.light, cores)
+        many = measure_many(folder / "many", options.many, cores) if options.many else ""
     differing += [line for row in rows[1:] if row.scores for line in compare(stock, row)]
     text = table(rows, stock)
     if options.large:
@@ -464,6 +493,8 @@ def main() -> int:
     )
     if light:
         text += f"\n\nA course with light kernels (the engine's second course):\n\n{light}"
+    if many:
+        text += f"\n\nA large class on that course, command by command:\n\n{many}"
     print(text)
     for line in differing:
         print("differs:", line)

@@ -10,7 +10,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,6 +134,18 @@ class People:
     def remove(self) -> None:
         """Leave nothing behind."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def people_called(names: list[str], groups: dict[str, list[str]]) -> Callable[[], Any]:
+    """Return a fixture with these people, to be called `people` where it is used."""
+
+    @pytest.fixture
+    def people() -> Iterator[People]:
+        found = People(names, groups)
+        yield found
+        found.remove()
+
+    return people
 
 
 def _open_to_all(held: Path) -> list[str]:

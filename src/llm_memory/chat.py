@@ -169,15 +169,17 @@ class _Box:
         self.text = widgets.Text(
             placeholder="Say something, then press Enter", description="You:", layout=wide
         )
-        self.text.continuous_update = False
         self.send = widgets.Button(description="Send", button_style="primary")
         self.stop = widgets.Button(description="Stop", disabled=True)
         self.fresh = widgets.Button(description="New conversation")
         self.switch = widgets.Checkbox(value=True, description="KV cache", indent=False)
         self.note = widgets.HTML()
         self.send.on_click(lambda _: self.begin())
-        self.text.observe(lambda change: self.begin() if change.new else None, names="value")
-        self.stop.on_click(lambda _: self.stopping.set())
+        # Enter alone sends: a field that reports its value when it is left would send at Tab, too.
+        self.text.on_msg(
+            lambda _, said, __: self.begin() if said.get("event") == "submit" else None
+        )
+        self.stop.on_click(lambda _: self.halt())
         self.fresh.on_click(lambda _: self.clear())
         self.box = widgets.VBox(
             [
@@ -202,14 +204,20 @@ class _Box:
         import threading
 
         text = self.text.value
-        if (self.thread is not None and self.thread.is_alive()) or not text:
+        if self.thread is not None and self.thread.is_alive():
             return
+        self._to_text()
         self.chat.cached = self.switch.value
         self.stopping.clear()
         self.text.value = ""
         self._busy(True)
         self.thread = threading.Thread(target=self._answer, args=(text,), daemon=True)
         self.thread.start()
+
+    def halt(self) -> None:
+        """Stop the answer."""
+        self._to_text()
+        self.stopping.set()
 
     def clear(self) -> None:
         """Forget the conversation."""
@@ -238,7 +246,7 @@ class _Box:
             self.note.value = self._speed()
         except ValueError as refused:
             self.turns.remove(turn)
-            self.text.value = text if len(text) < 10_000 else ""
+            self.text.value = text
             self.note.value = f'<span role="alert">{escape(str(refused))}</span>'
         except BaseException as broken:
             # Shown, for nobody sees what a thread raises; the next message begins anew.
@@ -248,6 +256,11 @@ class _Box:
         finally:
             self.talk.value = self._page()
             self._busy(False)
+
+    def _to_text(self) -> None:
+        # A button that is switched off loses the keyboard, which then begins at the page's top.
+        if hasattr(self.text, "focus"):  # since ipywidgets 8
+            self.text.focus()
 
     def _busy(self, busy: bool) -> None:
         self.send.disabled = self.fresh.disabled = self.switch.disabled = busy

@@ -34,6 +34,9 @@ def school(tmp_path_factory):
     folder = classroom.hand_in(MARKUP, hostile(classroom.solved()), choice=MARKUP)
     (folder / f"{MARKUP}.txt").write_text("")
     (folder / f"{MARKUP}.ipynb").write_text(MARKUP)
+    script = f"<script>{OWNED}</script>"
+    (folder / "page.html").write_text(f"<p>read me</p>{script}")
+    (folder / "page.svg").write_text(f"<svg xmlns='http://www.w3.org/2000/svg'>{script}</svg>")
     (classroom.folder / "notebooks").mkdir()
     shutil.copy(ROOT / "notebooks" / "attention.md", classroom.folder / "notebooks")
     # The settings that an installation puts into the environment, and nothing of a user's.
@@ -114,6 +117,8 @@ def test_no_page_runs_what_a_learner_wrote(school):
         *(f"manage_submissions/{LESSON}", "manage_students", f"manage_students/{name}"),
         *(f"manage_students/{name}/{LESSON}", f"gradebook/{LESSON}/{LESSON}"),
         *(f"submissions/{submission}", "manage_assignments"),
+        # What a link in a text cell leads to: files that were handed in, too.
+        *(f"submissions/{submission}/{file}" for file in ("page.html", "page.svg")),
     ]
     addresses = [f"{school.address}/formgrader/{page}" for page in pages]
     addresses.append((room.folder / "feedback" / MARKUP / LESSON / f"{LESSON}.html").as_uri())

@@ -116,7 +116,8 @@ def check_class(room: Classroom, handed_in: list[list[Mutation]]) -> None:
                 score = gradebook.find_submission(LESSON, student).score
                 assert 0 <= score <= sum(POINTS.values()), (student, score)
             except MissingEntry:
-                assert student in printed, f"{student} has neither a score nor a reason"
+                said = f"{student} has neither a score nor a reason:\n{printed[-3000:]}"
+                assert student in printed, said
         names = {student.id for student in gradebook.students}
         assert names <= {*students, *HONEST}
     for student in HONEST:

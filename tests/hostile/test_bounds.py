@@ -8,14 +8,18 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from nbgrader.server_extensions.formgrader import formgrader as stock
 from nbgrader.server_extensions.formgrader import handlers
-from nbjudge.codes import Flag, as_text, mark, note, own
+from nbgrader.utils import determine_grade
+from nbjudge.codes import Flag, as_text, mark, note, own, record
 from nbjudge.intake import folder, rebuild
 from nbjudge.intake.notebook import MAX_SOURCES, parse_notebook
 from nbjudge.plugins.formgrader import TextEnvironment, TextExporter, install
+from nbjudge.run.execution import is_test
+from nbjudge.run.judged import JudgedExecute
 from nbjudge.steps.pages import FitPages
 
-from tests.hostile.classroom import cell_of, lesson
+from tests.hostile.classroom import POINTS, cell_of, lesson
 from tests.nbjudge.plugins.test_feedback import Scripts, rendered
+from tests.settings import COURSE
 
 #: Each ends or begins something in HTML, Markdown, MathJax, a script, a shell or a terminal.
 ACTIVE = [
@@ -180,3 +184,17 @@ def test_a_cell_is_parsed_once_however_many_exercises_are_missing(monkeypatch):
     _, flags = rebuild.rebuild(given, submitted)
     assert parsed.count(large) == 1 and "y = 2\n" not in parsed
     assert {flag.cell for flag in flags if flag.code == "missing"} == {"double", "total"}
+
+
+@pytest.mark.parametrize("code", ["unreadable", "missing_notebook"])
+def test_what_cannot_be_read_costs_no_kernel_and_has_no_points(code, monkeypatch):
+    notebook = lesson()
+    record(notebook, [Flag(code, detail="it is no JSON")])
+    runner = JudgedExecute(config=COURSE)
+    monkeypatch.setattr(JudgedExecute, "_start_kernel", lambda self: pytest.fail("a kernel"))
+    runner.preprocess(notebook, {})
+    for cell in filter(is_test, notebook.cells):
+        quiz = "quiz" in cell.metadata.nbgrader.grade_id
+        assert [output.ename for output in cell.outputs] == ([] if quiz else ["NothingHandedIn"])
+        assert quiz or determine_grade(cell)[0] == 0
+    assert len([cell for cell in notebook.cells if is_test(cell)]) == len(POINTS)

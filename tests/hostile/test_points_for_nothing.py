@@ -16,7 +16,7 @@ from nbjudge.judge.verdicts import Judge
 from nbjudge.run.provisioner import can_fork
 
 from llm_memory.check import check
-from tests.hostile.nothing import OWN, Memory, answers_later
+from tests.hostile.nothing import OWN, Memory, Spoiler, answers_later
 from tests.hostile.test_judge import Room
 from tests.lessons_and_mistakes import BANKS, LESSONS, cells_that_test
 from tests.loopback import Loopback
@@ -91,6 +91,25 @@ def test_remembering_what_the_check_wanted_gains_nothing(line, solutions, exerci
 @pytest.mark.parametrize("exercise", EXERCISES)
 def test_an_object_that_answers_later_gains_nothing(line, exercise):
     assert gained(line, exercise, answers_later) == []
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_emptying_the_arguments_first_gains_nothing(line, solutions, exercise):
+    """What a test wants is computed before the call, or from what the learner's code never had."""
+    spoiler = Spoiler()
+    special = line.judge.namespace.special
+    kept = special["check"]
+    # What the visible check wants could be remembered.
+    special["check"] = lambda: lambda *args, **named: None
+    try:
+        line.names.clear()
+        line.names[exercise] = spoiler.spoiling(solutions[exercise])
+        for cell in cells_that_test(EXERCISES[exercise], exercise):
+            spoiler.changed = 0
+            outcome = line.judge.run(cell.source)
+            assert outcome.outputs or not spoiler.changed, grade_id(cell)
+    finally:
+        special["check"] = kept
 
 
 PEEK = """

@@ -6,6 +6,7 @@ import nbformat
 import pytest
 from course_tools.build import course as clone
 from course_tools.build.lesson import is_quiz, quiz_name, read, tags
+from course_tools.effort import Effort, effort
 from course_tools.site import pages
 
 from llm_memory.quiz import BANK
@@ -53,6 +54,35 @@ def test_every_source_that_is_listed_is_used(lesson):
         links = re.findall(r"\]\((https?://[^)]+)\)", line)
         if links and "further reading" not in line:
             assert any(link.rstrip("/") in body for link in links), f"{lesson}: unused: {line}"
+
+
+HOURS = {"two and a half": 2.5, "three": 3, "four": 4, "four and a half": 4.5}
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_a_lesson_says_the_time_that_its_words_and_lines_take(lesson):
+    said = re.search(r"\*\*It takes\*\* about ([a-z ]+) hours", _read(lesson))[1]
+    counted = effort(read(ROOT / "notebooks" / f"{lesson}.md", ROOT))
+    assert abs(60 * HOURS[said] - counted.minutes) <= 20, counted
+
+
+def test_effort_counts_words_cells_and_lines_of_solutions():
+    exercise = """def f(x):
+    ### BEGIN SOLUTION
+    # why
+    y = 2 * x
+
+    return y
+    ### END SOLUTION"""
+    cells = [
+        nbformat.v4.new_markdown_cell("One [link](https://a.b/c d) · and **two** more."),
+        nbformat.v4.new_code_cell("setup", metadata={"tags": ["setup"]}),
+        nbformat.v4.new_code_cell("plot()"),
+    ]
+    for tags_ in ([], ["optional"]):
+        meta = {"tags": tags_, "nbgrader": {"solution": True, "grade_id": f"f{len(tags_)}"}}
+        cells.append(nbformat.v4.new_code_cell(exercise, metadata=meta))
+    assert effort(nbformat.v4.new_notebook(cells=cells)) == Effort(words=5, cells=1, lines=2)
 
 
 def _answers(cells):

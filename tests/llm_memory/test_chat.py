@@ -98,6 +98,11 @@ def test_an_interrupt_in_the_middle_leaves_a_conversation_that_goes_on(loaded):
     assert list(chat.say("Go on.")) == list(fresh.say("Go on."))
 
 
+def say(box, text):
+    box.text.value = text
+    box.send.click()
+
+
 def wait_for(box):
     box.thread.join(timeout=300)
     assert not box.thread.is_alive()
@@ -105,7 +110,7 @@ def wait_for(box):
 
 def test_the_box_streams_escapes_counts_and_stops(loaded):
     box = chat_box(chatting(loaded))
-    box.text.value = "What is <b>2</b> + 2?"  # Enter sets the value
+    say(box, "What is <b>2</b> + 2?")
     wait_for(box)
     assert "&lt;b&gt;2&lt;/b&gt;" in box.talk.value and 'role="log"' in box.talk.value
     assert re.search(r"first token after [\d.]+ s · [\d.]+ tokens a second", box.note.value)
@@ -113,16 +118,21 @@ def test_the_box_streams_escapes_counts_and_stops(loaded):
     assert box.stop.disabled and not box.send.disabled and box.text.value == ""
     box.switch.value = False
     box.chat.most = 400
-    box.text.value = "Tell me a long story."
+    say(box, "Tell me a long story.")
     while not box.turns[-1][1]:
         time.sleep(0.05)
     assert not box.stop.disabled and box.send.disabled
     box.stop.click()
     wait_for(box)
     assert box.turns[-1][1].endswith("(stopped)") and not box.send.disabled
-    box.text.value = " "
+    for nothing in ("", " "):
+        box.note.value = ""
+        say(box, nothing)
+        wait_for(box)
+        assert "Nothing was said" in box.note.value and 'role="alert"' in box.note.value
+    say(box, too_long := "word " * 9_000)
     wait_for(box)
-    assert "Nothing was said" in box.note.value and 'role="alert"' in box.note.value
+    assert "shorten it" in box.note.value and box.text.value == too_long
     box.fresh.click()
     assert box.turns == [] and box.chat.ids == box.chat.opening
 
@@ -130,9 +140,9 @@ def test_the_box_streams_escapes_counts_and_stops(loaded):
 def test_what_breaks_an_answer_off_is_shown_and_the_box_goes_on(loaded):
     model, tokenizer = loaded
     box = chat_box(Chat(Interrupts(model, 2), tokenizer, ModelCache, most=4))
-    box.text.value = "Hello"
+    say(box, "Hello")
     wait_for(box)
     assert "broke off: KeyboardInterrupt" in box.note.value
-    box.text.value = "Again"
+    say(box, "Again")
     wait_for(box)
     assert box.turns[-1][1] and "tokens a second" in box.note.value

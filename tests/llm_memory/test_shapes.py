@@ -50,33 +50,25 @@ def config_of(name):
 
     shape = MODELS[name]
     family, words, inner, tied = REST[name]
-    if family in ("Glm4MoeLiteConfig", "KimiLinearConfig"):  # their head sizes have other names
-        return getattr(transformers, family)(
-            vocab_size=words,
-            hidden_size=shape["width"],
-            intermediate_size=inner,
-            num_hidden_layers=shape["n_layers"],
-            num_attention_heads=shape["n_heads"],
-            kv_lora_rank=shape["latent_dim"] - 64,
-            qk_rope_head_dim=64,
-            v_head_dim=shape["head_dim"],
-            **MORE.get(name, {}),
-        )
-    sliding = {}
-    if "Gemma" in family:
-        sliding = {"sliding_window": shape["sliding_window"]}
-    return getattr(transformers, family)(
-        vocab_size=words,
-        hidden_size=shape["width"],
-        intermediate_size=inner,
-        num_hidden_layers=shape["n_layers"],
-        num_attention_heads=shape["n_heads"],
-        num_key_value_heads=shape["n_kv_heads"],
-        head_dim=shape["head_dim"],
-        tie_word_embeddings=tied,
-        **sliding,
+    about = {
+        "vocab_size": words,
+        "hidden_size": shape["width"],
+        "intermediate_size": inner,
+        "num_hidden_layers": shape["n_layers"],
+        "num_attention_heads": shape["n_heads"],
         **MORE.get(name, {}),
-    )
+    }
+    if family in ("Glm4MoeLiteConfig", "KimiLinearConfig"):  # their head sizes have other names
+        about["kv_lora_rank"] = shape["latent_dim"] - 64
+        about["qk_rope_head_dim"] = 64
+        about["v_head_dim"] = shape["head_dim"]
+    else:
+        about["num_key_value_heads"] = shape["n_kv_heads"]
+        about["head_dim"] = shape["head_dim"]
+        about["tie_word_embeddings"] = tied
+    if "Gemma" in family:
+        about["sliding_window"] = shape["sliding_window"]
+    return getattr(transformers, family)(**about)
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     parts = ["packages/nbjudge", "pyproject.toml", "src", "tools", "notebooks"]
     parts += ["README.md", "LICENSE", "LICENSE-lessons"]
     commands.choices["gradescope"].set_defaults(include=parts)
-    publish = commands.add_parser("publish", help="assemble the students' repository")
+    publish = commands.add_parser("publish", help="assemble the learners' repository")
     publish.add_argument("folder", type=Path, help="a new folder, or a clone of that repository")
     publish.set_defaults(run=_publish)
     options = parser.parse_args(argv)

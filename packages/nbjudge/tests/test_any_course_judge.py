@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from nbjudge.judge.verdicts import Judge
 from nbjudge.kernel import answering
+from nbjudge.names import rebound_names, shared_names
 
 from tests.loopback import Loopback
 
@@ -178,6 +179,58 @@ GOOD = {
         "#T\nexec('a = f(4)')\nassert a == 8 and eval('f(2)') == 4\nassert eval('f(1)', globals()) == 2"],
     "a timed cell": ["seen = []\ndef f(): seen.append(1)", "#T\n%%timeit -n1 -r 1\nf()",
                      "#T\n%timeit -n 1 f()\nassert len(seen) == 2"],
+    # 10: shapes that other courses' tests take
+    "a decorator of the learner's": [
+        "import functools\ndef d(f):\n @functools.wraps(f)\n def w(*a):\n  w.calls += 1\n  return f(*a)\n w.calls = 0\n return w",
+        "#T\n@d\ndef hi(name):\n 'Says hi.'\n return 'hi ' + name\n"
+        "assert hi('a') == 'hi a' and hi.calls == 1 and hi.__name__ == 'hi' and hi.__doc__ == 'Says hi.'\n"
+        "class X:\n @d\n def go(self, n): return n\nassert X().go(2) == 2"],
+    "a test's function as a method": ["class A:\n def g(s): return 1\n def f(s): return s.g() + 1",
+                                      "#T\nA.h = lambda self: 7\na = A()\na.g = lambda: 10\n"
+                                      "assert a.h() == 7 and a.f() == 11"],
+    "an error that the test makes": [
+        "class E(ValueError):\n def __init__(s, code): s.code = code; super().__init__(f'c{code}')\n"
+        " def twice(s): return 2 * s.code\ndef f(): raise E(4)",
+        "#T\ntry: raise E(3)\nexcept ValueError as e: assert e.code == 3 and str(e) == 'c3'",
+        "#T\ntry: f()\nexcept E as e: assert e.twice() == 8"],
+    "an error behind an error": [
+        "def f(s):\n try: return int(s)\n except ValueError as e: raise TypeError('bad') from e\n"
+        "def g():\n e = KeyError('k')\n e.add_note('look')\n raise e\n"
+        "def h(): raise FileNotFoundError(2, 'no such file', 'x.txt')",
+        "#T\ntry: f('x')\nexcept TypeError as e: assert isinstance(e.__cause__, ValueError)\n"
+        "try: g()\nexcept KeyError as e: assert e.args == ('k',) and e.__notes__ == ['look']\n"
+        "try: h()\nexcept OSError as e: assert e.errno == 2 and e.filename == 'x.txt'"],
+    "numbers and texts of a class": [
+        "import enum\nclass C(str, enum.Enum):\n A = 'a'\n B = 'b'\nclass I(int):\n def twice(s): return s * 2\n"
+        " def __add__(s, o): return I(int(s) + int(o) + 100)\n"
+        "class V(tuple):\n def __add__(s, o): return V(a + b for a, b in zip(s, o))\n"
+        "def f(): return C.B",
+        "#T\nassert f() == 'b' and f().value == 'b' and f() is C.B and list(C) == [C.A, C.B]\n"
+        "assert isinstance(f(), C) and isinstance(f(), str) and {C.A: 1}['a'] == 1 and 'x' + f() == 'xb'\n"
+        "assert I(3) == 3 and I(3).twice() == 6 and I(3) + 1 == 104 and V((1, 2)) + V((3, 4)) == (4, 6)"],
+    "a default of its own": ["from collections import defaultdict\ndef g(): return defaultdict(lambda: 5, a=1)",
+                             "#T\nd = g()\nassert d['b'] == 5 and d == {'a': 1, 'b': 5}"],
+    "kinds of arrays": [
+        "import numpy as np\ndef f(x): return np.ma.masked_less(x, 2)\ndef g(): return np.matrix([[1, 2], [3, 4]])",
+        "#T\nimport numpy as np\nr = f(np.array([1, 2, 3]))\nassert r.mask.tolist() == [True, False, False] and r.sum() == 5\n"
+        "assert isinstance(r, np.ma.MaskedArray) and r[0] is np.ma.masked and (g() * g())[0, 0] == 7"],
+    "periods and intervals": [
+        "import pandas as pd\ndef f(s): return pd.cut(s, [0, 2, 4]).value_counts()\n"
+        "def g(d): return d.groupby(pd.to_datetime(d['t']).dt.to_period('M'))['v'].sum()",
+        "#T\nimport pandas as pd\nr = f(pd.Series([1, 3, 3]))\nassert r[pd.Interval(2, 4)] == 2 and str(r.index[0]) == '(2, 4]'\n"
+        "r = g(pd.DataFrame({'t': ['2020-01-01', '2020-02-01'], 'v': [1, 2]}))\n"
+        "assert r['2020-01'] == 1 and r.index[1] == pd.Period('2020-02')"],
+    "a test's function in a frame": [
+        "def f(d, g): return d['v'].apply(g)",
+        "#T\nimport pandas as pd\nassert f(pd.DataFrame({'v': [1, 2]}), lambda x: 10 * x).tolist() == [10, 20]"],
+    "iterators of a test": ["def f(it): return [x for x in it]",
+                            "#T\nassert f({1: 2}.items()) == [(1, 2)] and f(iter([1])) == [1] and f(reversed([1, 2])) == [2, 1]\n"
+                            "it = iter([1, 2, 3])\nnext(it)\nassert f(it) == [2, 3]"],
+    "a mock": ["def notify(service, m):\n service.send(m)\n return service.status()\ndef fetch(u): raise OSError\n"
+               "def size(u): return len(fetch(u))",
+               "#T\nfrom unittest.mock import Mock, patch\ns = Mock()\ns.status.return_value = 'ok'\n"
+               "assert notify(s, 'hi') == 'ok'\ns.send.assert_called_once_with('hi')\n"
+               "with patch('__main__.fetch', return_value='abc'): assert size('x') == 3"],
 }  # fmt: skip
 
 
@@ -238,6 +291,25 @@ BAD = {
     "a difference that is always nothing": (
         ["class Y:\n def __sub__(s, o): return 0\n __rsub__ = __sub__\ndef f(): return Y()",
          "#T\nassert abs(f() - 4) < 1e-9 and abs(4 - f()) < 1e-9"], True,
+    ),
+    "a mock that is told to be content": (
+        ["def notify(s, m):\n try: s.send.configure_mock(call_count=1)\n except Exception: pass",
+         "#T\nfrom unittest.mock import Mock\ns = Mock()\nnotify(s, 1)\nassert s.send.call_count == 1"], True,
+    ),
+    "a class that says what belongs to it": (
+        ["class M(type):\n def __instancecheck__(c, x): return True\nclass A(metaclass=M): pass\ndef f(): return object()",
+         "#T\nassert isinstance(f(), A)"], True,
+    ),
+    "numbers and tuples that say they are equal": (
+        ["class Yes(float):\n def __eq__(s, o): return True\n def __gt__(s, o): return True\n __hash__ = None\n"
+         "class All(tuple):\n def __eq__(s, o): return True\ndef f(): return Yes()\ndef g(): return All()",
+         "#T\nassert f() == 2 or f() > 1 or g() == (1,) or (1,) == g() or 2 == f()"], False,
+    ),
+    "a pattern of a class": (
+        ["class P:\n __match_args__ = ('x',)\n x = 1", "#T\nmatch P():\n case P(2): pass\n case P(1): pass"], True,
+    ),
+    "what nobody here can say of a class": (
+        ["class A:\n __secret__ = 1", "#T\nassert A().__secret__ == 1"], True,
     ),
     "a hash of its own": (
         ["class Y:\n def __eq__(s, o): return True\n def __hash__(s): return 1\ndef f(): return Y()",
@@ -311,3 +383,44 @@ def test_a_wrong_answer_is_wrong_after_a_test_that_was_stopped(line):
     with Judge(line.connection, earlier=["import math"], ready_seconds=10) as judge:
         wrong = judge.run("assert f(9) == 3")
     assert wrong.outputs and wrong.unchecked is None
+
+
+#: A test sets a global, and the learner's functions bind or change it: (cells, what is right).
+SET_BY_A_TEST = {
+    "bound": ["total = 0\ndef f(x):\n global total\n total += x\n return total",
+              "#T\ntotal = 100\nassert f(1) == 101 and total == 101", "#T\nassert total == 101"],
+    "changed": ["items = {}\ndef add(k): items[k] = items.get(k, 0) + 1",
+                "#T\nitems = {}\nadd('a'); add('a')\nassert items == {'a': 2}\nitems['b'] = 5\nadd('b')\n"
+                "assert items['b'] == 6"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SET_BY_A_TEST)
+def test_what_a_function_does_to_a_global_that_a_test_set_is_seen(line, name):
+    cells = SET_BY_A_TEST[name]
+    solution = [cells[0]]
+    common = {"shared": shared_names(solution), "rebound": rebound_names(solution)}
+    with Judge(line.connection, ready_seconds=10, **common) as line.judge:
+        outcome = run(line, cells)
+    assert outcome.outputs == [], outcome
+
+
+def test_a_function_that_the_course_does_not_have_bind_a_global_leaves_a_tests_alone(line):
+    line.names["expected"] = 0
+    cells = [
+        "def f():\n global expected\n expected = 7\n return 7",
+        "#T\nexpected = 8\nassert f() == expected",
+    ]
+    with Judge(line.connection, shared=["expected"], ready_seconds=10) as line.judge:
+        outcome = run(line, cells)
+    assert outcome.outputs[0].ename == "AssertionError" and outcome.unchecked is None
+
+
+def test_a_module_of_the_solutions_is_there_once_the_learner_has_the_name(line):
+    solution = ["import math as m"]
+    with Judge(line.connection, solution_imports=solution, ready_seconds=10) as judge:
+        missing = judge.run("assert m.sqrt(4) == 2")
+        line.names["m"] = "anything"
+        there = judge.run("assert m.sqrt(4) == 2")
+    assert missing.outputs[0].ename == "NameError" and missing.unchecked is None
+    assert there.outputs == []

@@ -1,7 +1,11 @@
 """Which file of a hand-in is the lesson's notebook, and what of it can be read."""
 
+import gzip
+import io
 import json
 import os
+import shutil
+import tarfile
 import zipfile
 
 import nbformat
@@ -83,6 +87,12 @@ def zipped(tmp_path, files):
         {"small.ipynb": SOLVED, "small-Copy1.ipynb": notebook(double="0", square="0")},
         {"small.ipynb": HALF, "small (1).ipynb": SOLVED},
         {"small.ipynb": SCRATCH, "work/anything.ipynb.txt": SOLVED},
+        {"small": SOLVED},
+        {"small.txt": SOLVED},
+        {"small.ipynb.download": SOLVED},
+        {"small.ipynb (1)": SOLVED},
+        {"small.ipynb.html": SOLVED, "Untitled.ipynb": SCRATCH},
+        {"small.ipynb.bak": SOLVED, "small.ipynb": STUB},
     ],
 )
 def test_the_right_one_is_taken(take, files):
@@ -107,6 +117,53 @@ def test_a_notebook_in_a_zip_counts_with_what_lies_there(take, tmp_path):
         == json.loads(json.dumps(SOLVED))["cells"]
     )
     assert "hand in.zip?work?small.ipynb" in "".join(flag.sentence for flag in flags["small"])
+
+
+def tarred(files, mode):
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode=mode) as archive:
+        for name, content in files.items():
+            about = tarfile.TarInfo(name)
+            about.size = len(content)
+            archive.addfile(about, io.BytesIO(content))
+    return held.getvalue()
+
+
+def test_a_notebook_in_any_archive_counts(take, tmp_path):
+    work = json.dumps(SOLVED).encode()
+    packed = {
+        "small.tar.gz": tarred({"w/small.ipynb": work}, "w:gz"),
+        "small.tar": tarred({"small.ipynb": work}, "w"),
+        "small.tar.xz": tarred({"small.ipynb": work}, "w:xz"),
+        "small.ipynb.gz": gzip.compress(work),
+        "small.ipynb": zipped(tmp_path, {"small.ipynb": SOLVED}),  # a zip by another name
+        "twice.zip": _zip({"inner.zip": zipped(tmp_path, {"small.ipynb": SOLVED})}),
+    }
+    for number, (name, data) in enumerate(packed.items()):
+        flags, staged = take({f"{number}/{name}": data, f"{number}/none.txt": b"?"})
+        assert json.loads((staged / "small.ipynb").read_text())["cells"], name
+        assert "renamed" in [flag.code for flag in flags["small"]], name
+        shutil.rmtree(staged)
+        shutil.rmtree(tmp_path / "submitted")
+
+
+def _zip(files):
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return held.getvalue()
+
+
+def test_a_packed_bomb_is_not_unpacked(take):
+    bomb = gzip.compress(b"{" + b" " * (MAX_NOTEBOOK + 10), 9)
+    flags, _ = take({"small.ipynb.gz": bomb, "deep.zip": _zip({"a.zip": _zip({"b.zip": b"PK"})})})
+    assert [flag.code for flag in flags["small"]] == ["missing_notebook"]
+
+
+def test_what_is_no_notebook_is_not_looked_for_in_every_file(take):
+    flags, _ = take({"data.json": b'{"metadata": 1}', "a.bin": b"{\0\xff", "small.ipynb": SOLVED})
+    assert [flag.code for flag in flags["small"]] == []
 
 
 @pytest.mark.parametrize("data", [b"PK\x03\x04 none", b"", b"PK" * 5000])
@@ -164,6 +221,9 @@ def outputs(kind):
     if kind == "many":
         one = {"output_type": "stream", "name": "stdout", "text": line * 4000}
         return [one] * (MAX_NOTEBOOK // 140_000)
+    if kind == "many small":
+        one = {"output_type": "stream", "name": "stdout", "text": line * 25}
+        return [one] * (MAX_NOTEBOOK // 900)
     return [
         {"output_type": "display_data", "metadata": {}, "data": {"image/png": "A" * MAX_NOTEBOOK}}
     ]
@@ -181,6 +241,22 @@ def test_a_large_notebook_that_is_all_outputs_is_read_without_them(tmp_path, kin
     assert slimmed and len(data) < 200_000
     large["cells"][1]["outputs"] = [small, small]
     assert json.loads(data) == large
+
+
+def test_large_state_of_sliders_and_pictures_in_texts_are_left_out_too(tmp_path):
+    large = json.loads(json.dumps(SOLVED))
+    states = {str(n): {"state": {"value": "x" * 1000}} for n in range(MAX_NOTEBOOK // 1000)}
+    large["metadata"]["widgets"] = {"application/vnd.jupyter.widget-state+json": states}
+    large["cells"][0]["attachments"] = {"a.png": {"image/png": "A" * MAX_NOTEBOOK}}
+    path = tmp_path / "large.ipynb"
+    path.write_text(json.dumps(large))
+    data, slimmed = slim(path)
+    large["metadata"]["widgets"], large["cells"][0]["attachments"] = {}, {}
+    assert slimmed and json.loads(data) == large
+
+
+def test_zeros_behind_the_end_are_no_part_of_it():
+    assert load(b'{"cells": []}\n\0\0\0') == ({"cells": []}, "")
 
 
 def test_a_large_notebook_of_anything_else_is_refused(tmp_path):

@@ -8,16 +8,12 @@ import sys
 import pytest
 
 from packages.nbjudge.tests.semester import Semester
-from tests.people import SECONDS, People, needs_people
+from tests.people import SECONDS, needs_people, people_called
 
 pytestmark = [pytest.mark.slow, needs_people]
 
 
-@pytest.fixture
-def people():
-    found = People(["anna", "ben", "eve"], {"graders": ["anna", "ben"]})
-    yield found
-    found.remove()
+people = people_called(["anna", "ben", "eve"], {"graders": ["anna", "ben"]})
 
 
 @pytest.fixture

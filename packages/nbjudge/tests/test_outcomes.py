@@ -109,6 +109,44 @@ def test_a_canvas_roster_comes_back_with_grades_in_its_own_column(
     assert done.not_in_roster == ["=kim"] and len(done.not_graded) == 1
 
 
+def test_canvas_other_columns_and_lines_stay_as_its_import_wants_them(course, tmp_path):
+    """By Canvas' own importer: up to Section in this order, no mark before LastName."""
+    roster = write(
+        tmp_path / "roster.csv",
+        "LastName,FirstName,ID,SIS User ID,SIS Login ID,Integration ID,Root Account,Section,"
+        "small (812),Final Score\n"
+        ",,,,,,,,Manual Posting,(read only)\n"
+        "    Points Possible,,,,,,,,20,\n"
+        "Lovelace,Ada,12,s1,ADA,i,school.edu,A,,90\n",
+    )
+    done = write_grades(course, "small", "canvas", tmp_path / "out.csv", roster=roster)
+    written = (tmp_path / "out.csv").read_bytes().decode().splitlines()
+    assert written == [
+        "LastName,FirstName,ID,SIS User ID,SIS Login ID,Integration ID,Root Account,Section,"
+        "small (812)",
+        "Points Possible,,,,,,,,20",
+        "Lovelace,Ada,12,s1,ADA,i,school.edu,A,5.0",
+    ]
+    assert done.worth == "20 points there, 5 here"
+
+
+def test_moodles_offline_worksheet_comes_back_with_its_grades(course, tmp_path):
+    head = (
+        "Identifier,Full name,Email address,Status,Grade,Maximum grade,Grade can be changed,"
+        "Last modified (submission),Last modified (grade),Feedback comments"
+    )
+    roster = write(
+        tmp_path / "worksheet.csv",
+        f"{head}\nParticipant 77,Bob Noone,,Submitted for grading,,5.00,Yes,"
+        '"Friday, 6 November 2026, 10:00 AM",-,\n',
+        "utf-8-sig",
+    )
+    done = write_grades(course, "small", "moodle", tmp_path / "out.csv", roster=roster)
+    (row,) = table(tmp_path / "out.csv")
+    assert list(row) == head.split(",")
+    assert (row["Grade"], row["Last modified (grade)"], done.worth) == ("2.0", "-", "")
+
+
 def test_a_moodle_roster_keeps_all_its_columns(course, tmp_path):
     roster = write(
         tmp_path / "roster.csv",

@@ -1,7 +1,10 @@
 """nbgrader's own commands in a course that uses the engine: what comes in and what goes out."""
 
 import csv
+import errno
 import io
+import json
+import logging
 import os
 import pwd
 import shutil
@@ -14,10 +17,16 @@ import nbformat
 import pytest
 from nbformat import v4
 from nbgrader.api import Gradebook
+from nbgrader.coursedir import CourseDirectory
+from nbgrader.exchange import ExchangeError
 from nbgrader.utils import notebook_hash
+from nbjudge.classes.converter import ClassAutograde
 from nbjudge.ids import is_id
 from nbjudge.plugins.archives import SafeExtractor
 from nbjudge.plugins.export import neutral
+from nbjudge.plugins.feedback import Feedback, ReleaseFeedback
+from nbjudge.plugins.release import ReleaseAssignment
+from traitlets.config import Config
 
 from tests.commands import nbgrader
 
@@ -177,6 +186,37 @@ def test_zip_collect_takes_canvas_and_moodle(clean):
     assert "newer" in rows["canvas/lovelaceada_12_400_tiny.ipynb"]["reason"]
     assert "neither a notebook" in rows["canvas/lovelaceada_12_456_essay.pdf"]["reason"]
     assert "lovelaceada_12_456_essay.pdf" in printed
+
+
+def test_zip_collect_takes_the_platforms_other_names(clean):
+    """Names with underscores, anonymous work, a group before a name, notebooks under any suffix."""
+    work = json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+    archive(clean, "canvas.zip", [
+        ("van_dyckanna_12_400_tiny.ipynb", "anna"),
+        ("anon_Ab3xY_401_tiny.ipynb", "anonymous"),
+        ("LATE_anon_Qz9aa_402_tiny-1.ipynb", "late"),
+        ("müllerjörg_14_403_tiny.ipynb.download", "jörg"),
+        ("noakim_15_404_tiny.txt", work),
+        ("noakim_15_405_notes.txt", "no notebook"),
+    ])  # fmt: skip
+    archive(clean, "moodle.zip", [
+        ("Group A-Ada Lovelace_31_assignsubmission_file/tiny.ipynb", "ada"),
+        ("Participant_32_assignsubmission_file/tiny.ipynb", "blind"),
+    ])  # fmt: skip
+    with Gradebook(f"sqlite:///{clean}/gradebook.db", "tiny-course") as gradebook:
+        gradebook.update_or_create_student("al", first_name="Ada", last_name="Lovelace")
+    nbgrader(clean, "zip_collect", "tiny")
+    assert collected(clean) == {
+        "van_dyckanna": {"tiny.ipynb": "anna"},
+        "anon_Ab3xY": {"tiny.ipynb": "anonymous"},
+        "anon_Qz9aa": {"tiny.ipynb": "late"},
+        "müllerjörg": {"tiny.ipynb.download": "jörg"},
+        "noakim": {"tiny.txt": work},
+        "al": {"tiny.ipynb": "ada"},
+        "Participant": {"tiny.ipynb": "blind"},
+    }
+    late = {row["student_id"]: row["late"] for row in listed(clean)}
+    assert (late["anon_Qz9aa"], late["anon_Ab3xY"]) == ("LATE", "")
 
 
 def test_zip_collect_takes_plain_folders(clean):
@@ -357,3 +397,92 @@ def test_names_that_are_ids(name):
 )
 def test_names_that_are_no_ids(name):
     assert not is_id(name)
+
+
+def test_a_folder_that_stands_for_many_is_graded_neither_alone_nor_at_all(tmp_path, caplog):
+    for name in ("*", "a?", "ada", "[ab]"):
+        (tmp_path / "submitted" / name / "tiny").mkdir(parents=True)
+    course = CourseDirectory(root=str(tmp_path), assignment_id="tiny")
+    everyone = ClassAutograde(coursedir=course)
+    everyone.log = logging.getLogger("nbgrader")
+    assert everyone._students("tiny") == ["[ab]", "ada"]
+    assert "it stands for many names" in caplog.text
+    course.student_id = "[ab]"  # Formgrader's button asks for one by name
+    assert everyone._students("tiny") == ["[ab]"]
+
+
+def test_what_code_wrote_while_it_was_graded_is_not_in_the_feedback(tmp_path):
+    """A function may write down what a hidden test calls it with."""
+    handed_in = {"mine.txt": "mine", "log.txt": "", "in/deep.txt": "deep", "timestamp.txt": "now"}
+    graded = {**handed_in, "course.txt": "course", "log.txt": "424242", "page.html": "424242"}
+    graded["in/424242.txt"] = "x"
+    places = {"submitted/ada": handed_in, "source/.": {"course.txt": "course"}}
+    for place, files in {**places, "autograded/ada": graded}.items():
+        for name, text in files.items():
+            path = tmp_path / place / "tiny" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+    course = CourseDirectory(root=str(tmp_path), assignment_id="tiny")
+    Feedback(coursedir=course).init_assignment("tiny", "ada")
+    shown = tmp_path / "feedback/ada/tiny"
+    left = {str(path.relative_to(shown)) for path in shown.rglob("*") if path.is_file()}
+    assert left == {"mine.txt", "in/deep.txt", "timestamp.txt", "course.txt"}
+    assert (tmp_path / "autograded/ada/tiny/page.html").is_file()
+
+
+def in_exchange(kind, folder, **traits):
+    """Return a part of the exchange for a course in a folder, which has one."""
+    config = Config()
+    config.CourseDirectory.root = str(folder)
+    config.CourseDirectory.course_id = "tiny-course"
+    config.CourseDirectory.assignment_id = "tiny"
+    config.Exchange.root = str(folder / "exchange")
+    (folder / "exchange").mkdir(exist_ok=True)
+    return kind(coursedir=CourseDirectory(config=config), config=config, **traits)
+
+
+def full(source, target):
+    """Write half of a file, as a disk that becomes full does."""
+    Path(target).write_text("half")
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_release_into_a_full_exchange_leaves_the_old_one(tmp_path, monkeypatch):
+    given = tmp_path / "release/tiny/tiny.ipynb"
+    given.parent.mkdir(parents=True)
+    given.write_text("old")
+    release = in_exchange(ReleaseAssignment, tmp_path, force=True).start
+    release()
+    there = tmp_path / "exchange/tiny-course/outbound/tiny"
+    given.write_text("new")
+
+    def half(self, source, target, log=None):
+        os.mkdir(target)
+        full(source, os.path.join(target, "tiny.ipynb"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ReleaseAssignment, "do_copy", half)
+        with pytest.raises(ExchangeError, match=r"nothing was changed: No space left"):
+            release()
+    assert (there / "tiny.ipynb").read_text() == "old"
+    assert os.listdir(there.parent) == ["tiny"]
+    release()
+    assert (there / "tiny.ipynb").read_text() == "new"
+
+
+def test_feedback_that_the_exchange_refuses_is_named_at_the_end(tmp_path, monkeypatch):
+    for student in ("ada", "bob"):
+        folder = tmp_path / "feedback" / student / "tiny"
+        folder.mkdir(parents=True)
+        (folder / "tiny.html").write_text(student)
+        (folder / "submission_secret.txt").write_text(student)
+    copy = shutil.copy
+
+    def one_fails(source, target):
+        return full(source, target) if "ada" in str(source) else copy(source, target)
+
+    monkeypatch.setattr(shutil, "copy", one_fails)
+    with pytest.raises(ExchangeError, match="Not released: ada"):
+        in_exchange(ReleaseFeedback, tmp_path).start()
+    pages = [path.read_text() for path in (tmp_path / "exchange/tiny-course/feedback").iterdir()]
+    assert pages == ["bob"]

@@ -14,6 +14,7 @@ import zipfile
 import nbformat
 import pytest
 from nbgrader.api import Gradebook
+from nbgrader.apps.api import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.utils import notebook_hash
 from nbjudge import cli
@@ -118,6 +119,13 @@ def test_a_lesson_that_was_mended_after_hand_ins_is_graded_anew(semester):
     with Gradebook(f"sqlite:///{semester.folder / 'gradebook.db'}") as gradebook:
         comment = gradebook.find_comment("double", "small", "small", "ada")
         assert comment.manual_comment == "Well done"
+
+    # Formgrader's table of a notebook's submissions has them under "Needs manual grade?".
+    api = NbGraderAPI(CourseDirectory(root=str(semester.folder)))
+    listed = api.get_notebook_submissions("small", "small")
+    assert {row["student"]: row["needs_manual_grade"] for row in listed} == {
+        "ada": True, "ben": False,
+    }  # fmt: skip
 
     # Who hands in the new release has nothing that stands out.
     semester.hand_in("cem", semester.solved(double="2*x", square="x*x", triple="3*x"))
@@ -259,6 +267,9 @@ def test_an_autograder_for_gradescope_grades_as_here(semester, tmp_path):
     done, found = grade(json.dumps(work))
     assert done.returncode == 0, done.stderr
     tests = {test["name"]: test for test in found["tests"]}
+    # Gradescope hides the total from learners where a test is hidden.
+    assert {test["visibility"] for test in found["tests"]} == {"visible"}
+    assert (found["score"], found["stdout_visibility"]) == (2, "hidden")
     assert (tests["test_double"]["score"], tests["test_double"]["max_score"]) == (2, 2)
     assert tests["test_square"]["score"] == 0
     assert "division by zero" in tests["test_square"]["output"]

@@ -335,6 +335,7 @@ def _frame_row(plane: Axes, query: int | None, n_keys: int) -> None:
             )
         )
         plane.plot([-0.5], [query], marker=">", color=RED, markersize=6, clip_on=False, zorder=6)
+        plane.tick_params(axis="y", pad=7)  # the arrow stands before the row's word, not on it
 
 
 def _shares(words: Sequence[str], weights: np.ndarray, query: int) -> str:

@@ -474,7 +474,7 @@ def recall_grid(
     plane.imshow(shares.numpy(), cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for row, column in itertools.product(range(len(depths)), range(len(lengths))):
         share = float(shares[row, column])
-        color = PAPER if share < 0.5 else INK
+        color = PAPER if share < 0.53 else INK  # whichever stands out more from the shade
         plane.text(column, row, f"{share:.2f}", ha="center", va="center", color=color)
     fit = sum(length <= window for length in lengths)
     if 0 < fit < len(lengths):

@@ -119,7 +119,7 @@ def whole_model(n_layers: int) -> Picture:
         plane.text(left + 19, 12, "+", ha="center", va="center", fontsize=13, zorder=3, bbox={
             "boxstyle": "circle,pad=0.15", "facecolor": PAPER, "edgecolor": INK,
         })  # fmt: skip
-    _step(plane, 89, 12, "norm", "", 4)
+    _step(plane, 87.6, 12, "norm", "", 4)
     _step(plane, 102, 12, "unembedding", "", 0)
     plane.text(8, 18, "token numbers\ngo in", ha="center", va="center", fontsize=9)
     plane.text(101, 18, "scores of the\nnext token", ha="center", va="center", fontsize=9)

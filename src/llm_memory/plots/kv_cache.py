@@ -206,7 +206,7 @@ def growing_table(
         result = "  ".join(f"{number:.2f}" for number in output)
         plane.text(2, 2.5, f"query of “{words[step]}”: {query}", weight="bold")
         plane.text(98, 2.5, f"output: {result}", ha="right", weight="bold")
-        plane.text(2, 7, "orange: the new row · green, hatched: kept", fontsize=9)
+        plane.text(2, 7, "plain, orange: the new row · hatched, green: kept", fontsize=9)
         shares = ", ".join(f"{w} {x:.2f}" for w, x in zip(words[:n], weights, strict=True))
         return Picture(
             figure,

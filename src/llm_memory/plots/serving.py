@@ -48,7 +48,8 @@ def padding(
             hatch = "" if real else "//"
             left.add_patch(Rectangle((x, y), 0.95, 0.8, edgecolor=FAINT, hatch=hatch, **style))
             label = f"{text[place]}\n{int(positions[y, x])}" if real else "pad"
-            left.text(x + 0.47, y + 0.4, label, ha="center", va="center", fontsize=8)
+            box = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.5} if not real else None
+            left.text(x + 0.47, y + 0.4, label, ha="center", va="center", fontsize=10, bbox=box)
     left.set(xlim=(0, width), ylim=(len(words), -0.2), xticks=[], title="token, and its position")
     left.set_yticks([y + 0.4 for y in range(len(words))], [f"row {y}" for y in range(len(words))])
     seen = mask[row, 0].numpy()
@@ -134,10 +135,10 @@ def beginnings(
     """Texts in blocks of words; what a cache held already is hatched, the rest is computed."""
     most = max(len(words) for words in texts.values())
     across = 84 / most
-    figure, plane = canvas((11, 0.75 * len(texts) + 0.8), 100, 8 * len(texts) + 6)
+    figure, plane = canvas((11, len(texts) + 0.6), 100, 12 * len(texts) + 6)
     for row, (name, words) in enumerate(texts.items()):
-        y = 8 * (len(texts) - row - 1) + 3
-        plane.text(1, y + 2.5, name, va="center")
+        y = 12 * (len(texts) - row - 1) + 3
+        plane.text(1, y + 4.5, name, va="center")
         for i, word in enumerate(words):
             kept = i < found[name]
             style: dict[str, Any] = {"facecolor": GREEN if kept else ORANGE, "alpha": 0.6}
@@ -146,7 +147,7 @@ def beginnings(
                 Rectangle(
                     (left, y),
                     across * 0.9,
-                    5,
+                    9,
                     edgecolor=FAINT,
                     hatch="//" if kept else "",
                     **style,
@@ -154,17 +155,17 @@ def beginnings(
             )
             plane.text(
                 left + 0.45 * across,
-                y + 2.5,
+                y + 4.5,
                 word,
                 ha="center",
                 va="center",
-                fontsize=6.5,
-                rotation=45,
+                fontsize=9,
+                rotation=90,
             )
             if i % block_size == 0:
-                plane.plot([14 + i * across] * 2, [y - 0.8, y + 5.8], color=INK, linewidth=1.4)
-    top = 8 * len(texts) + 4
-    plane.text(14, top, "▨ found in the cache   ■ computed   | a block begins", fontsize=9)
+                plane.plot([14 + i * across] * 2, [y - 0.8, y + 9.8], color=INK, linewidth=1.4)
+    top = 12 * len(texts) + 3.5
+    plane.text(14, top, "▨ found in the cache   □ computed   | a block begins", fontsize=9)
     says = "; ".join(
         f"{name}: {found[name]} of {len(words)} tokens found, {len(words) - found[name]} computed"
         for name, words in texts.items()

@@ -1,6 +1,7 @@
 """A submission that is being written while it is read: read again, never graded as broken."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from nbjudge.intake import folder as intake
@@ -47,3 +48,23 @@ def test_one_that_never_settles_is_left_for_later(places, monkeypatch):
     with pytest.raises(intake.BeingWritten, match="is being written to"):
         take_in(places)
     assert not places[1].exists(), "nothing half read is left"
+
+
+def test_a_broken_one_that_is_as_it_was_when_the_run_began_is_not_waited_for(places, monkeypatch):
+    (places[0] / "attention.ipynb").write_text(NOTEBOOK[:20])
+    began = replace(intake.look(places[0]), when=-1e9)
+    monkeypatch.setattr(intake.time, "sleep", lambda _: pytest.fail("it was waited for"))
+    submitted, staged = places
+    intake.take_in(submitted, staged, ["attention"], set(), [], earlier=began)
+    assert (staged / "attention.ipynb").read_text() == NOTEBOOK[:20]
+
+
+def test_one_that_has_changed_since_the_run_began_is_read_again(places, monkeypatch):
+    path = places[0] / "attention.ipynb"
+    path.write_text(NOTEBOOK[:10])
+    began = replace(intake.look(places[0]), when=-1e9)
+    path.write_text(NOTEBOOK[:20])
+    monkeypatch.setattr(intake.time, "sleep", lambda _: path.write_text(NOTEBOOK))
+    submitted, staged = places
+    flags = intake.take_in(submitted, staged, ["attention"], set(), [], earlier=began)
+    assert codes(flags) == []

@@ -5,7 +5,11 @@ The calls are made by number or by the C library, as an attacker would make them
 where the calls that show something must succeed: so each test can fail.
 """
 
+import errno
 import platform
+import socket
+import stat
+import struct
 import sys
 
 import pytest
@@ -344,3 +348,64 @@ def test_without_the_library_it_is_a_missing_protection(monkeypatch):
 
 def test_names_are_allowed_or_refused_and_not_both():
     assert not set(syscalls.ALLOWED) & set(syscalls.REFUSED)
+
+
+def decided(program, number, arguments=(), arch=0):
+    """Run a filter as the kernel would, bpf(4): what it returns for a call with these arguments."""
+    arguments = [*arguments, *[0] * (6 - len(arguments))]
+    data = struct.pack("<IIQ6Q", number, arch, 0, *arguments)
+    steps = list(struct.iter_unpack("<HBBI", program))
+    held = at = 0
+    while True:
+        code, if_so, if_not, k = steps[at]
+        at += 1
+        kind, how = code & 0x07, code & 0xF0
+        if code == 0x20:  # load a word of the call
+            held = struct.unpack_from("<I", data, k)[0]
+        elif code == 0x54:  # and
+            held &= k
+        elif kind == 0x05 and how == 0x00:  # jump
+            at += k
+        elif kind == 0x05:
+            met = {0x10: held == k, 0x20: held > k, 0x30: held >= k, 0x40: held & k != 0}[how]
+            at += if_so if met else if_not
+        elif kind == 0x06:
+            return k
+        else:
+            raise AssertionError(f"an instruction that no filter of ours has: {code:#x}")
+
+
+NEW_USER, THREAD = 0x10000000, 0x003D0F00
+PERMITTED, MISSING, FORBIDDEN = 0x7FFF0000, 0x50000 | errno.ENOSYS, 0x50000 | errno.EPERM
+#: A call with its arguments, and what becomes of it on every machine.
+DECISIONS = [
+    ("openat", (), PERMITTED), ("mmap", (), PERMITTED), ("futex", (), PERMITTED),
+    ("clone", (THREAD,), PERMITTED), ("clone", (NEW_USER,), FORBIDDEN), ("clone3", (), MISSING),
+    ("unshare", (), FORBIDDEN), ("keyctl", (), FORBIDDEN), ("ptrace", (), FORBIDDEN),
+    ("memfd_create", (), FORBIDDEN), ("io_uring_setup", (), MISSING), ("shmget", (), FORBIDDEN),
+    ("socket", (socket.AF_UNIX, socket.SOCK_STREAM), PERMITTED),
+    ("socket", (socket.AF_INET, socket.SOCK_STREAM), PERMITTED),
+    ("socket", (socket.AF_INET, socket.SOCK_RAW, 1), FORBIDDEN),
+    ("socket", (40, socket.SOCK_STREAM), FORBIDDEN), ("socket", (38, 5), FORBIDDEN),
+    ("mknodat", (0, 0, stat.S_IFIFO), PERMITTED), ("mknodat", (0, 0, stat.S_IFCHR), FORBIDDEN),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_rules_hold_on_each_machine_that_the_library_knows(machine, monkeypatch):
+    """Without that machine: the program is assembled for it, and run as a kernel runs it."""
+    seccompy = pytest.importorskip("seccompy")
+    monkeypatch.setattr(seccompy.syscalls.platform, "machine", lambda: machine)
+    monkeypatch.setattr(seccompy, "supported", lambda: True)
+    syscalls.build.cache_clear()
+    try:
+        program = bytes(syscalls.build().program)
+        arch = seccompy.audit_arch()
+        for name, arguments, wanted in DECISIONS:
+            found = decided(program, seccompy.syscall_nr(name), arguments, arch)
+            assert found == wanted, (machine, name, arguments, hex(found))
+        # The same numbers mean other calls elsewhere.
+        elsewhere = decided(program, seccompy.syscall_nr("openat"), (), arch ^ 1)
+        assert elsewhere != PERMITTED
+    finally:
+        syscalls.build.cache_clear()

@@ -1,4 +1,4 @@
-"""The students' repository: lessons, the package without instructor parts, and the environment.
+"""The learners' repository: lessons, the package without instructor parts, and the environment.
 
 The course's own repository holds `source/`, so a public copy of it gives the solutions away. What
 Binder and Colab launch is the repository that is assembled here.
@@ -24,7 +24,7 @@ WHOLE = (
     *("LICENSE", "constraints.txt", "environment.mk", ".gitignore"),
     *("release", "src/llm_memory", "jupyter/labels"),
 )
-#: What only the students' repository has, by its place there.
+#: What only the learners' repository has, by its place there.
 OWN = {
     "Makefile": "Makefile",
     "LICENSE-lessons": "LICENSE-lessons",
@@ -36,7 +36,7 @@ STUDENT_EXTRAS = ("checkpoints", "lab")
 
 
 class PublishError(Exception):
-    """The students' repository would give something away, or has no place to go."""
+    """The learners' repository would give something away, or has no place to go."""
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Published:
 
 
 def publish(folder: Path, target: Path) -> Published:
-    """Assemble the students' repository in `target`.
+    """Assemble the learners' repository in `target`.
 
     Lessons install the package from a tag, `v` and the course's version, so that a later push
     changes nothing under those who work on the lesson that they opened.
@@ -58,7 +58,7 @@ def publish(folder: Path, target: Path) -> Published:
     folder
         The course's root, with `release/` built.
     target
-        A new or empty folder, or a clone of the students' repository (it has `.git`), whose
+        A new or empty folder, or a clone of the learners' repository (it has `.git`), whose
         other files are replaced.
 
     Raises
@@ -187,7 +187,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def students_readme(folder: Path, lessons: list[str], tag: str) -> str:
-    """Return the README of the students' repository: where to open it, and how it is taken."""
+    """Return the README of the learners' repository: where to open it, and how it is taken."""
     address = course.repository(folder)
     rows = [
         f"| [{name}](release/{name}/{name}.ipynb) | [open]({course.binder(address, name, tag)}) "

@@ -251,7 +251,13 @@ def _export(options: argparse.Namespace) -> int:
     ):
         if who:
             print(f"{what}: {', '.join(map(printable, who))}", file=sys.stderr)
-    return 1 if done.not_in_roster or done.twice else 0
+    if done.worth:
+        print(
+            f"The assignment is worth {done.worth}: set its points on the platform to the "
+            "lesson's before you import.",
+            file=sys.stderr,
+        )
+    return 1 if done.not_in_roster or done.twice or done.worth else 0
 
 
 def _roster(options: argparse.Namespace) -> int:

@@ -190,6 +190,9 @@ _ALL = (
     ),
 )
 
+#: Flags of a hand-in without a notebook that can be read.
+NOT_HANDED_IN = ("unreadable", "missing_notebook")
+
 #: What stands out in a file or a notebook; `{what}` is the cell, the file or the detail.
 _STOOD_OUT = {
     "unreadable": "Your notebook could not be read ({what}), so nothing in it could be graded. "
@@ -223,6 +226,8 @@ _STOOD_OUT = {
     "syntax": "A cell could not be read, so nothing in it counts ({what}).",
     "not_installed": "Your code imports what is not installed where it is graded ({what}); what "
     "needs it fails.",
+    "forbidden": "Your solution uses what the exercise asks you to write yourself ({what}). A "
+    "teacher reads it; that alone costs no points.",
     "moved": "Cells of the lesson stood in another order. They were graded in the lesson's order.",
     "too_large": "A cell was left out because it is larger than {what}.",
     "copied": "There were several copies of the cell {what}. The course's own version counts, "
@@ -351,3 +356,12 @@ def all_flags(nb: NotebookNode | dict[str, Any]) -> list[dict[str, str]]:
     """
     found: list[dict[str, str]] = nb["metadata"].get(KEY, {}).get("flags", [])
     return found
+
+
+def nothing_handed_in(nb: NotebookNode) -> str:
+    """Return the sentence that says why nothing of a notebook can be run; "" where something can.
+
+    Then all that is in it is the course's, and what it would do says nothing about the learner.
+    """
+    said = (flag["sentence"] for flag in all_flags(nb) if flag["code"] in NOT_HANDED_IN)
+    return next(said, "")

@@ -89,6 +89,7 @@ def configure(c: Config) -> None:
     ]
 
     c.ExchangeFactory.collect = "nbjudge.plugins.collect.Collect"
+    c.ExchangeFactory.release_assignment = "nbjudge.plugins.release.ReleaseAssignment"
     c.ExchangeFactory.release_feedback = "nbjudge.plugins.feedback.ReleaseFeedback"
     c.ZipCollectApp.extractor_plugin = "nbjudge.plugins.archives.SafeExtractor"
     c.ZipCollectApp.collector_plugin = "nbjudge.plugins.platforms.PlatformCollector"

@@ -9,6 +9,8 @@ MAX_ID = 150
 #: Of paths, and what `glob` takes for a pattern: an id is a name in every step.
 _FORBIDDEN = frozenset("/\\*?[]\0")
 
+_WILD = frozenset("*?")
+
 #: Not seen either, and needed to write names in Persian and in scripts of India.
 _JOINERS = "\u200c\u200d"
 
@@ -42,6 +44,11 @@ def has_unseen(text: str) -> bool:
 def is_id(name: str) -> bool:
     """Return whether `name` can be a student's id."""
     return problem_with(name) is None
+
+
+def stands_for_many(name: str) -> bool:
+    """Return whether `name` is what is written for a whole class, or for a part of it."""
+    return not _WILD.isdisjoint(name)
 
 
 def printable(name: str, limit: int = 200) -> str:

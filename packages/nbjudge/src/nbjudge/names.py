@@ -40,6 +40,21 @@ def names_read(source: str) -> tuple[set[str], set[str]]:
     return read, in_classes
 
 
+def names_used(source: str) -> set[str]:
+    """Return all names and attributes that a cell uses, and the parts of what it imports."""
+    found: set[str] = set()
+    for node in ast.walk(parsed(source)):
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            found.add(node.attr)
+        elif isinstance(node, ast.alias):
+            found.update(node.name.split("."))
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.update(node.module.split("."))
+    return found
+
+
 def free_names(source: str) -> set[str]:
     """Return the names that a cell uses and neither defines, imports nor finds in builtins."""
     module = symtable.symtable(source, "<test>", "exec")
@@ -155,6 +170,26 @@ def shared_names(sources: Iterable[str]) -> frozenset[str]:
             continue
         names |= {s.get_name() for s in table.get_symbols()} | names_read(source)[0]
     return frozenset(names - set(vars(builtins)))
+
+
+def rebound_names(sources: Iterable[str]) -> frozenset[str]:
+    """Return the global names that functions of the sources bind, by `global`, or change."""
+    names: set[str] = set()
+    for source in sources:
+        for function in ast.walk(parsed(source)):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                names.update(*map(_changed_by, ast.walk(function)))
+    return frozenset(names)
+
+
+def _changed_by(node: ast.AST) -> list[str]:
+    """Return the names that a part of a function binds elsewhere, or changes in place."""
+    if isinstance(node, ast.Global):
+        return node.names
+    stored = isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load)
+    changed = isinstance(node, ast.Attribute) and node.attr in _CHANGING
+    owner = getattr(node, "value", None) if stored or changed else None
+    return [owner.id] if isinstance(owner, ast.Name) else []
 
 
 def import_statements(sources: Iterable[str]) -> Iterable[tuple[str, str]]:

@@ -18,7 +18,8 @@ class NbJudge(Configurable):
     preload = List(
         Unicode(),
         help="Modules that are imported once, before kernels are forked: what most notebooks of "
-        "the course import. One that is missing is an error that names it.",
+        "the course import. One that is missing is an error that names it. 'module:function' also "
+        "calls a function, without arguments: for data that each process would read.",
     ).tag(config=True)
     shared = List(
         Unicode(),
@@ -54,6 +55,14 @@ class NbJudge(Configurable):
         "far as they are public.",
     ).tag(config=True)
 
+    forbidden = Dict(
+        key_trait=Unicode(),
+        value_trait=List(Unicode()),
+        help="Exercise (its grade_id) → names that its solution must not use, since they do what "
+        "it asks for: 'torch.softmax', 'torch.special.*', a part of anything by '*.softmax', or a "
+        "name of the notebook. Whoever uses one is flagged; it never changes a score.",
+    ).tag(config=True)
+
     def as_data(self) -> course.Course:
         """Return the settings as plain data.
 
@@ -68,6 +77,7 @@ class NbJudge(Configurable):
             list(recorded.load(self.recorder).files),
             self.watch,
             {name: list(parts) for name, parts in self.handles.items()},
+            {name: list(names) for name, names in self.forbidden.items()},
         )
 
 

@@ -39,7 +39,7 @@ from traitlets.config import Config
 
 from nbjudge import graders, settings
 from nbjudge.classes.temporary import folder_for_submissions
-from nbjudge.codes import INSIDE, MANUAL, OUTSIDE, OWN_FOLDER, by_hand, forced_mode, own
+from nbjudge.codes import INSIDE, KEY, MANUAL, OUTSIDE, OWN_FOLDER, by_hand, forced_mode, own
 from nbjudge.intake import rebuild
 from nbjudge.intake.recorded import recorder
 from nbjudge.run.execution import SandboxedExecute, is_test
@@ -49,7 +49,7 @@ from nbjudge.run.judged import COURSE_FOLDER, JudgedExecute
 __all__ = ["Calibration", "Tested", "apply", "calibrate", "report", "stored", "table"]
 
 #: Version of the stored form. An outcome of another version is made anew.
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,8 @@ class _Material:
     stub: NotebookNode
     solved: NotebookNode
     files: dict[str, str]
+    #: What the judge is told of the course's own code, as it is for a submission.
+    common: dict[str, list[str]]
 
     @property
     def digest(self) -> str:
@@ -214,7 +216,7 @@ def _material(
         os.path.relpath(found, folder): found
         for found in find_all_files(str(folder), [*course.ignore, "*.ipynb"])
     }
-    return _Material(lesson.notebook, solved, files)
+    return _Material(lesson.notebook, solved, files, lesson.common)
 
 
 def _source(course: CourseDirectory, assignment: str) -> Path:
@@ -261,7 +263,9 @@ def _grade(
         if isinstance(execute, JudgedExecute):
             execute.inside = False
         resources = {"metadata": {"path": str(folder)}, COURSE_FOLDER: str(course_folder)}
-        graded, _ = execute.preprocess(copy.deepcopy(notebook), resources)
+        notebook = copy.deepcopy(notebook)
+        notebook.metadata[KEY] = NotebookNode(copy.deepcopy(material.common))
+        graded, _ = execute.preprocess(notebook, resources)
     unchecked = by_hand(graded)
     found = {}
     for cell in graded.cells:
@@ -410,6 +414,12 @@ def calibrate(
         digest = material.digest
         known = not anew and before.digests.get(name) == digest
         fresh |= not known
+        if not known:
+            log.info(
+                "Finding out how each test of %s is checked: its solution and its stub are graded "
+                "both ways, which takes as long as four hand-ins.",
+                name,
+            )
         found.digests[name] = digest
         found.notebooks[name] = (
             before.notebooks[name] if known else _calibrate_notebook(material, config)

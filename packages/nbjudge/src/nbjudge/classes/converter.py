@@ -28,6 +28,7 @@ from nbjudge import graders, guard
 from nbjudge.classes import engines, generate, gradebook_file, one_at_a_time, release
 from nbjudge.classes.freshness import Freshness, Why
 from nbjudge.classes.temporary import folder_for_submissions
+from nbjudge.ids import printable, stands_for_many
 
 if TYPE_CHECKING:
     from nbjudge.classes.grading import Grading
@@ -55,7 +56,7 @@ GRADEBOOK_TROUBLE = (
 
 
 class ClassAutograde(Autograde):
-    """Autograde that takes every submission in first, and always reaches the last student.
+    """Autograde that takes every submission in first, and always reaches the last learner.
 
     It grades what is new or has changed (`nbjudge.classes.freshness`), reads each submission from
     a safe copy (`nbjudge.intake.folder`), grades what is there of a broken one, goes on where a run
@@ -136,13 +137,20 @@ class ClassAutograde(Autograde):
 
     def _students(self, assignment: str) -> list[str]:
         """Return who handed in and is asked for, in order; `NbGraderException` if nobody did."""
-        pattern = self.submitted(self.coursedir.student_id, assignment)
+        wanted = self.coursedir.student_id
+        pattern = self.submitted(wanted, assignment)
         found = []
-        # A student's name may hold what glob takes for a pattern.
-        for path in [pattern] if os.path.lexists(pattern) else self._matching(assignment):
+        # A learner's name may hold what glob takes for a pattern. One that stands for many names
+        # nobody: a folder called "*" would be taken for the whole class, and graded alone.
+        named = os.path.lexists(pattern) and not stands_for_many(wanted)
+        for path in [pattern] if named else self._matching(assignment):
             student = self._student_of(path)
-            if "\n" in student:
-                self.log.error("The name of the folder %r cannot be a student's; rename it.", path)
+            if "\n" in student or stands_for_many(student):
+                self.log.error(
+                    "Not graded: the folder %s. Its name cannot be a student's id, because it "
+                    "stands for many names or has several lines; rename it.",
+                    printable(path),
+                )
                 continue
             found.append(student)
         if not found:
@@ -160,7 +168,7 @@ class ClassAutograde(Autograde):
         return sorted(glob(escape(before) + self.coursedir.student_id + escape(after)))
 
     def _reasons(self, assignment: str, *, anew: bool) -> dict[str, Why]:
-        """Return why each student whose grade does not stand is graded.
+        """Return why each learner whose grade does not stand is graded.
 
         anew: whether to look at the hand-ins, too, or at nothing but the lesson once more.
         """
@@ -251,7 +259,7 @@ class ClassAutograde(Autograde):
 
 
 def _scores(gradebook: Gradebook, assignment: str) -> dict[str, tuple[float, float]]:
-    """Return each student's score of an assignment, and how much it could be."""
+    """Return each learner's score of an assignment, and how much it could be."""
     rows = gradebook.db.query(
         SubmittedAssignment.student_id, SubmittedAssignment.score, SubmittedAssignment.max_score
     )

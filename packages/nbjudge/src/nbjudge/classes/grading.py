@@ -32,7 +32,7 @@ from nbjudge.classes import calibration, extensions, job, past_releases, saving
 from nbjudge.classes.converter import ClassAutograde, NotReady
 from nbjudge.classes.record import Graded
 from nbjudge.classes.saving import RunGradebook
-from nbjudge.codes import Flag, shown
+from nbjudge.codes import NOT_HANDED_IN, Flag, shown
 from nbjudge.intake import folder as intake
 from nbjudge.intake import rebuild
 from nbjudge.intake.notebook import Submission as Submitted
@@ -120,6 +120,10 @@ class Grading:
             name: (self.source / name).read_bytes() for name in sorted(self.own_files)
         }
         self._late = AssignLatePenalties(parent=run)
+        self._looks = {
+            student: intake.look(Path(run.submitted(student, self.assignment)))
+            for student in run.todo
+        }
         self._gradebook = RunGradebook(course.db_url, course.course_id)
         with contextlib.closing(self._gradebook), _without_old_objects():
             self.grade_all()
@@ -167,7 +171,8 @@ class Grading:
         submitted = Path(run.submitted(student, self.assignment))
         run.freshness.hand_in(student)  # before it is read: what changes later is seen later
         flags = intake.take_in(
-            submitted, staged, run.expected, self.own_files, course.ignore, self._content
+            *(submitted, staged, run.expected, self.own_files, course.ignore, self._content),
+            earlier=self._looks.pop(student, None),
         )
         run.freshness.record.begin(student, run.expected)
         run.notebooks = [str(staged / f"{name}.ipynb") for name in run.expected]
@@ -181,7 +186,7 @@ class Grading:
         """Return a notebook as it is to be run; what cannot be read counts as an empty one."""
         path, lesson = submission.staged / f"{name}.ipynb", self.lessons[name]
         found = Submitted()
-        if not any(flag.code in ("missing_notebook", "unreadable") for flag in flags):
+        if not any(flag.code in NOT_HANDED_IN for flag in flags):
             try:
                 found = read_notebook(path, language_of(lesson.notebook.metadata) or "python")
             except Unreadable as error:

@@ -110,7 +110,7 @@ def _learners(summary: Summary, grades: Grades) -> list[dict[str, Any]]:
     return [
         {
             "student": student,
-            "link": f"../autograded/{quote(student)}/{quote(summary.assignment)}/",
+            "link": f"../{quote(summary.graded_at.get(student, ''))}/",
             "cells": [
                 f"{points.get(student, 0.0):g}"
                 for points in (grades.scores, *grades.exercises.values())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from logging import getLogger
+from pathlib import Path
 
 from nbgrader.api import (
     BaseCell,
@@ -50,7 +52,7 @@ class Summary:
     #: quiz → option → how many chose it (at the end, and at first).
     chosen: dict[str, Counter] = field(default_factory=dict)
     first: dict[str, Counter] = field(default_factory=dict)
-    #: (student, reason code, cell, sentence)
+    #: (learner, reason code, cell, sentence)
     flags: list[tuple[str, str, str, str]] = field(default_factory=list)
     #: known mistake → the learners who made it
     made: dict[str, set[str]] = field(default_factory=dict)
@@ -60,6 +62,8 @@ class Summary:
     #: who has a cell that waits for a teacher's points
     by_hand: list[str] = field(default_factory=list)
     changes: Changes = field(default_factory=Changes)
+    #: learner → the folder of the graded notebooks, from the course's root
+    graded_at: dict[str, str] = field(default_factory=dict)
     #: pairs of hand-ins that are the same but for names: both learners, and the exercises
     similar: list[tuple[str, str, str]] = field(default_factory=list)
 
@@ -120,6 +124,9 @@ def summarize(course: CourseDirectory, assignment: str) -> Summary:
     _group_by_exercise(summary, exercises)
     summary.changes = note(course, assignment, summary.scores, getLogger(__name__))
     summary.flags.sort()
+    for student in summary.scores:
+        folder = course.format_path(course.autograded_directory, student, assignment)
+        summary.graded_at[student] = Path(os.path.relpath(folder, course.root)).as_posix()
     return summary
 
 

@@ -1,22 +1,29 @@
 """Which of the files that a learner handed in is the lesson's notebook: by content, then by name.
 
 Learners hand in `attention (1).ipynb`, a folder, a zip, a `.ipynb.txt` that a browser or a mail
-program made, an untouched original beside their work, a scratch file. So every notebook that can be
-found is looked into: whose cells they are, and how many exercises in it are begun.
+program made, an untouched original beside their work, a scratch file. So every file that begins as
+a notebook or as an archive is looked into, whatever its name ends in: whose cells they are, and how
+many exercises in it are begun.
 """
 
 from __future__ import annotations
 
+import bz2
+import contextlib
+import gzip
 import io
+import lzma
 import os
 import re
+import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from nbjudge.codes import shown
 from nbjudge.intake.given import plain
@@ -33,15 +40,26 @@ from nbjudge.intake.notebook import (
 )
 from nbjudge.intake.recorded import is_answers
 
-#: A notebook's names: as it is saved, and as browsers, mail programs and learners rename it.
-_NAMES = re.compile(r"\.(ipynb|ipynb\.txt|ipynb\.json|json|ipynb\.zip|zip)$", re.IGNORECASE)
+#: What follows the notebook's own name: as it is saved, and as browsers, mail programs and learners
+#: rename it.
+_SUFFIX = re.compile(
+    r"(\.ipynb([\W_].*)?|\.(json|txt|html?|zip|tgz|tar(\.\w+)?|gz|bz2|xz))$", re.IGNORECASE
+)
 _COPY = re.compile(r"(?:[-_ ]*copy[-_ ]*(?:\d+)?|\s*\((\d+)\)|[-_ ]+v?(\d+))$", re.IGNORECASE)
 #: Of files that are looked into, and of their bytes together.
 MAX_LOOKED, MAX_BYTES, MAX_DEPTH = 60, 256_000_000, 8
+#: Of files whose beginning is read, and its bytes; of members of an archive; of archives in one.
+MAX_FILES, HEAD, MAX_MEMBERS, MAX_NESTED = 1_000, 8_192, 1_000, 1
 _BROKEN = (
-    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError),
-    *(RuntimeError, OSError, ValueError, OverflowError),
+    *(zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError),
+    *(NotImplementedError, RuntimeError, OSError, ValueError, OverflowError),
 )
+_COMPRESSED: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\0": lzma.open,
+}
+_MARKS = (b'"cells"', b'"nbformat"', b'"worksheets"', b'"metadata"')
 
 
 @dataclass(frozen=True)
@@ -76,7 +94,7 @@ class Candidate:
     @property
     def stem(self) -> str:
         """The name without what follows the notebook's."""
-        return _NAMES.sub("", self.name)
+        return _SUFFIX.sub("", self.name)
 
     @property
     def as_saved(self) -> bool:
@@ -107,27 +125,44 @@ class Choice:
 
 
 def candidates(submitted: Path, ignore: Iterable[str]) -> tuple[list[Candidate], dict[str, bytes]]:
-    """Return what may be a notebook in a hand-in, in sorted order, and the answers in its zips."""
+    """Return what may be a notebook in a hand-in, in sorted order, and the answers in archives."""
     found: list[Candidate] = []
     answers: dict[str, bytes] = {}
     room = MAX_BYTES
     patterns = tuple(ignore)
-    for relative in _files(submitted, "", patterns):
+    for relative in _files(submitted, "", patterns)[:MAX_FILES]:
         if len(found) >= MAX_LOOKED or room <= 0:
             break
+        one = Candidate(relative, b"")
         try:
-            if relative.lower().endswith(".zip"):
-                inside, more, used = _in_zip(submitted, relative, patterns, room)
-                found += inside[: MAX_LOOKED - len(found)]
+            kind = begins_as(_head(submitted / relative))
+            if kind == "archive":
+                data = read_bytes(submitted / relative, MAX_NOTEBOOK)
+                inside, more, used = _in_archive(data, relative, patterns, room)
+                found += (inside or [one])[: MAX_LOOKED - len(found)]
                 answers.update(more)
-            else:
+                room -= len(data) + used
+            elif kind == "notebook" or one.as_saved:
                 data, slimmed = slim(submitted / relative)
-                used = len(data)
                 found.append(_looked_into(Candidate(relative, data, slimmed)))
-            room -= used
+                room -= len(data)
         except Unreadable:
-            found.append(Candidate(relative, b""))
+            found.append(one)
     return [one for one in found if one.readable or one.as_saved], answers
+
+
+def begins_as(head: bytes) -> str:
+    """Return what a file may be by its first bytes: "archive", "notebook", or "" for neither."""
+    if head.startswith((b"PK\x03\x04", *_COMPRESSED)) or head[257:262] == b"ustar":
+        return "archive"
+    # Zeros are in UTF-16 and UTF-32, behind their marks.
+    plain = head.replace(b"\0", b"").removeprefix(b"\xef\xbb\xbf").lstrip(b"\xff\xfe \t\r\n")
+    return "notebook" if plain.startswith(b"{") and any(m in plain for m in _MARKS) else ""
+
+
+def _head(path: Path) -> bytes:
+    """Return the first bytes of a file; `Unreadable` where it is none."""
+    return read_bytes(path, HEAD, cut=True)
 
 
 def _files(root: Path, folder: str, ignore: tuple[str, ...]) -> list[str]:
@@ -139,60 +174,94 @@ def _files(root: Path, folder: str, ignore: tuple[str, ...]) -> list[str]:
         return []
     for entry in entries:
         relative = os.path.join(folder, entry.name)
-        if (
-            any(fnmatch(entry.name, pattern) for pattern in ignore)
-            or entry.name.startswith(".")
-            or entry.name == "__MACOSX"
-        ):
+        if _passed_over(entry.name, ignore):
             continue
         if entry.is_dir(follow_symlinks=False):
             if entry.name.endswith(".ipynb"):
                 found.append(relative)  # which wants to be a notebook, and is none
             elif relative.count(os.sep) < MAX_DEPTH and entry.name.isprintable():
                 deeper.append(relative)
-        elif _NAMES.search(entry.name) and entry.name.isprintable() and not is_answers(entry.name):
+        elif entry.name.isprintable() and not is_answers(entry.name):
             found.append(relative)
     for relative in deeper:
         found += _files(root, relative, ignore)
     return found
 
 
-def _in_zip(
-    submitted: Path, relative: str, ignore: tuple[str, ...], room: int
+def _passed_over(name: str, ignore: tuple[str, ...]) -> bool:
+    return name.startswith(".") or name == "__MACOSX" or any(fnmatch(name, p) for p in ignore)
+
+
+def _in_archive(
+    data: bytes, path: str, ignore: tuple[str, ...], room: int, nested: int = 0
 ) -> tuple[list[Candidate], dict[str, bytes], int]:
+    """Return the notebooks and the answers in an archive, and the bytes that were unpacked."""
     found: list[Candidate] = []
     answers: dict[str, bytes] = {}
     used = 0
-    data = read_bytes(submitted / relative, MAX_NOTEBOOK)
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for member in archive.infolist()[:1000]:
-                name = member.filename.replace("\\", "/")
-                last = name.rpartition("/")[2]
-                inside = name.split("/")
-                if (
-                    member.is_dir()
-                    or last.startswith(".")
-                    or any(fnmatch(part, pattern) for part in inside for pattern in ignore)
-                    or "__MACOSX" in inside
-                    or not name.isprintable()
-                    or len(found) >= MAX_LOOKED
-                ):
+    # What is no archive holds no notebook; the file itself is named among the others.
+    with contextlib.suppress(*_BROKEN):
+        for name, opened in _members(data, path, min(MAX_NOTEBOOK, room)):
+            inside = name.split("/")
+            if (
+                len(found) >= MAX_LOOKED
+                or not name.isprintable()
+                or any(_passed_over(part, ignore) for part in inside if part not in (".", ".."))
+            ):
+                continue
+            most = min(MAX_NOTEBOOK, room - used)
+            with contextlib.suppress(*_BROKEN), opened() as file:
+                content = file.read(HEAD)
+                kind = begins_as(content)
+                if not kind and not is_answers(inside[-1]):
                     continue
-                if is_answers(last) or (_NAMES.search(last) and not last.lower().endswith(".zip")):
-                    most = min(MAX_NOTEBOOK, room - used)
-                    with archive.open(member) as file:
-                        content = file.read(max(0, most) + 1)
-                    used += len(content)
-                    if len(content) > most:
-                        continue
-                    if is_answers(last):
-                        answers[f"{relative}!{name}"] = content
-                    else:
-                        found.append(_looked_into(Candidate(f"{relative}!{name}", content)))
-    except _BROKEN:
-        pass  # what is no archive holds no notebook; the file itself is named among the others
-    return found, answers, used + len(data)
+                content += file.read(max(0, most - len(content)) + 1)
+                used += len(content)
+                place = f"{path}!{name}"
+                if len(content) > most:
+                    continue
+                if is_answers(inside[-1]):
+                    answers[place] = content
+                elif kind == "notebook":
+                    found.append(_looked_into(Candidate(place, content)))
+                elif nested < MAX_NESTED:
+                    within = _in_archive(content, place, ignore, room - used, nested + 1)
+                    found += within[0][: MAX_LOOKED - len(found)]
+                    answers.update(within[1])
+                    used += within[2]
+    return found, answers, used
+
+
+def _members(data: bytes, path: str, most: int) -> Iterator[tuple[str, Callable[[], IO[bytes]]]]:
+    """Yield name and content of the files in an archive, of at most `most` bytes where packed."""
+    for begin, unpack in _COMPRESSED.items():
+        if data.startswith(begin):
+            # All of it at once and bounded: a stream would unpack what it only passes over.
+            with unpack(io.BytesIO(data)) as file:
+                content = file.read(most + 1)
+            if content[257:262] == b"ustar":
+                yield from _members(content, path, most)
+            elif len(content) <= most:
+                name = re.split(r"[/!]", path)[-1].rpartition(".")[0]
+                yield name or "notebook", partial(io.BytesIO, content)
+            return
+    if data[257:262] == b"ustar":
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+            for count, entry in enumerate(tar):
+                if count == MAX_MEMBERS:
+                    return
+                if entry.isreg():
+                    yield entry.name, partial(_content, tar, entry)
+        return
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for member in archive.infolist()[:MAX_MEMBERS]:
+            if not member.is_dir():
+                name = member.filename.replace("\\", "/")
+                yield name, partial(archive.open, member)
+
+
+def _content(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
+    return tar.extractfile(entry) or io.BytesIO()
 
 
 def _looked_into(candidate: Candidate) -> Candidate:

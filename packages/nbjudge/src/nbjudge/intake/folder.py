@@ -21,6 +21,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -34,6 +35,8 @@ from nbjudge.intake.recorded import is_answers, recorder
 from nbjudge.wire import course
 
 SETTLE_TRIES, SETTLE_SECONDS, RECENT_SECONDS = 4, 0.5, 60
+#: What nbgrader puts beside a hand-in; no code may write it.
+HAND_IN = ("timestamp.txt", "submission_secret.txt")
 _COURSE_FILES = {"gradebook.db", "nbgrader_config.py"}
 _LIBRARIES = (
     *("IPython", "ipykernel", "ipywidgets", "matplotlib", "numpy", "torch"),
@@ -52,6 +55,25 @@ class BeingWritten(Exception):
     """A submission that goes on changing while it is read."""
 
 
+@dataclass(frozen=True)
+class Look:
+    """What a hand-in's entries were at a moment: size and time of change, by path."""
+
+    entries: dict[str, tuple[int, int]]
+    when: float
+
+    @property
+    def is_recent(self) -> bool:
+        """Whether anything was written a moment ago, so that it may go on."""
+        now = time.time_ns()
+        return any(now - changed < RECENT_SECONDS * 10**9 for _, changed in self.entries.values())
+
+
+def look(submitted: Path) -> Look:
+    """Look at a hand-in, links not followed."""
+    return Look(_entries_of(submitted), time.monotonic())
+
+
 def take_in(
     submitted: Path,
     staged: Path,
@@ -59,27 +81,34 @@ def take_in(
     ours: set[str],
     ignore: list[str],
     lesson: Mapping[str, Content] | None = None,
+    earlier: Look | None = None,
 ) -> dict[str, list[Flag]]:
     """Copy a submission as `copy_in` does, once nobody writes to it any more.
 
     A half-written notebook must not be graded as a broken one: what changes while it is read, or
     is unreadable and changes a moment later, is read again. Raises `BeingWritten` if it goes on.
+
+    earlier: what it was when the run began. One of many broken ones that has not changed since
+    then is not waited for any longer.
     """
     for _ in range(SETTLE_TRIES):
-        before = _state(submitted)
+        before = look(submitted)
+        still_since = before.when
+        if earlier is not None and earlier.entries == before.entries:
+            still_since = earlier.when
         flags = copy_in(submitted, staged, notebooks, ours, ignore, lesson)
         broken = not all(_is_json(staged / f"{name}.ipynb") for name in notebooks)
-        if broken and _is_recent(submitted):
-            time.sleep(SETTLE_SECONDS)
-        if _state(submitted) == before:
+        left = still_since + SETTLE_SECONDS - time.monotonic()
+        if broken and left > 0 and before.is_recent:
+            time.sleep(left)
+        if _entries_of(submitted) == before.entries:
             return flags
         trees.remove(staged)
         time.sleep(SETTLE_SECONDS)
     raise BeingWritten(f"{submitted} is being written to. Run the same command again later.")
 
 
-def _state(submitted: Path) -> dict[str, tuple[int, int]]:
-    """Return size and time of change of each entry, links not followed."""
+def _entries_of(submitted: Path) -> dict[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
     for folder, _, files in trees.walk(submitted):
         for name in files:
@@ -90,12 +119,6 @@ def _state(submitted: Path) -> dict[str, tuple[int, int]]:
                 entry = os.lstat(path)
                 found[path] = (entry.st_size, entry.st_mtime_ns)
     return found
-
-
-def _is_recent(submitted: Path) -> bool:
-    """Whether anything of a hand-in was written a moment ago, so that it may go on."""
-    now = time.time_ns()
-    return any(now - changed < RECENT_SECONDS * 10**9 for _, changed in _state(submitted).values())
 
 
 def _is_json(path: Path) -> bool:
@@ -180,7 +203,7 @@ def _what_is_there(name: str, submitted: Path) -> str:
         os.path.relpath(os.path.join(folder, file), submitted)
         for folder, _, files in trees.walk(submitted)
         for file in files[:MAX_FILES]
-        if file not in ("timestamp.txt", "submission_secret.txt")
+        if file not in HAND_IN
     )
     if not there:
         return f"{name}.ipynb (there were no files at all)"
@@ -238,7 +261,7 @@ def _may_be_written(relative: str, parts: list[str], ours: set[str]) -> bool:
     return (
         not any(part in ("", ".", "..") or not _plain_name(part) for part in parts)
         and len(parts) <= MAX_DEPTH
-        and parts[-1] not in (*_COURSE_FILES, "timestamp.txt")
+        and parts[-1] not in (*_COURSE_FILES, *HAND_IN)
         and not any(part.lower().endswith(".ipynb") for part in parts)
         and not _in_the_way(relative, ours)
     )
@@ -304,7 +327,8 @@ def _plain_name(name: str) -> bool:
 
 def _shadowing(staged: Path) -> list[str]:
     """Return the files that an import would take for Python's, or a reader for the course's."""
-    modules = {*sys.stdlib_module_names, *_LIBRARIES, *course.here().preload, *course.here().shared}
+    modules = {*sys.stdlib_module_names, *_LIBRARIES, *course.here().shared}
+    modules |= {name.partition(":")[0] for name in course.here().preload}
     return sorted(
         path.name
         for path in staged.iterdir()

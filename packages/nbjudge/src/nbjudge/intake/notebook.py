@@ -22,8 +22,9 @@ from nbjudge.intake.recorded import recorder
 
 #: Bytes of a notebook; one with every picture of a lesson in it has about a tenth of this.
 MAX_NOTEBOOK = 32_000_000
-#: Bytes of a notebook's file: all but `MAX_NOTEBOOK` of them have to be outputs. And bytes of an
-#: output that is kept all the same (recorded answers are in one).
+#: Bytes of a notebook's file: all but `MAX_NOTEBOOK` of them have to be outputs, pictures in texts
+#: or the state of sliders. And bytes of a cell's outputs that are kept all the same (recorded
+#: answers are in one).
 MAX_WITH_OUTPUTS, MAX_KEPT_OUTPUT = 200_000_000, 100_000
 MAX_CELLS, MAX_SOURCE, MAX_NAME = 2_000, 200_000, 200
 #: Characters of all sources together; the lessons' own have a twentieth of this.
@@ -53,8 +54,8 @@ class Submission:
     python: str = ""
 
 
-def read_bytes(path: str | Path, limit: int) -> bytes:
-    """Return the bytes of a regular file of at most `limit` bytes.
+def read_bytes(path: str | Path, limit: int, *, cut: bool = False) -> bytes:
+    """Return the bytes of a regular file of at most `limit` bytes; cut: the first of them.
 
     No symbolic link is followed and no pipe or device waited for: those, and files that are
     larger or cannot be opened, raise `Unreadable`.
@@ -71,9 +72,9 @@ def read_bytes(path: str | Path, limit: int) -> bytes:
         raise Unreadable("it is not a file")
     with os.fdopen(handle, "rb") as file:
         data = file.read(limit + 1)
-    if len(data) > limit:
+    if len(data) > limit and not cut:
         raise Unreadable(f"it is larger than {limit // 1000:,} kB")
-    return data
+    return data[:limit]
 
 
 def read_json(path: str | Path, limit: int) -> Any:
@@ -90,7 +91,8 @@ def load(data: bytes) -> tuple[Any, str]:
         raise Unreadable("it is empty")
     text, mended = _as_text(data)
     try:
-        return json.loads(text), mended
+        # A disk or an editor that failed leaves zeros behind a file, or an old end mark.
+        return json.loads(text.rstrip("\0\x1a \t\r\n")), mended
     except RecursionError as error:
         raise Unreadable("it is nested too deep") from error
     except (ValueError, MemoryError) as error:
@@ -133,33 +135,48 @@ def slim(path: str | Path) -> tuple[bytes, bool]:
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
+#: What else grading does not read, by its key, and how deep it lies: in format 4, and before.
+_UNUSED = {b'"attachments"': (3, 5), b'"widgets"': (2,)}
+
+
 def _without_outputs(data: bytes) -> bytes:
-    """Return a notebook's JSON without its large outputs, which is not taken apart for that."""
+    """Return a notebook's JSON without what is large in its outputs, and without `_UNUSED`.
+
+    It is not taken apart for that.
+    """
     kept: list[bytes] = []
     done = depth = 0
     outputs_at = start = 0  # the depth within a list of outputs, and where one of them begins
-    key = False
+    left_out_at = 0  # the depth within something that is left out whole
+    room, total = 0, MAX_NOTEBOOK // 2
+    key = b""
     for token in _TOKEN.finditer(data):
         what = token[0]
         if what in b"[{":
             depth += 1
-            if what == b"[" and key and not outputs_at:
-                outputs_at = depth
+            if what == b"[" and key == b'"outputs"':
+                outputs_at, room, first = depth, MAX_KEPT_OUTPUT, True
                 kept.append(data[done : token.end()])
-                first = True
+            elif what == b"{" and key in _UNUSED:
+                left_out_at = depth
+                kept.append(data[done : token.end()])
             elif outputs_at and depth == outputs_at + 1:
                 start = token.start()
         elif what in b"]}":
             if outputs_at and depth == outputs_at + 1:
-                if token.end() - start <= MAX_KEPT_OUTPUT:
+                size = token.end() - start
+                if size <= min(room, total):
                     kept.append((b"" if first else b",") + data[start : token.end()])
-                    first = False
-            elif outputs_at and depth == outputs_at:
-                outputs_at, done = 0, token.start()
+                    first, room, total = False, room - size, total - size
+            elif depth in (outputs_at, left_out_at):
+                outputs_at = left_out_at = 0
+                done = token.start()
             depth -= 1
         # Cells lie in one list in format 4, and in a list of sheets before.
-        key = what == b'"outputs"' and depth in (3, 5) and not outputs_at
-    return b"".join([*kept, b"" if outputs_at else data[done:]])
+        within = outputs_at or left_out_at
+        wanted = (3, 5) if what == b'"outputs"' else _UNUSED.get(what, ())
+        key = what if depth in wanted and not within else b""
+    return b"".join([*kept, b"" if outputs_at or left_out_at else data[done:]])
 
 
 def language_of(metadata: Mapping[str, Any]) -> str:

@@ -49,13 +49,15 @@ from nbgrader.preprocessors import (
 from nbgrader.utils import is_grade, is_locked, is_solution, is_task
 from traitlets.config import Config
 
-from nbjudge.codes import KEY, Flag, record
+from nbjudge.codes import KEY, NOT_HANDED_IN, Flag, record
 from nbjudge.intake.choice import Content
+from nbjudge.intake.forbidden import on_exercises
 from nbjudge.intake.given import Given, plain
 from nbjudge.intake.notebook import Submission, answer_flags, language_of
 from nbjudge.intake.recorded import answer_files, recorder
 from nbjudge.intake.remarks import on_code
-from nbjudge.names import import_statements, parsed, shared_names
+from nbjudge.names import import_statements, parsed, rebound_names, shared_names
+from nbjudge.wire import course
 from nbjudge.wire.given import set_by
 
 #: The tag of cells that grading does not run.
@@ -82,8 +84,8 @@ class Lesson:
     #: The place of each grade_id.
     places: dict[str, int]
     #: What the course's own code has in common with its tests, for the judge: its `imports`
-    #: (statements), the global names that it binds or reads (`shared`), and the settings of a
-    #: process that it changes (`settings`, of `wire.given`).
+    #: (statements), the global names that it binds or reads (`shared`) and that its functions bind
+    #: (`rebound`), and the settings of a process that it changes (`settings`, of `wire.given`).
     common: dict[str, list[str]] = field(default_factory=dict)
     #: Every release that is kept, the newest first.
     releases: list[Given] = field(default_factory=list)
@@ -582,7 +584,7 @@ class Rebuild(NbGraderPreprocessor):
         submission: Submission = resources.pop(SUBMISSION)
         others: Callable[[], dict[str, set[str]]] = resources.pop(OTHERS)
         rebuilt, found = rebuild(lesson, submission.cells)
-        if any(flag.code in ("unreadable", "missing_notebook") for flag in submission.flags):
+        if any(flag.code in NOT_HANDED_IN for flag in submission.flags):
             found = []  # that nothing is there has been said
         elif other := _other_lesson(lesson, submission.cells, others):
             found = [Flag("other_lesson", detail=other)]
@@ -590,6 +592,7 @@ class Rebuild(NbGraderPreprocessor):
             theirs = _learners_code(rebuilt, lesson)
             folder = Path(resources["metadata"]["path"])
             found = [*found, *on_code(theirs, folder, submission.python)]
+            found += on_exercises(rebuilt.cells, theirs, course.here().forbidden)
         answers, records = submission.answers, recorder()
         for file in answer_files(Path(resources["metadata"]["path"])):
             recorded, problems = records.in_file(file)
@@ -632,5 +635,6 @@ def _common(solved: list[str]) -> dict[str, list[str]]:
     return {
         "imports": list(statements),
         "shared": sorted(shared_names(solved)),
+        "rebound": sorted(rebound_names(solved)),
         "settings": set_by(map(parsed, solved)),
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -105,12 +106,20 @@ def recorder() -> Recorder:
 
 def is_answers(name: str) -> bool:
     """Whether a file's name is that of recorded answers, as platforms and learners change it."""
-    lower = name.lower()
-    for answers in recorder().files:
-        stem, suffix = os.path.splitext(answers.lower())
-        if stem in lower and lower.removesuffix(".txt").endswith(suffix):
+    lower = _SEPARATORS.sub("_", name.lower())
+    for answers in course.here().answer_files:
+        stem, suffix = os.path.splitext(_SEPARATORS.sub("_", answers.lower()))
+        if stem not in lower:
+            continue
+        behind = re.findall(r"\.[a-z]+", lower.partition(stem)[2])
+        if suffix in behind or not behind or behind[-1] in _AS_TEXT:
             return True
     return False
+
+
+#: What browsers, mail programs and learners put for the suffix of a file that they take for text.
+_AS_TEXT = {".txt", ".download", ".bak", ".html", ".htm", ".bin"}
+_SEPARATORS = re.compile(r"[-_\s]+")
 
 
 def answer_files(folder: Path) -> list[Path]:

@@ -71,8 +71,19 @@ def _imported(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             if node.module and not node.level:
                 yield node.module.partition(".")[0]
+        elif isinstance(node, ast.Call) and (module := _called_for(node)):
+            yield module
         elif not (isinstance(node, ast.Try) and node.handlers):
             yield from _imported(node)
+
+
+def _called_for(call: ast.Call) -> str:
+    """Return the top-level name that `import_module("x.y")` or `__import__("x")` asks for."""
+    name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+    first = call.args[0] if call.args else None
+    if name not in ("__import__", "import_module") or not isinstance(first, ast.Constant):
+        return ""
+    return first.value.partition(".")[0] if isinstance(first.value, str) else ""
 
 
 def _is_there(module: str, folder: Path) -> bool:

@@ -15,12 +15,15 @@ import ast
 import asyncio
 import builtins
 import contextlib
+import functools
 import inspect
 import io
+import marshal
 import re
 import sys
 import types
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from typing import Any
 
 from nbjudge.judge.libraries import listened, own_texts, seeded, state_of
@@ -33,7 +36,7 @@ from nbjudge.judge.peer import (
     name_of,
     type_of,
 )
-from nbjudge.names import changes_in_place, names_read, without_magics
+from nbjudge.names import changes_in_place, names_read, names_used, without_magics
 from nbjudge.wire import own
 from nbjudge.wire.calls import Method
 from nbjudge.wire.limits import Unchecked
@@ -60,8 +63,17 @@ _STATEFUL = "matplotlib.pyplot"
 class Namespace(dict):
     """The globals of a submission's test cells."""
 
-    def __init__(self, peer: JudgePeer, imports: dict[str, str], shared: frozenset[str]):
-        """`imports`: the course's own, by name; `shared`: names that its own cells use."""
+    def __init__(
+        self,
+        peer: JudgePeer,
+        imports: dict[str, str],
+        shared: frozenset[str],
+        in_solution: frozenset[str] = frozenset(),
+    ):
+        """`imports`: the course's own, by name; `shared`: names that its own cells use.
+
+        in_solution: those of `imports` that a learner has to make themselves.
+        """
         super().__init__(
             {
                 "__name__": TEST_MODULE,
@@ -76,6 +88,9 @@ class Namespace(dict):
             }
         )
         self.peer, self.imports, self.shared = peer, imports, shared
+        self._in_solution = in_solution
+        self.rebound: frozenset[str] = frozenset()  # shared ones that the learner's functions bind
+        self._given: set[str] = set()  # of those, what this test has bound there
         self.special: dict[str, Callable[[], Any]] = {}  # the grader's own names
         self.lost: frozenset[str] = frozenset()  # what tests bound that were stopped
         self._hidden = frozenset(dict.keys(self))
@@ -89,15 +104,17 @@ class Namespace(dict):
         self._listening: list | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         peer.before_call = self.send_changes
+        peer.after_call = self.take_back
 
     # From cell to cell ------------------------------------------------------------------------
 
-    def begin(self, source: str) -> None:
+    def begin(self, prepared: Prepared) -> None:
         """Begin with a test cell: the learner's names are as they stand now."""
         self._asked.clear()
+        self._given.clear()
         self._replaced.clear()
         self._listening = None
-        self.peer.lending = changes_in_place(source)
+        self.peer.lending = prepared.changes
         known = sorted((self._bound & self.shared) | self._gone)
         if known:
             for name in self.peer.call("rebound", None, None, (known,)):
@@ -105,8 +122,7 @@ class Namespace(dict):
                     self._bound.discard(name)
                     dict.pop(self, name, None)
                 self._gone.discard(name)
-        _, in_classes = names_read(source)
-        for name in sorted(in_classes - set(dict.keys(self)) - set(vars(builtins))):
+        for name in sorted(prepared.in_classes - set(dict.keys(self)) - set(vars(builtins))):
             with contextlib.suppress(KeyError):
                 super().__setitem__(name, self[name])
                 self._lent.add(name)
@@ -131,6 +147,7 @@ class Namespace(dict):
             ):
                 self.peer.call("give", None, None, (name, dict.get(self, name), True))
                 self._taken.discard(name)
+                self._given |= {name} & self.rebound
         self._changed.clear()
         self.peer.give_back()
         if ending:
@@ -147,6 +164,17 @@ class Namespace(dict):
         for which in sorted(seeded.anew):
             self.peer.call("seed", None, None, (which, state_of(which)))
         seeded.anew.clear()
+
+    def take_back(self) -> None:
+        """Leave a name to the learner again that their function has bound (`global count`)."""
+        if not self._given:
+            return
+        for name in self.peer.call("regained", None, None, (sorted(self._given),)):
+            if name in self._given:
+                self._given.discard(name)
+                self._bound.discard(name)
+                dict.pop(self, name, None)
+                self._asked.pop(name, None)
 
     def _goes_there(self, name: str) -> bool:
         value = dict.get(self, name)
@@ -194,6 +222,8 @@ class Namespace(dict):
             ):
                 return value
         if name in self.imports:
+            if name in self._in_solution and not self.peer.call("has", None, None, (name,)):
+                raise KeyError(name)
             value = self._import(name)
         else:
             try:
@@ -294,6 +324,8 @@ class Main(types.ModuleType):
             raise AttributeError(f"module '__main__' has no attribute {name!r}") from None
 
     def __setattr__(self, name: str, value: Any) -> None:
+        # A test that sets it so (`patch("__main__.fetch")`) means the learner's code.
+        self._namespace.shared |= {name}
         self._namespace[name] = value
 
     def __delattr__(self, name: str) -> None:
@@ -341,6 +373,7 @@ class _Rewriter(ast.NodeTransformer):
 
     def __init__(self) -> None:
         self._called: set[int] = set()  # names of what runs a text, its argument being looked at
+        self.texts: set[str] = set()
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         check = None
@@ -358,13 +391,18 @@ class _Rewriter(ast.NodeTransformer):
         target = node.args[0] if node.args else None
         name = ast.unparse(node.func).rpartition(".")[2]
         patched = target.value if isinstance(target, ast.Constant) else None
-        if name == "patch" and isinstance(patched, str) and patched not in _PATCHABLE:
+        if (
+            name == "patch"
+            and isinstance(patched, str)
+            and patched not in _PATCHABLE
+            and not re.fullmatch(r"__main__\.\w+", patched)
+        ):
             raise Unchecked(f"the test patches {patched}, here and not in their process")
         return node
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
         if isinstance(node.value, str):
-            own_texts.known.add(node.value)
+            self.texts.add(node.value)
         return node
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
@@ -384,22 +422,73 @@ class _Rewriter(ast.NodeTransformer):
         return ast.fix_missing_locations(ast.copy_location(asked, node))
 
 
-def execute(source: str, namespace: Namespace) -> Any:
-    """Run a cell; return the value of the expression that it ends with, or None."""
+@dataclass(frozen=True)
+class Prepared:
+    """A test cell, read and compiled: the same for every submission.
+
+    body, last: the code of its statements, and of the expression that it ends with, if any.
+    texts: those that stand in it. magics: whether it asks IPython. names: all that it uses.
+    in_classes: names that its class bodies read. changes: whether it may change things in place.
+    """
+
+    body: types.CodeType
+    last: types.CodeType | None
+    texts: frozenset[str]
+    magics: bool
+    names: frozenset[str]
+    in_classes: frozenset[str]
+    changes: bool
+
+    def packed(self) -> bytes:
+        """Return it for another process of this Python; believed by `unpacked`."""
+        return marshal.dumps([getattr(self, each.name) for each in fields(self)])
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> Prepared:
+        """Return what the grader packed. Never for bytes of anybody else: they are code."""
+        return cls(*marshal.loads(data))
+
+
+@functools.lru_cache(maxsize=256)
+def prepare(source: str) -> Prepared:
+    """Read and compile a test cell. Raises SyntaxError; `Unchecked` for what cannot be judged."""
+    magics = False
     try:
         tree = ast.parse(source)
     except SyntaxError:
         tree = ast.parse(without_magics(source))
-        namespace.special["get_ipython"] = lambda: lambda: Shell(namespace)
-    tree = ast.fix_missing_locations(_Rewriter().visit(tree))
+        magics = True
+    rewriter = _Rewriter()
+    tree = ast.fix_missing_locations(rewriter.visit(tree))
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    _evaluate(tree, "exec", namespace)
-    return None if last is None else _evaluate(ast.Expression(last.value), "eval", namespace)
+    return Prepared(
+        _compiled(tree, "exec"),
+        None if last is None else _compiled(ast.Expression(last.value), "eval"),
+        frozenset(rewriter.texts),
+        magics,
+        frozenset(names_used(source)),
+        frozenset(names_read(source)[1]),
+        changes_in_place(source),
+    )
 
 
-def _evaluate(tree: Any, mode: str, namespace: Namespace) -> Any:
-    """Run a part of a cell, which may `await`, as IPython lets it."""
-    code = compile(tree, "<test>", mode, flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+def _compiled(tree: Any, mode: str) -> types.CodeType:
+    """Return the code of a part of a cell, which may `await`, as IPython lets it."""
+    code: types.CodeType = compile(tree, "<test>", mode, flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    return code
+
+
+def execute(cell: str | Prepared, namespace: Namespace) -> Any:
+    """Run a cell; return the value of the expression that it ends with, or None."""
+    prepared = prepare(cell) if isinstance(cell, str) else cell
+    if prepared.magics:
+        namespace.special["get_ipython"] = lambda: lambda: Shell(namespace)
+    own_texts.known |= prepared.texts
+    _evaluate(prepared.body, namespace)
+    return None if prepared.last is None else _evaluate(prepared.last, namespace)
+
+
+def _evaluate(code: types.CodeType, namespace: Namespace) -> Any:
     value = eval(code, namespace)
     return namespace.finish(value) if code.co_flags & inspect.CO_COROUTINE else value
 

@@ -21,29 +21,33 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import inspect
+import functools
 import logging
 import sys
 import time
 import types
+import unittest.mock
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgpack
 
 from nbjudge.wire import arrays, course, own, tables
 from nbjudge.wire.calls import (
     SPECIALS,
+    TOLD,
     Channel,
     Method,
     Peer,
     Proxy,
     describe_error,
     make_error,
+    make_signature,
+    signature_of,
 )
 from nbjudge.wire.limits import Limits, Malformed, TooLarge, Unchecked
-from nbjudge.wire.values import CHANGEABLE, Encoder
+from nbjudge.wire.values import CHANGEABLE, OPERATORS, SCALARS, Dressed, Encoder
 
 #: The module name of what a test cell defines.
 TEST_MODULE = "hidden_tests"
@@ -57,9 +61,15 @@ _SECRETIVE = (
     types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType,
 )  # fmt: skip
 #: What runs on by steps: the learner's code may take them, and read nothing else of it.
-_STEPPED = (
+_STEPPED: tuple[type, ...] = (
     types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, map, zip, filter, enumerate,
+    reversed,
+    *(type(iter(kind())) for kind in (list, tuple, set, str, bytes, bytearray)),
+    type(iter({}.keys())), type(iter({}.values())), type(iter({}.items())),
+    type(iter(range(0))), type(iter(range(1 << 80))), type(reversed([])), type(reversed({})),
 )  # fmt: skip
+#: Of a mock: its own ways to be set and asked. The rest is what the test lets the code call.
+_OF_MOCKS = frozenset(dir(unittest.mock.MagicMock()))
 #: Characters of the learner's prints that one test cell sees.
 MOST_PRINTED = 2_000_000
 #: Special attributes that are asked there as data.
@@ -68,6 +78,7 @@ _ATTRIBUTES = {
     *("__annotations__", "__dict__", "__slots__", "__mro__", "__bases__", "__members__"),
     *("__abstractmethods__", "__dataclass_fields__", "__wrapped__", "__closure__", "__file__"),
     *("__self__", "__func__", "__all__", "__init__", "__author__", "__match_args__"),
+    *("__subclasses__", "__isabstractmethod__"),
 }  # fmt: skip
 #: Those that Python would find on the stand-in itself.
 _HIDDEN = frozenset(
@@ -180,6 +191,7 @@ class StandIn(Proxy):
         **{name: _asked_there(name) for name in (
             *("__enter__", "__float__", "__int__", "__complex__", "__index__", "__round__"),
             *("__abs__", "__neg__", "__pos__", "__invert__", "__reversed__", "__bytes__"),
+            *("__get__", "__set__", "__delete__", "__set_name__"),
         )},
         **{name: _ordered(name) for name in ("__lt__", "__le__", "__gt__", "__ge__")},
         "__exit__": _exit,
@@ -189,7 +201,7 @@ class StandIn(Proxy):
     }  # fmt: skip
 
     @staticmethod
-    def dressing() -> dict[str, Any]:
+    def dressing(names: dict[str, Any]) -> dict[str, Any]:
         """Return what else is in the class of a stand-in."""
         return {}
 
@@ -269,8 +281,43 @@ class StandIn(Proxy):
         return is_subclass(kind, self)
 
 
+def _asked_behind(name: str) -> Callable[..., Any]:
+    return lambda self, *args: getattr(self._proxy_stand_in, name)(*args)
+
+
+class _Dressed(Dressed):
+    """What is asked of a learner's own number or text, besides its value."""
+
+    __str__ = _asked_behind("__str__")
+    __repr__ = _asked_behind("__repr__")
+    __format__ = _asked_behind("__format__")
+
+    def __getattr__(self, name):
+        if (name.startswith("__") and name.endswith("__")) or name == "_proxy_stand_in":
+            raise AttributeError(name)
+        return getattr(self._proxy_stand_in, name)
+
+    def __setattr__(self, name, value):
+        setattr(self._proxy_stand_in, name, value)
+
+
+def _behind(operator: str) -> Callable[..., Any]:
+    ask = StandIn.specials[operator]
+    return lambda self, *args: ask(self._proxy_stand_in, *args)
+
+
+@functools.lru_cache(maxsize=1000)
+def _dressed_class(name: str, operators: frozenset[str]) -> type:
+    """Return the class of numbers or texts that ask for their attributes and these operators."""
+    asked = {operator: _behind(operator) for operator in operators & set(StandIn.specials)}
+    kind = next(kind for kind in SCALARS if kind.__name__ == name)
+    return type(name, (_Dressed, kind), asked)
+
+
 def type_of(value: Any) -> Any:
     """Return the class of a value: a learner's object has a learner's class."""
+    if isinstance(value, Dressed):
+        value = value._proxy_stand_in
     if isinstance(value, StandIn):
         return value._proxy_peer.class_of(value)
     return types.MethodType if isinstance(value, Method) else type(value)
@@ -289,10 +336,15 @@ def is_instance(value: Any, kind: Any) -> bool:
         return any(is_instance(value, one) for one in kind)
     if isinstance(kind, types.UnionType):
         return any(is_instance(value, one) for one in kind.__args__)
+    if isinstance(value, Dressed):
+        if not isinstance(kind, StandIn) and builtins.isinstance(value, kind):
+            return True
+        value = value._proxy_stand_in
     if isinstance(value, StandIn):
         if not isinstance(kind, StandIn) and builtins.isinstance(value, kind):
             return True
-        return _descends(value._proxy_peer.ancestry(value, False), kind)
+        found = _descends(value._proxy_peer.ancestry(value, False), kind)
+        return _found_out(kind, found) if isinstance(kind, StandIn) else found
     if not isinstance(kind, StandIn):
         if isinstance(value, Method) and kind in (types.MethodType, types.FunctionType):
             return kind is types.MethodType
@@ -303,12 +355,20 @@ def is_instance(value: Any, kind: Any) -> bool:
     raise Unchecked(f"data may have been made by {kind._proxy_name}, or not")
 
 
+def _found_out(kind: StandIn, found: bool) -> bool:
+    """Return whether an object is of a learner's class, unless the class has a word in it."""
+    if not found and kind._proxy_peer.call("checks_itself", kind._proxy_number) is True:
+        raise Unchecked(f"what is a {kind._proxy_name} is for that class to say")
+    return found
+
+
 def is_subclass(kind: Any, above: Any) -> bool:
     """Answer `issubclass` with a learner's class, by the ancestry of classes."""
     if isinstance(above, tuple):
         return any(is_subclass(kind, one) for one in above)
     if isinstance(kind, StandIn):
-        return _descends(kind._proxy_peer.ancestry(kind, True), above)
+        found = _descends(kind._proxy_peer.ancestry(kind, True), above)
+        return _found_out(above, found) if isinstance(above, StandIn) else found
     return False if isinstance(above, StandIn) else builtins.issubclass(kind, above)
 
 
@@ -333,6 +393,19 @@ def _is_plain(kind: type) -> bool:
     return kind.__module__ == "builtins" and kind not in (property, classmethod, staticmethod, type)
 
 
+class SharesFiles(Protocol):
+    """What a test's files and the learner's have to do with each other (`judge.files`)."""
+
+    def lend(self, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        """Send what a call names, and return its arguments as they are to be there."""
+
+    def fetch(self) -> None:
+        """Bring what their code has written."""
+
+    def as_here(self, value: Any) -> Any:
+        """Return a path of theirs as it is here."""
+
+
 class JudgePeer(Peer):
     """The judge's end: believes nothing, and shows only what a test passes."""
 
@@ -343,9 +416,12 @@ class JudgePeer(Peer):
         super().__init__(channel, limits)
         self.course: frozenset[str] = frozenset()
         self.before_call: Callable[[], None] = lambda: None
+        self.files: SharesFiles | None = None
+        self.after_call: Callable[[], None] = lambda: None
         self.asked: str | None = None
         self.failed: Unanswered | None = None
         self._kinds: dict[int, Any] = {}
+        self._dressed: dict[int, Any] = {}
         self._unique: set[int] = set()  # objects that nothing else is equal to
         self._above: dict[tuple[int, bool], list] = {}
         self.begin(call_seconds, seconds)
@@ -366,15 +442,20 @@ class JudgePeer(Peer):
 
     #: Operations that run none of the learner's functions.
     _LOOKING = frozenset((
-        *("name", "names", "rebound", "give", "take", "module", "replace", "seed", "listen"),
-        *("fill", "fill_name", "fill_item"),
+        *("name", "names", "has", "rebound", "give", "take", "module", "replace", "seed", "listen"),
+        *("fill", "fill_name", "fill_item", "regained", "folder", "read_files", "write_files"),
     ))  # fmt: skip
 
-    def call(self, op: str, *args: Any, **kwargs: Any) -> Any:
-        if op not in self._LOOKING and not self._quiet:
+    def call(
+        self, op: str, number: int | None, name: str | None = None, args=(), kwargs=None
+    ) -> Any:
+        looking = op in self._LOOKING
+        if not looking and not self._quiet:
             self._quiet = True
             try:
                 self.before_call()
+                if self.files is not None:
+                    args, kwargs = self.files.lend(tuple(args), kwargs or {})
             finally:
                 self._quiet = False
             self.calls += 1
@@ -383,17 +464,30 @@ class JudgePeer(Peer):
         self.allowed = self.call_seconds
         quiet, self._quiet = self._quiet, False  # a test's callback may call in turn
         try:
-            value = super().call(op, *args, **kwargs)
+            value = super().call(op, number, name, args, kwargs)
         except Unanswered as error:
             self.failed = self.failed or error
+            raise
+        except Exception:
+            self._fetch(looking)
             raise
         finally:
             self.deadline, self._quiet = outer, quiet
             if self._said:
                 self._warn()
+            if not looking and self.failed is None:
+                self.after_call()
+        if not looking and self.files is not None:
+            self._fetch(looking)
+            value = self.files.as_here(value)
         if self.lending and op in _BORROWING:
-            self._note_borrowed(op, value, *args)
+            self._note_borrowed(op, value, number, name, args)
         return value
+
+    def _fetch(self, looking: bool) -> None:
+        """Bring the files that the learner's code may have written in a call that ran some."""
+        if not looking and self.files is not None:
+            self.files.fetch()
 
     def _warn(self) -> None:
         """Warn here as the learner's code did: the test's own filters say what comes of it."""
@@ -401,16 +495,17 @@ class JudgePeer(Peer):
         for warning in said:
             warnings.warn_explicit(warning, type(warning), "<their code>", 1)  # type: ignore[call-overload]
 
-    def _note_borrowed(self, op: str, value: Any, *asked: Any) -> None:
+    def _note_borrowed(
+        self, op: str, value: Any, number: int | None, name: str | None, args: Any
+    ) -> None:
         """Note a value that is the learner's own, which the test may change in place."""
         if not (
             isinstance(value, CHANGEABLE) or arrays.is_array(value) or tables.can_change(value)
         ):
             return
         with contextlib.suppress(TooLarge, TypeError):
-            number, name, key = (*asked, None, None)[:3]
-            which = (op, number, name, repr(key))
-            self._borrowed[which] = value, self._content(value), (number, name, key)
+            which = (op, number, name, repr(args))
+            self._borrowed[which] = value, self._content(value), (number, name, args)
 
     def _content(self, value: Any) -> bytes:
         encoder = Encoder(self._hold_passed, self.limits, [value], trusted=True)
@@ -430,6 +525,8 @@ class JudgePeer(Peer):
                 self.call("fill", number, name, (value,))
             else:
                 self.call("fill_item", number, None, (key[0], value))
+            # Their code has it under the name, and may change it again: it was no argument.
+            self.passed.pop(id(value), None)
 
     def name(self, name: str) -> Any:
         """Return the learner's object of a name; `NameError` where there is none."""
@@ -476,7 +573,7 @@ class JudgePeer(Peer):
         owner, part = (proxy.owner, proxy.name) if isinstance(proxy, Method) else (proxy, None)
         number = owner._proxy_number
         if name == "__signature__":
-            return self._signature(self.call("signature", number, part))
+            return make_signature(self.call("signature", number, part))
         if name == "__code__":
             found = self.call("code", number, part)
             return types.SimpleNamespace(**found)
@@ -486,26 +583,35 @@ class JudgePeer(Peer):
                 return getattr(target, name)
         elif name in _ATTRIBUTES:
             return self.call("attribute", number, name)
+        elif self.call("has_special", number, name) is True:
+            raise Unchecked(f"the test asks a {type(owner).__name__} for {name}")
         raise AttributeError(f"no {name} on an object of another process")
 
-    @staticmethod
-    def _signature(data: Any) -> inspect.Signature:
-        empty = inspect.Parameter.empty
-        parts, back = data
-        found = [
-            inspect.Parameter(
-                name,
-                inspect._ParameterKind(kind),
-                default=default[0] if default else empty,
-                annotation=empty if note is None else note,
-            )
-            for name, kind, default, note in parts
-        ]
-        return inspect.Signature(found, return_annotation=empty if back is None else back)
+    def _perform(self, op: str, number: Any, name: Any, args: list, kwargs: dict) -> Any:
+        if op != "about":
+            return super()._perform(op, number, name, args, kwargs)
+        # What a decorator reads of the function that a test hands to it.
+        target = self._held(number)
+        if name not in TOLD or not (_is_ours(target) and callable(target)):
+            raise AttributeError(f"no {name} on an object of another process")
+        if name == "__signature__":
+            return signature_of(target)
+        return "__main__" if name == "__module__" else getattr(target, name)
 
     def claim(self, module: Any, name: Any, held: Any) -> Any:
         found = own.claimed(module, name, self.asked, self.course)
         return held if found is None else found
+
+    def dress(self, value: Any, stand_in: Any, operators: Any) -> Any:
+        if type(value) not in SCALARS or not isinstance(stand_in, StandIn):
+            raise Malformed("no value of a learner's own")
+        number = stand_in._proxy_number
+        kind: Any = _dressed_class(type(value).__name__, OPERATORS.intersection(operators))
+        known = self._dressed.get(number)
+        if known is None or type(known) is not kind or known != value:
+            known = self._dressed[number] = kind(value)
+            vars(known)["_proxy_stand_in"] = stand_in
+        return known
 
     def note_passed(self, values: list) -> None:
         self.passed.update((id(value), value) for value in values)
@@ -581,19 +687,19 @@ class JudgePeer(Peer):
         return isinstance(error, Unchecked | Unanswered) or super().must_stop(error)
 
     def may_change(self) -> bool:
-        self._refuse("their code changes an object that the test made")
+        self.refuse("their code changes an object that the test made")
         return False
 
     def may_hold(self, value: Any) -> bool:
         if self._may_hold(value):
             return True
-        self._refuse(f"their code asks for a {type(value).__name__} that the test made")
+        self.refuse(f"their code asks for a {type(value).__name__} that the test made")
         return False
 
     def _may_hold(self, value: Any) -> bool:
         if isinstance(value, types.MethodType):
             return self._may_read(value.__self__, value.__name__)
-        if isinstance(value, _STEPPED):
+        if isinstance(value, (*_STEPPED, unittest.mock.NonCallableMock)):
             return True
         return _is_module(value) or _is_ours(value if callable(value) else type(value))
 
@@ -601,23 +707,25 @@ class JudgePeer(Peer):
         if self._may_read(value, name):
             return True
         if hasattr(value, name):
-            self._refuse(f"their code uses {name} of a {type(value).__name__} that the test made")
+            self.refuse(f"their code uses {name} of a {type(value).__name__} that the test made")
         return False
 
     def may_use(self, value: Any, special: str) -> bool:
         parts = _named_parts(value)
         if parts is None or special in parts:
             return True
-        self._refuse(f"their code uses {special} of a {type(value).__name__} that the test made")
+        self.refuse(f"their code uses {special} of a {type(value).__name__} that the test made")
         return False
 
-    def _refuse(self, what: str) -> None:
+    def refuse(self, what: str) -> None:
         """Note what nbgrader lets the learner's code do: a test that then fails is unchecked."""
         self.refused = self.refused or what
 
     def _may_read(self, value: Any, name: str) -> bool:
         if name.startswith("_") or isinstance(value, _SECRETIVE):
             return False
+        if isinstance(value, unittest.mock.NonCallableMock):
+            return name not in _OF_MOCKS
         parts = _named_parts(value)
         if parts is not None:
             return name in parts

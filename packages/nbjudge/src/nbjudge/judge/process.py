@@ -5,6 +5,7 @@ Its clock and its memory are its own; what asks it is `nbjudge.run.judge_client`
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -13,6 +14,7 @@ import socket
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 
+from nbjudge.judge.namespace import Prepared
 from nbjudge.judge.verdicts import Judge
 
 #: The most bytes that go between a judge and the grader at once.
@@ -41,7 +43,9 @@ def serve(channel: socket.socket) -> None:
         while True:
             test = json.loads(line.recv_bytes(MESSAGE))
             signal.setitimer(signal.ITIMER_REAL, test["seconds"] + order["grace"])
-            outcome = judge.run(test["source"], test["seconds"])
+            packed = test["prepared"]
+            prepared = None if packed is None else Prepared.unpacked(base64.b64decode(packed))
+            outcome = judge.run(test["source"], test["seconds"], prepared)
             signal.setitimer(signal.ITIMER_REAL, 0)
             line.send_bytes(json.dumps(asdict(outcome)).encode())
 

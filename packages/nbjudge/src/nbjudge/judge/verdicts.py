@@ -1,9 +1,9 @@
 """The judge: runs a test cell here, in a trusted process, on what the learner's functions answer.
 
 In the test cells' `namespace` each name that no test cell binds stands for the learner's object of
-that name: a call sends the arguments to the student's kernel and brings plain data back
+that name: a call sends the arguments to the learner's kernel and brings plain data back
 (`wire.values`), and an object that is not plain data stays there and is asked (`peer`, which says
-by which rule). So the cell is an ordinary nbgrader test, no line of it is ever in the student's
+by which rule). So the cell is an ordinary nbgrader test, no line of it is ever in the learner's
 process, and its verdict depends on data alone. The learner's code may in turn call what the test
 passes to it (a model, a counter): that runs here too, where the learner cannot change what was
 counted.
@@ -34,11 +34,11 @@ from typing import Any, cast
 import zmq
 from jupyter_client import BlockingKernelClient
 from nbformat import NotebookNode
-from nbformat.v4 import new_output
 
 from nbjudge.codes import sentence
+from nbjudge.judge.files import Files
 from nbjudge.judge.libraries import pythons_filters, watched_libraries
-from nbjudge.judge.namespace import Main, Namespace, execute
+from nbjudge.judge.namespace import Main, Namespace, Prepared, execute, prepare
 from nbjudge.judge.peer import JudgePeer, Unanswered
 from nbjudge.names import (
     bound_names,
@@ -64,7 +64,7 @@ class Outcome:
     reason, fields: why the test could not be finished, for `reasons.mark`; None if it could.
     mistakes: the known mistakes that a visible check named.
     stuck: whether the kernel may still be busy with the test.
-    unchecked: a sentence that says why the test cannot be judged from outside the student's
+    unchecked: a sentence that says why the test cannot be judged from outside the learner's
         process, or None; the outputs then say so, and the cell is neither right nor wrong.
     """
 
@@ -83,15 +83,17 @@ def unfinished(reason: str, *, stuck: bool = True, **fields: Any) -> Outcome:
 
 
 class Judge:
-    """Judges the test cells of one submission, over a client of its own on the student's kernel."""
+    """Judges the test cells of one submission, over a client of its own on the learner's kernel."""
 
     def __init__(
         self,
         connection: dict[str, Any],
         imports: Iterable[str] = (),
         *,
+        solution_imports: Iterable[str] = (),
         folder: str | os.PathLike[str] | None = None,
         shared: Iterable[str] = (),
+        rebound: Iterable[str] = (),
         settings: Iterable[str] = (),
         earlier: Iterable[str] = (),
         own_process: bool = False,
@@ -103,21 +105,27 @@ class Judge:
         """Connect to the kernel of `connection` (a connection file's contents).
 
         `imports` are the sources of cells of the instructor's: a name that they import is the
-        judge's own, wherever a test uses it. `folder` has the course's own files for the
-        assignment: its modules are imported from there, and, in a process of the judge's own, it
-        is where a test's relative paths begin. `shared` are names besides those of `imports` that
-        the course's own code has in common with its tests. `settings` are those of `wire.given`
-        that the course's own code makes. `earlier` are the test cells that ran in a judge that was
-        stopped: what they define is said again, what else they bound is lost, and a test that
-        reads any of it is never found wrong for that. The other numbers bound one call of the
-        learner's code, one test cell, and the wait for a kernel that is still busy.
+        judge's own, wherever a test uses it. So is one that `solution_imports`, statements of the
+        course's own solution, bind, where the learner's cells have bound that name. `folder` has
+        the course's own files for the assignment: its modules are imported from there, and, in a
+        process of the judge's own, it is where a test's relative paths begin. `shared` are names
+        besides those of `imports` that the course's own code has in common with its tests; those
+        that its functions bind (`rebound`) are the learner's again once a function has bound them.
+        `settings` are those of `wire.given` that the course's own code makes. `earlier` are the
+        test cells that ran in a judge that was stopped: what they define is said again, what else
+        they bound is lost, and a test that reads any of it is never found wrong for that. The other
+        numbers bound one call of the learner's code, one test cell, and the wait for a kernel that
+        is still busy.
         """
         self.limits = limits or Limits()
         self.call_seconds, self.cell_seconds = call_seconds, cell_seconds
         self.ready_seconds = ready_seconds
         imports = list(imports)
         self.imports = dict(import_statements(imports))
-        self.shared = shared_names(imports) | frozenset(shared)
+        solved = dict(import_statements(solution_imports))
+        self._in_solution = frozenset(solved) - frozenset(self.imports)
+        self.imports = {**solved, **self.imports}
+        self.shared = shared_names(imports) | frozenset(shared) | self._in_solution
         self.settings = list(settings)
         self.earlier = list(earlier)
         self._course = _CourseFolder(folder, own_process)
@@ -135,7 +143,14 @@ class Judge:
         channel = Channel(stdin, self._session.key)
         self._peer = JudgePeer(channel, self.limits, self.call_seconds, self.cell_seconds)
         self._peer.course = self._course.modules
-        self.namespace = Namespace(self._peer, self.imports, self.shared)
+        self._files: Files | None = None
+        if own_process and self._course.folder and os.path.isdir(self._course.folder):
+            self._files = Files(
+                self._course.folder, self._peer.call, self._peer.refuse, self._course.modules
+            )
+            self._peer.files = self._files
+        self.namespace = Namespace(self._peer, self.imports, self.shared, self._in_solution)
+        self.namespace.rebound = frozenset(rebound)
         for name, what in course.here().test_names.items():
             self.namespace.special[name] = functools.partial(named.load, what)
         self._bound_before = frozenset[str]().union(*map(bound_names, self.earlier))
@@ -158,8 +173,13 @@ class Judge:
         """Let go of the kernel."""
         self._context.destroy(linger=0)
 
-    def run(self, source: str, seconds: float | None = None) -> Outcome:
-        """Run a test cell's source, for at most `seconds` of calls, and return what came of it."""
+    def run(
+        self, source: str, seconds: float | None = None, prepared: Prepared | None = None
+    ) -> Outcome:
+        """Run a test cell's source, for at most `seconds` of calls, and return what came of it.
+
+        prepared: what `prepare` made of it, where somebody has done that already.
+        """
         seconds = self.cell_seconds if seconds is None else seconds
         peer = self._peer
         peer.begin(self.call_seconds, seconds)
@@ -170,7 +190,7 @@ class Judge:
             self._session.send(self._shell, MESSAGE, begin)
             peer._send(READY, session, None, [])
             self._await_ready(peer, session, min(seconds, self.ready_seconds))
-            outcome = self._judge(source)
+            outcome = self._judge(source, prepared)
             if peer.failed is not None:  # a test that caught it is no further for that
                 raise peer.failed
             return outcome
@@ -190,7 +210,7 @@ class Judge:
                 peer.deadline = peer.cell_deadline
                 return
 
-    def _judge(self, source: str) -> Outcome:
+    def _judge(self, source: str, prepared: Prepared | None) -> Outcome:
         nowhere = io.StringIO()
         with (
             contextlib.redirect_stdout(nowhere),
@@ -200,9 +220,10 @@ class Judge:
             self._course.entered(),
             watched_libraries(),
             _as_main(Main(self.namespace)),
+            contextlib.nullcontext() if self._files is None else self._files.shared(),
         ):
             self._say_again()
-            outcome = self._verdict(source)
+            outcome = self._verdict(source, prepared)
         why = Unchecked.seen()
         if why is None and _has_failed(outcome):
             why = self._peer.refused
@@ -227,11 +248,14 @@ class Judge:
         self.namespace.lost -= frozenset(dict.keys(self.namespace))
         Unchecked.forget()
 
-    def _verdict(self, source: str) -> Outcome:
+    def _verdict(self, source: str, prepared: Prepared | None) -> Outcome:
         try:
-            self.namespace.begin(source)
+            prepared = prepared or prepare(source)
+            if self._files is not None:
+                self._files.begin(prepared.names)
+            self.namespace.begin(prepared)
             try:
-                outcome = Outcome(_points_output(execute(source, self.namespace)))
+                outcome = Outcome(_points_output(execute(prepared, self.namespace)))
             finally:
                 if self._peer.failed is None:
                     self.namespace.end()
@@ -243,9 +267,11 @@ class Judge:
         except BaseException as error:  # pytest's failures are no Exception
             if isinstance(error, ModuleNotFoundError) and not hasattr(error, "place"):
                 return _not_checked(f"the test needs a module that is not here: {error}")
+            if str(error) == "called match pattern must be a type":
+                return _not_checked("the test matches a class of theirs as a pattern")
             part = _part_not_imported(error)
             if part is not None:
-                return _not_checked(f"{part} was imported in the student's process only")
+                return _not_checked(f"{part} was imported in the learner's process only")
             shown = _error_output(type(error).__name__, str(error), error)
             return Outcome([shown], mistakes=_mistakes(error))
 
@@ -324,6 +350,8 @@ class _CourseFolder:
                 os.chdir(before)
 
     def _take_out(self) -> dict[str, Any]:
+        if not self.modules:
+            return {}
         names = [name for name in sys.modules if name.partition(".")[0] in self.modules]
         return {name: sys.modules.pop(name) for name in names}
 
@@ -332,7 +360,8 @@ def _points_output(value: Any) -> list[NotebookNode]:
     """A test that ends in a number gives that many points, in nbgrader."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return []
-    return [new_output("execute_result", {"text/plain": repr(value)}, execution_count=None)]
+    data = {"data": {"text/plain": repr(value)}, "metadata": {}, "execution_count": None}
+    return [NotebookNode(output_type="execute_result", **data)]
 
 
 def _error_output(name: str, message: str, error: BaseException | None = None) -> NotebookNode:
@@ -341,8 +370,8 @@ def _error_output(name: str, message: str, error: BaseException | None = None) -
     place = _presentable(getattr(error, "place", ""))
     if place:
         lines.append(f"in your {place}")
-    made: NotebookNode = new_output("error", ename=name, evalue=message, traceback=lines)
-    return made
+    # Not by `new_output`, which compiles nbformat's schema in each process.
+    return NotebookNode(output_type="error", ename=name, evalue=message, traceback=lines)
 
 
 #: Lines with which NumPy's comparisons print the values that a hidden test expects.

@@ -1,1 +1,1 @@
-"""Untrusted: runs in the student's process. Imports nothing of the engine but `wire`."""
+"""Untrusted: runs in the learner's process. Imports nothing of the engine but `wire`."""

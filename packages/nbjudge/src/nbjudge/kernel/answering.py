@@ -1,4 +1,4 @@
-"""The end of the judge's line in a student's kernel: it runs the learner's functions on request.
+"""The end of the judge's line in a learner's kernel: it runs the learner's functions on request.
 
 Nothing here is trusted. A learner can replace every line of it and gains the right to send other
 data to the judge, which must still be the right data.
@@ -9,6 +9,7 @@ the next, in a `Memory` for each judge.
 
 from __future__ import annotations
 
+import abc
 import builtins
 import collections
 import contextlib
@@ -18,26 +19,40 @@ import importlib
 import inspect
 import io
 import operator
+import os
 import types
 from collections.abc import Iterator
 from typing import Any
 
 from nbjudge.kernel import attempts, given, hearing
-from nbjudge.wire import own, waiting
+from nbjudge.wire import files, own, waiting
 from nbjudge.wire.calls import (
+    BOUND,
     CALL,
     END,
     MESSAGE,
     READY,
     STREAM,
+    TOLD,
     Channel,
+    Method,
     Peer,
     Proxy,
     describe_class,
     make_error,
+    make_signature,
+    signature_of,
 )
 from nbjudge.wire.limits import Reference
-from nbjudge.wire.values import CLAIM, CONTAINERS, ERROR_CLASS, NOTEBOOKS, refill
+from nbjudge.wire.values import (
+    CHANGEABLE,
+    CLAIM,
+    CONTAINERS,
+    ERROR_CLASS,
+    NOTEBOOKS,
+    SCALARS,
+    refill,
+)
 
 #: How long an end waits for a judge that has gone without a word.
 IDLE_SECONDS = 600
@@ -50,6 +65,12 @@ _BINARY = (
     *("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift"),
     *("and", "or", "xor", "divmod"),
 )
+
+
+def _of_its_class(name: str) -> Any:
+    return lambda target, *args: getattr(type(target), name)(target, *args)
+
+
 _FUNCTIONS: dict[str, Any] = {
     **{f"__{name}__": getattr(operator, f"__{name}__", divmod) for name in _BINARY},
     **{f"__i{name}__": getattr(operator, f"__i{name}__") for name in _BINARY[:-1]},
@@ -60,6 +81,7 @@ _FUNCTIONS: dict[str, Any] = {
     "__repr__": repr, "__format__": format, "__reversed__": reversed, "__dir__": dir,
     "__copy__": copy.copy, "__deepcopy__": copy.deepcopy, "__bytes__": bytes,
     "__contains__": operator.contains, "__len__": len, "__delattr__": delattr,
+    **{name: _of_its_class(name) for name in ("__get__", "__set__", "__delete__", "__set_name__")},
 }  # fmt: skip
 #: What a class may have of its own, and the judge is told of with an object of it.
 _ABILITIES = (
@@ -71,6 +93,7 @@ _ABILITIES = (
     *(f"__r{name}__" for name in _BINARY),
     *(f"__i{name}__" for name in _BINARY[:-1]),
     *("__lt__", "__le__", "__gt__", "__ge__"),
+    *("__get__", "__set__", "__delete__", "__set_name__"),
 )
 
 
@@ -93,6 +116,47 @@ class _Printed(io.TextIOBase):
 
     def writable(self) -> bool:
         return True
+
+
+class SharedFiles:
+    """The folder in which the learner's cells run, and what of it a judge knows."""
+
+    def __init__(self) -> None:
+        self.folder = ""
+        self._known: dict[str, files.Stamp] = {}
+
+    def remember(self) -> None:
+        """Take the current folder for the learner's: what it holds now they did not write."""
+        self.folder = os.getcwd()
+        self._known = files.stamps(self.folder)
+
+    def know(self, name: str) -> None:
+        """Note that the judge knows what a file holds."""
+        found = files.stamp(os.path.join(self.folder, name))
+        if found is None:
+            self._known.pop(name, None)
+        else:
+            self._known[name] = found
+
+    def changed(self) -> list[list[Any]]:
+        """Return [name, contents] of what was written since; None: removed; False: too large."""
+        if not self.folder:
+            return []
+        now = files.stamps(self.folder)
+        found: list[list[Any]] = [[name, None] for name in self._known.keys() - now.keys()]
+        left = files.MOST_BYTES
+        for name, stamp in sorted(now.items()):
+            if self._known.get(name) == stamp or "__pycache__" in name:
+                continue
+            data = files.read(os.path.join(self.folder, name), left)
+            found.append([name, False if data is None else data])
+            left -= len(data or b"")
+        self._known = now
+        return found
+
+
+#: The one of this process.
+shared_files = SharedFiles()
 
 
 class Memory:
@@ -136,6 +200,7 @@ class Answerer(Peer):
         self._first, self.held, self._numbers = memory.first, memory.held, memory.numbers
         self._proxies, self.errors = memory.proxies, memory.errors
         self.lent: dict[str, Any] = {}
+        self.given: dict[str, Any] = {}
         self.printed: list[tuple[int, str]] = []
         self.listening: list | None = None
         self.heard: list[list[Any]] = []
@@ -146,6 +211,12 @@ class Answerer(Peer):
             raise NameError(f"name {name!r} is not defined")
         return self.names[name]
 
+    def special_attribute(self, proxy: Any, name: str) -> Any:
+        if name in TOLD and not isinstance(proxy, Method):
+            value = self.call("about", proxy._proxy_number, name)
+            return make_signature(value) if name == "__signature__" else value
+        return super().special_attribute(proxy, name)
+
     # What the judge is told of an object --------------------------------------------------------
 
     def specials_of(self, value: Any) -> list:
@@ -155,6 +226,8 @@ class Answerer(Peer):
         found = {name for base in bases for name in vars(base) if name in _ABILITIES_SET}
         if "__getitem__" in found and "__iter__" not in found:
             found.add("__iter__")  # Python's older way
+        if kind is types.FunctionType:
+            found = (found - {"__get__"}) | {BOUND}
         if isinstance(value, type):
             found |= {n for n in ("__iter__", "__getitem__", "__len__") if hasattr(kind, n)}
             if hasattr(value, "__class_getitem__"):
@@ -164,7 +237,7 @@ class Answerer(Peer):
     def _hold_asked(self, value: Any) -> list:
         own_error = isinstance(value, type) and issubclass(value, BaseException)
         if own_error and value.__module__ != "builtins":
-            return [ERROR_CLASS, *describe_class(value)]
+            return [ERROR_CLASS, *describe_class(value), self._hold_passed(value)]
         name = None if isinstance(value, Proxy) else own.name_of(value)
         held = super()._hold_asked(value)
         return held if name is None else [CLAIM, *name, held]
@@ -179,7 +252,9 @@ class Answerer(Peer):
             self._listened(),
         ):
             if ask is not None:
-                value = ask(*args) if number is None else ask(self._held(number), name, *args)
+                value = (
+                    ask(*args) if number is None else ask(self._held(number), name, *args, **kwargs)
+                )
             else:
                 value = super()._perform(op, number, name, args, kwargs)
         if attempts.watcher is not None:
@@ -215,6 +290,9 @@ class Answerer(Peer):
     def _ask_names(self) -> list[str]:
         return [name for name in self.names if isinstance(name, str) and name[:1] != "_"]
 
+    def _ask_has(self, name: str) -> bool:
+        return name in self.names
+
     def _ask_rebound(self, names: list[str]) -> list[str]:
         """Which of the names the learner's cells have given another object since the last test."""
         missing, before = object(), self.memory.before
@@ -231,6 +309,18 @@ class Answerer(Peer):
             else:
                 self.lent.pop(name, None)
             self.names[name] = value
+            self.given[name] = value, self._content_of(value)
+
+    def _ask_regained(self, names: list[str]) -> list[str]:
+        """Which names the learner's code has bound or changed since the judge gave them a value."""
+        return [name for name in names if name in self.given and self._is_other(name)]
+
+    def _is_other(self, name: str) -> bool:
+        value, content = self.given[name]
+        return self.names.get(name) is not value or self._content_of(value) != content
+
+    def _content_of(self, value: Any) -> list[bytes]:
+        return self._contents([value]) if isinstance(value, CHANGEABLE) else []
 
     def _take_back(self) -> None:
         """Put back what the test's own objects stood in the place of."""
@@ -247,6 +337,22 @@ class Answerer(Peer):
         if not self.memory.open:
             raise RuntimeError("this is an object of a test, and the test has ended")
         return super().call(*args, **kwargs)
+
+    # Files, for a test that has a folder of its own
+
+    def _ask_folder(self) -> str:
+        return shared_files.folder
+
+    def _ask_write_files(self, changed: list, folders: list) -> None:
+        """Have the folder hold what the test has in its own: names, contents (None: removed)."""
+        for name in folders:
+            os.makedirs(os.path.join(shared_files.folder, name), exist_ok=True)
+        for name, data in changed:
+            files.write(os.path.join(shared_files.folder, name), data)
+            shared_files.know(name)
+
+    def _ask_read_files(self) -> list:
+        return shared_files.changed()
 
     def _ask_take(self, name: str) -> None:
         self.names.pop(name, None)
@@ -294,9 +400,24 @@ class Answerer(Peer):
     def _ask_type(self, target: Any, name: Any) -> Any:
         return type(target)
 
+    def _ask_error(self, target: Any, name: Any, *args: Any, **kwargs: Any) -> list:
+        """Make an exception of a learner's class, and describe it."""
+        return self._described_error(target(*args, **kwargs))
+
     def _ask_ancestry(self, target: Any, name: Any) -> list:
         """Return the classes of an object, or those above a class."""
         return list((target if name == "class" else type(target)).__mro__)
+
+    def _ask_checks_itself(self, target: Any, name: Any) -> bool:
+        """Whether a class says in a way of its own what belongs to it: a protocol, a register."""
+        if not isinstance(target, type):
+            return True
+        base = next(kind for kind in type.mro(type(target)) if "__instancecheck__" in vars(kind))
+        if base not in (type, abc.ABCMeta):
+            return base.__module__ in NOTEBOOKS or getattr(target, "_is_protocol", False)
+        hook = getattr(target.__subclasshook__, "__func__", None)
+        registered = base is abc.ABCMeta and bool(abc._get_dump(target)[0])  # type: ignore[attr-defined]
+        return hook is not None or registered
 
     def _ask_comparison(self, target: Any, name: Any) -> list:
         """Return how an object is compared: by identity, as data with that data, or its own way."""
@@ -316,6 +437,8 @@ class Answerer(Peer):
         for plain in CONTAINERS:
             if base is plain:
                 return ["data", plain(target)]
+        if base in SCALARS:
+            return ["data", SCALARS[base](target)]
         return ["own"]
 
     def _ask_hashing(self, target: Any, name: Any) -> list:
@@ -372,14 +495,10 @@ class Answerer(Peer):
         return dict(value) if isinstance(value, types.MappingProxyType) else value
 
     def _ask_signature(self, target: Any, name: Any) -> list:
-        found = inspect.signature(target if name is None else getattr(target, name))
-        parts = []
-        for part in found.parameters.values():
-            empty = part.default is inspect.Parameter.empty
-            note = None if part.annotation is inspect.Parameter.empty else part.annotation
-            parts.append([part.name, int(part.kind), [] if empty else [part.default], note])
-        back = found.return_annotation
-        return [parts, None if back is inspect.Signature.empty else back]
+        return signature_of(target if name is None else getattr(target, name))
+
+    def _ask_has_special(self, target: Any, name: str) -> bool:
+        return hasattr(target, name)
 
     def _ask_source(self, target: Any, name: Any) -> str:
         return inspect.getsource(target if name is None else getattr(target, name))

@@ -17,7 +17,7 @@ from ipykernel.kernelapp import IPKernelApp
 from jupyter_client.session import Session
 from traitlets.config import Config
 
-from nbjudge.kernel import attempts, given
+from nbjudge.kernel import answering, attempts, given
 from nbjudge.wire import course
 
 _PORTS = {"shell_port", "iopub_port", "stdin_port", "control_port", "hb_port"}
@@ -171,6 +171,7 @@ def run_kernel(
     sys.path.insert(0, "")
     _keep_streams(app.shell)
     given.remember()
+    answering.shared_files.remember()
     if course.here().watch:
         attempts.watch(notes, space, readable, app.shell)
     app.start()

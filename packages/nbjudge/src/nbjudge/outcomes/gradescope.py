@@ -3,7 +3,8 @@
 Gradescope unpacks the zip to `/autograder/source`, runs `setup.sh` once, and for each submission
 `run_autograder`, with the learner's files in `/autograder/submission`; it reads
 `/autograder/results/results.json`. A submission that could not be graded leaves no such file, so
-that Gradescope says so, instead of a 0.
+that Gradescope says so, instead of a 0. All of this is as Gradescope documents it:
+https://gradescope-autograders.readthedocs.io/en/latest/specs/
 """
 
 from __future__ import annotations
@@ -34,8 +35,16 @@ SETUP = """#!/usr/bin/env bash
 # Runs once, when Gradescope builds the autograder's image.
 set -euo pipefail
 apt-get update && apt-get install -y python3 python3-pip python3-venv
-python3 -m venv /autograder/venv
-/autograder/venv/bin/pip install {packages}
+# The image's own Python may be too old: uv brings another one.
+python3 -m venv /autograder/tools
+/autograder/tools/bin/pip install uv
+export UV_PYTHON_INSTALL_DIR=/autograder/python
+/autograder/tools/bin/uv venv --python '>=3.11' /autograder/venv
+install() {{
+  /autograder/tools/bin/uv pip install --python /autograder/venv/bin/python {packages}
+}}
+# Of PyTorch, where the course needs it, what works without a GPU; PyPI has the other one.
+UV_TORCH_BACKEND=cpu install || install
 """
 
 RUN = """#!/usr/bin/env bash
@@ -129,17 +138,11 @@ def run(root: Path, assignment: str) -> dict[str, Any]:
         shutil.rmtree(place)
     shutil.copytree(root / "submission", place, symlinks=True)
     ClassAutograde(coursedir=course.coursedir, parent=course).start()
-    found = results(course.coursedir, assignment)
-    missing = sorted(SandboxProvisioner.missing_here)
-    if missing:
-        found["tests"].append(
-            {
-                "name": "For the instructor: protections that this container lacks",
-                "output": ", ".join(missing),
-                "visibility": "hidden",
-            }
-        )
-    return found
+    if missing := sorted(SandboxProvisioner.missing_here):
+        # On standard output, which Gradescope keeps to instructors. Where a test is hidden,
+        # learners do not see their total score.
+        print("For the instructor: protections that this container lacks:", ", ".join(missing))
+    return results(course.coursedir, assignment)
 
 
 def results(course: CourseDirectory, assignment: str) -> dict[str, Any]:
@@ -170,6 +173,9 @@ def results(course: CourseDirectory, assignment: str) -> dict[str, Any]:
                     test |= {"score": grade.score, "max_score": grade.max_score}
                 tests.append(test)
     return {
+        # Said here, too, since a test that a teacher grades has none of its own.
+        "score": sum(test.get("score", 0) for test in tests),
+        "stdout_visibility": "hidden",
         "output": "\n".join(dict.fromkeys(sentences)),
         "output_format": "text",
         "tests": tests,

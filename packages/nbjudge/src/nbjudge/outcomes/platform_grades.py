@@ -1,10 +1,17 @@
 """Grades and feedback back to a learning platform, as the files that it imports.
 
-Canvas' gradebook takes the CSV that it exports: five columns about the student in their order, and
-a column for each assignment, with the points possible in a line of its own (Canvas' guide on
-importing grades). Moodle's takes any CSV with a column that identifies the user, an e-mail address
-or an ID number, and a column a grade item (Moodle's "Grade import"). Feedback goes back under the
-names that each platform gave the files in its download, by which it knows them.
+Canvas' gradebook takes the CSV that it exports: columns about the learner up to `Section`, in their
+order, and a column for each assignment, `name (number)`, with the points possible in a line of its
+own. What it accepts is in its `lib/gradebook_importer.rb`
+(https://github.com/instructure/canvas-lms/blob/master/lib/gradebook_importer.rb). By the first two
+numbers in a file's name it knows whose feedback it is (`Assignment`'s
+`infer_comment_context_from_filename`).
+
+Moodle's "Grade import" takes any CSV with a column that identifies the user, an e-mail address or
+an ID number, and a column a grade item (https://docs.moodle.org/en/Grade_import). An assignment's
+own "offline grading worksheet" needs `Identifier`, `Grade` and `Last modified (grade)` as they came
+(`mod/assign/feedback/offline/importgradeslib.php` in https://github.com/moodle/moodle), and its
+feedback files the folders of the download (`mod/assign/feedback/file/importziplib.php` there).
 """
 
 from __future__ import annotations
@@ -36,6 +43,13 @@ _KEYS = {
 POINTS_POSSIBLE = "Points Possible"
 #: Columns of a platform's own sums, which its import ignores or refuses.
 _READ_ONLY = "(read only)"
+#: Canvas' columns about a learner, as far as an export has them.
+_CANVAS_STUDENT = {
+    *CANVAS_COLUMNS,
+    *("LastName", "FirstName", "Integration ID", "Root Account"),
+}
+#: Columns of Moodle's offline grading worksheet: who, the grade, and how much it can be.
+_WORKSHEET = "Identifier", "Grade", "Maximum grade"
 
 
 class RosterError(Exception):
@@ -51,6 +65,8 @@ class Written:
     not_in_roster: list[str] = field(default_factory=list)
     not_graded: list[str] = field(default_factory=list)
     twice: list[str] = field(default_factory=list)
+    #: What the platform says that the assignment is worth, where that is not the lesson's.
+    worth: str = ""
 
 
 def read_roster(path: Path) -> list[dict[str, str]]:
@@ -104,7 +120,7 @@ def write_grades(
     people = _people(course, assignment, platform)
     points = _points(summary, exercises)
     lines = read_roster(roster) if roster else []
-    title = column or _column_in(lines, assignment)
+    title = column or _column_in(lines, assignment, platform)
     names = [title, *(f"{assignment}: {name}" for name in summary.exercises)][: len(points)]
     written = Written(target)
     if roster:
@@ -119,8 +135,10 @@ def write_grades(
             most = [summary.maximum, *summary.maxima.values()]
             rows.insert(0, [POINTS_POSSIBLE, "", "", "", "", *most[: len(points)]])
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Canvas and spreadsheets take a file for UTF-8 by its byte order mark.
-    with target.open("w", newline="", encoding="utf-8-sig") as file:
+    # Spreadsheets take a file for UTF-8 by its byte order mark, behind which Canvas does not find
+    # the one column that it compares with all of its name.
+    encoding = "utf-8" if head[0] == "LastName" else "utf-8-sig"
+    with target.open("w", newline="", encoding=encoding) as file:
         writer = csv.writer(file, lineterminator="\r\n")
         writer.writerow([neutral(name) for name in head])
         writer.writerows([neutral(cell) for cell in row] for row in rows)
@@ -176,12 +194,15 @@ def _moodle_row(student: str, people: dict[str, tuple[str, str, str, str, str]])
     return [first, last, number or student, email]
 
 
-def _column_in(lines: list[dict[str, str]], assignment: str) -> str:
+def _column_in(lines: list[dict[str, str]], assignment: str, platform: str) -> str:
     """Return the roster's column of an assignment; Canvas puts its number behind the name."""
     for name in lines[0] if lines else ():
         base = name.rpartition(" (")[0] if name.endswith(")") else name
         if assignment.lower() in (base.lower(), name.lower()):
             return name
+    identifier, grade, _ = _WORKSHEET
+    if platform == "moodle" and lines and {identifier, grade} <= lines[0].keys():
+        return grade
     return assignment
 
 
@@ -203,20 +224,24 @@ def _into_roster(
             f"({', '.join(_KEYS[platform])}). It has: {', '.join(filter(None, lines[0]))}. Export "
             "it from the platform's gradebook, unchanged."
         )
-    about = CANVAS_COLUMNS if platform == "canvas" else tuple(lines[0])
+    about = _CANVAS_STUDENT if platform == "canvas" else lines[0].keys()
     head = [name for name in lines[0] if name in about and _READ_ONLY not in name]
-    if platform == "canvas":
-        head = [*CANVAS_COLUMNS]
     head += [name for name in names if name not in head]
     by_name = _by_every_name(people, summary.scores)
     get, rows, seen = _getter(points), [], set()
     for line in lines:
         row: dict[str, object] = {name: line.get(name, "") for name in head}
         if any(value.strip() == POINTS_POSSIBLE for value in line.values()):
+            _worth(line.get(names[0], ""), summary.maximum, written)
             most = [summary.maximum, *summary.maxima.values()]
-            row.update(zip(names, most, strict=False))
+            # Where the platform says something else, it is not for us to change.
+            kept = names[:1] if written.worth else []
+            row.update({n: m for n, m in zip(names, most, strict=False) if n not in kept})
             rows.append([row[name] for name in head])
             continue
+        if not any(line[key] for key in keys):  # Canvas' line on how grades are posted
+            continue
+        _worth(line.get(_WORKSHEET[2], ""), summary.maximum, written)
         found = {by_name[value] for key in keys if (value := _folded(line[key])) in by_name}
         if len(found) > 1:
             written.twice.append(line[keys[0]])
@@ -232,6 +257,15 @@ def _into_roster(
         rows.append([row[name] for name in head])
     written.not_in_roster = sorted(set(summary.scores) - seen)
     return rows, head
+
+
+def _worth(said: str, maximum: float, written: Written) -> None:
+    """Note what a platform says that an assignment is worth, where it is something else."""
+    try:
+        if float(said.replace(",", ".")) != maximum:
+            written.worth = f"{said} points there, {maximum:g} here"
+    except ValueError:
+        pass  # nothing is said, or a scale
 
 
 def _by_every_name(

@@ -80,8 +80,8 @@ def _format(columns: list[str], id_column: str, path: Path) -> tuple[str, str, s
         raise RosterError(f"{path} has no column {id_column!r}. It has: {', '.join(columns)}.")
     if "id" in has:
         return "nbgrader", id_column or "id", {"id", id_column, *ABOUT}
-    if "Student" in has and has & set(IDS["Canvas"]):
-        form, used = "Canvas", {"Student", "ID"}
+    if ("Student" in has or {"LastName", "FirstName"} <= has) and has & set(IDS["Canvas"]):
+        form, used = "Canvas", {"Student", "LastName", "FirstName", "ID"}
     elif has & set(_FIRST) and has & set(_LAST) and has & set(IDS["Moodle"]):
         form, used = "Moodle", {*_FIRST, *_LAST, "Email address", "ID number"}
     else:
@@ -100,8 +100,10 @@ def _about(form: str, line: Mapping[str, str]) -> dict[str, str] | None:
     if form == "nbgrader":
         return {name: line.get(name, "") for name in ABOUT}
     if form == "Canvas":
-        name = line["Student"]
-        if POINTS_POSSIBLE in line.values() or name == _TEST_STUDENT:
+        name = line.get("Student") or f"{line.get('LastName', '')}, {line.get('FirstName', '')}"
+        # Beside learners there are the points, how grades are posted, and somebody made up.
+        nobody = not any(line.get(key) for key in ("Student", "LastName", *IDS["Canvas"]))
+        if POINTS_POSSIBLE in line.values() or name == _TEST_STUDENT or nobody:
             return None
         last, _, first = name.partition(", ")
         if not first:

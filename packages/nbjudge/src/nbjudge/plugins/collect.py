@@ -41,7 +41,7 @@ class Collect(ExchangeCollect):
     """
 
     def init_src(self) -> None:
-        """List for each student the folder to collect; `ExchangeError` where there is no course."""
+        """List for each learner the folder to collect; `ExchangeError` where there is no course."""
         course = self.coursedir
         if course.course_id == "":
             self.fail("No course id specified. Re-run with --course flag.")
@@ -91,7 +91,7 @@ class Collect(ExchangeCollect):
             return None
         problem = problem_with(student)
         if problem:
-            raise Refused(f"its name names no student: {problem}")
+            raise Refused(f"its name names no learner: {problem}")
         about = os.lstat(os.path.join(self.inbound_path, name))
         if stat.S_ISLNK(about.st_mode):
             raise Refused("it is a link")
@@ -115,12 +115,13 @@ class Collect(ExchangeCollect):
         }
 
     def copy_files(self) -> None:
-        """Copy each student's folder to `submitted/`; one that cannot be copied is named."""
+        """Copy each learner's folder to `submitted/`; one that cannot be copied is named."""
         with graders.together(self.coursedir.root):
             self._copy_files()
 
     def _copy_files(self) -> None:
         course = self.coursedir
+        failed = []
         if not self.src_records:
             self.log.warning(
                 "No submissions of '%s' for course '%s' to collect",
@@ -152,6 +153,13 @@ class Collect(ExchangeCollect):
                 self._take(record, destination)
             except (Refused, OSError) as error:
                 self.log.error("Not collected: %s, because %s.", student, error)
+                if isinstance(error, OSError):
+                    failed.append(student)
+        if failed:
+            self.fail(
+                f"Not collected: {', '.join(failed)}. See to the space and the permissions of "
+                f"{self.root} and {course.root}, then run the same command again."
+            )
 
     def _take(self, record: dict[str, Any], destination: Path) -> None:
         """Put a copy in the place of what is there; that stays until the copy is whole."""

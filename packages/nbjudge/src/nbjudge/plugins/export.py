@@ -9,6 +9,8 @@ from pathlib import Path
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.plugins import CsvExportPlugin
 
+from nbjudge.progress import Progress
+
 COLUMNS = (
     *("assignment", "duedate", "timestamp", "student_id", "last_name", "first_name", "email"),
     *("raw_score", "late_submission_penalty", "score", "max_score"),
@@ -22,7 +24,10 @@ def neutral(value: object) -> object:
     """Return a cell that no spreadsheet computes: text that would be a formula is quoted by '."""
     if value is None:
         return ""
+    # A dash alone is how platforms write that there is nothing.
     if isinstance(value, str) and value.startswith(_FORMULA) and not _NUMBER.fullmatch(value):
+        if value == "-":
+            return value
         return f"'{value}"
     return value
 
@@ -36,6 +41,8 @@ class SafeCsvExport(CsvExportPlugin):
         students = {str(name) for name in self.student}
         assignments = {str(name) for name in self.assignment}
         self.log.info("Exporting grades to %s", destination)
+        rows = len(gradebook.assignments) * len(gradebook.students)
+        progress = Progress("Grades", rows, self.log)
         with destination.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
@@ -59,3 +66,4 @@ class SafeCsvExport(CsvExportPlugin):
                         assignment.max_score,
                     ]
                     writer.writerow([neutral(cell) for cell in row])
+                    progress.step()

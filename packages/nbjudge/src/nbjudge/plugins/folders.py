@@ -1,4 +1,4 @@
-"""The students' folders of a step, by name and never by pattern; trees copied without links."""
+"""The learners' folders of a step, by name and never by pattern; trees copied without links."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nbgrader.coursedir import CourseDirectory
 
-from nbjudge.ids import has_unseen, printable, problem_with
+from nbjudge.ids import has_unseen, printable, problem_with, stands_for_many
 
 _MARKER = "\x01"
 MAX_FILES, MAX_DEPTH = 1_000, 8
@@ -22,7 +22,7 @@ _CHUNK = 1 << 20
 def of_students(
     course: CourseDirectory, step: str, log: Logger, *, graded: bool = False
 ) -> Iterator[tuple[str, Path]]:
-    """Yield each student with a folder of the assignment in `step` who is asked for, in order.
+    """Yield each learner with a folder of the assignment in `step` who is asked for, in order.
 
     `--student` names one; where nobody has that name it is a pattern. A folder whose name cannot
     be an id is named in the log and left out (of graded work only one that is a pattern).
@@ -52,7 +52,7 @@ def of_students(
         if student in excluded or not (student == wanted if named else fnmatch(student, wanted)):
             continue
         # What was graded is told so, unless the steps behind would take its name for a pattern.
-        pattern = bool(set(student) & set("*?")) or not fnmatch(student, student)
+        pattern = stands_for_many(student) or not fnmatch(student, student)
         known = graded and not pattern
         problem = None if known else problem_with(student)
         if problem:

@@ -1,6 +1,6 @@
 """Formgrader's pages: what they are filled with is text, whoever made it up.
 
-nbgrader's templates put ids and names of students into HTML and into strings of scripts as they
+nbgrader's templates put ids and names of learners into HTML and into strings of scripts as they
 are. A student's id is the name of a folder that somebody handed in.
 """
 
@@ -18,16 +18,29 @@ from nbconvert.exporters import HTMLExporter
 _ENDING = re.compile(r"[<>\"\\\n\r\u2028\u2029]")
 
 
-#: Where nbgrader's code has the two names. Only Formgrader's own server has imported it.
-_STOCK = "nbgrader.server_extensions.formgrader.formgrader"
+#: Where nbgrader's code has the names. Only Formgrader's own server has imported it.
+_STOCK = "nbgrader.server_extensions.formgrader"
 
 
 def install() -> None:
-    """Let Formgrader fill its pages with text: nbgrader has no setting for that."""
-    stock: Any = sys.modules.get(_STOCK)
+    """Let Formgrader show what is a learner's as text and pictures: nbgrader has no setting."""
+    stock: Any = sys.modules.get(f"{_STOCK}.formgrader")
     if stock is not None:
         stock.Environment = TextEnvironment
         stock.HTMLExporter = TextExporter
+    handlers: Any = sys.modules.get(f"{_STOCK}.handlers")
+    if handlers is not None:
+        handlers.SubmissionFilesHandler.content_security_policy = property(shut_in)
+
+
+def shut_in(handler: Any) -> str:
+    """Return what a browser may do with a file of a learner's that a page links to: show it.
+
+    Formgrader hands it out from the server's own address. A page or a drawing with a script would
+    run there with the instructor's rights; Jupyter's own handler of files does likewise.
+    """
+    stock = super(type(handler), handler).content_security_policy
+    return f"{stock}; sandbox"
 
 
 def inert(value: Any) -> Any:

@@ -1,4 +1,10 @@
-"""`nbgrader zip_collect`, second half: whose a file is, by the names that platforms give it."""
+"""`nbgrader zip_collect`, second half: whose a file is, by the names that platforms give it.
+
+Which names these are is in the platforms' own source: Canvas' `lib/content_zipper.rb`
+(https://github.com/instructure/canvas-lms/blob/master/lib/content_zipper.rb) and Moodle's
+`mod/assign/classes/downloader.php`
+(https://github.com/moodle/moodle/blob/main/public/mod/assign/classes/downloader.php).
+"""
 
 from __future__ import annotations
 
@@ -21,12 +27,19 @@ from traitlets import Dict, Enum
 
 from nbjudge import graders, settings, trees
 from nbjudge.ids import printable, problem_with
+from nbjudge.intake.choice import HEAD, begins_as
+from nbjudge.intake.notebook import Unreadable, read_bytes
+from nbjudge.intake.recorded import is_answers
 from nbjudge.plugins.export import neutral
-from nbjudge.wire import course
 
+#: Canvas' `ContentZipper`: the name in small letters, `LATE`, the user's and the file's number; for
+#: an anonymous assignment `anon_` and an id of five letters and digits instead of name and number.
 _CANVAS = re.compile(
-    r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<number>\d+)_(?P<hand_in>\d+)_(?P<file>.+)", re.DOTALL
+    r"(?:(?P<name>.+?)_)??(?P<late>LATE_)?(?:(?P<number>\d+)|(?P<nobody>anon_[a-zA-Z0-9]+))"
+    r"_(?P<hand_in>\d+)_(?P<file>.+)",
+    re.DOTALL,
 )
+#: Moodle's `mod_assign\downloader`: the full name, a number, and the part of the submission.
 _MOODLE = re.compile(
     r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_file(?:_(?P<file>.*))?", re.DOTALL
 )
@@ -38,7 +51,7 @@ _NOBODY = {
     *("files", "src", "code", "solution", "solutions", "assignment", "assignments", "lesson"),
     *("abgabe", "abgaben", "devoir", "desktop", "downloads", "documents", "onlinetext", "content"),
 }
-_NOTEBOOK = re.compile(r"\.(ipynb|ipynb\.txt|ipynb\.json)$", re.IGNORECASE)
+_NOTEBOOK = re.compile(r"\.ipynb(\W.*)?$", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass
@@ -68,7 +81,7 @@ class PlatformCollector(FileNameCollectorPlugin):
     plan = Dict(help="What was found, by path.")
 
     def collect(self, submitted_file: str) -> dict[str, Any] | None:
-        """Return the student and the file's name; None for what is not collected."""
+        """Return the learner and the file's name; None for what is not collected."""
         if not self.plan:
             self.plan = {str(found.path): found for found in self._all()}
         found = self.plan.get(submitted_file)
@@ -100,7 +113,7 @@ class PlatformCollector(FileNameCollectorPlugin):
         _enrolled(found, roster)
         self._same_name(found)
         for one in found:
-            if not one.reason and not _wanted(one.path.name):
+            if not one.reason and not _wanted(one.path):
                 one.reason = "it is neither a notebook nor a file of recorded answers"
             elif not one.reason and (problem := problem_with(one.student)):
                 one.reason = f"{one.student!r} cannot be a student's id: {problem}"
@@ -121,7 +134,7 @@ class PlatformCollector(FileNameCollectorPlugin):
                 file = moodle["file"] if part == path.name and moodle["file"] else path.name
                 student = moodle["name"] if self.moodle_id == "name" else moodle["number"]
                 return Found(path, student, moodle["number"], file, "moodle")
-            if canvas:
+            if canvas and (canvas["name"] or canvas["nobody"]):
                 file = canvas["file"] if part == path.name else path.name
                 stem, suffix = _split(canvas["file"])
                 again = _AGAIN.fullmatch(stem)
@@ -129,8 +142,8 @@ class PlatformCollector(FileNameCollectorPlugin):
                     file = again["stem"] + suffix
                 return Found(
                     path,
-                    canvas["name"],
-                    canvas["number"],
+                    canvas["name"] or canvas["nobody"],
+                    canvas["number"] or "",
                     file,
                     "canvas",
                     bool(canvas["late"]),
@@ -250,10 +263,12 @@ def _enrolled(found: list[Found], roster: list[tuple[str, str, str]]) -> None:
         by_number[number].add(student)
         by_name[_plain(name)].add(student)
     for one in found:
-        if one.platform == "canvas":
+        if one.platform == "canvas" and one.number:
             those = by_number[one.number]
         elif one.platform == "moodle" and one.student != one.number:
-            those = by_name[_plain(one.student)]
+            # Before Moodle 4.1 the name of a group stood before the learner's.
+            name, _, behind = one.student.partition("-")
+            those = by_name[_plain(one.student)] or by_name[_plain(behind or name)]
         else:
             continue
         if len(those) == 1:
@@ -273,15 +288,14 @@ def _with_suffix(name: str, path: Path) -> str:
     return name if os.path.splitext(name)[1] else name + path.suffix
 
 
-def _wanted(name: str) -> bool:
-    if _NOTEBOOK.search(name):
+def _wanted(path: Path) -> bool:
+    """Whether a file is a notebook, by its name or its beginning, or one of recorded answers."""
+    if _NOTEBOOK.search(path.name) or is_answers(path.name):
         return True
-    lower = name.lower()
-    for answers in course.here().answer_files:
-        stem, suffix = os.path.splitext(answers.lower())
-        if stem in lower and lower.removesuffix(".txt").endswith(suffix):
-            return True
-    return False
+    try:
+        return begins_as(read_bytes(path, HEAD, cut=True)) == "notebook"
+    except Unreadable:
+        return False
 
 
 def _newest(found: list[Found]) -> None:

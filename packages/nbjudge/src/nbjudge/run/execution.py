@@ -31,7 +31,7 @@ from traitlets import Any as AnyTrait
 from traitlets import Float, Integer, List, Unicode
 
 from nbjudge import settings
-from nbjudge.codes import KEY, REASONS, mark, note, own
+from nbjudge.codes import KEY, REASONS, mark, note, nothing_handed_in, own
 from nbjudge.names import bound_names, names_read, without_magics
 from nbjudge.run.judge_client import JudgeProcess, resident_bytes
 from nbjudge.run.provisioner import (
@@ -81,7 +81,7 @@ _HOW = {
 
 
 class KernelEnded(Exception):
-    """The student's kernel ended; `status` is its exit status (negative: the signal)."""
+    """The learner's kernel ended; `status` is its exit status (negative: the signal)."""
 
     def __init__(self, status: int | None):
         self.status = status
@@ -89,7 +89,7 @@ class KernelEnded(Exception):
 
     @property
     def how(self) -> str:
-        """In words for the student."""
+        """In words for the learner."""
         if self.status is not None and self.status < 0:
             names = {number.value: number.name for number in signal.Signals}
             name = names.get(-self.status, f"signal {-self.status}")
@@ -376,7 +376,7 @@ class SandboxedExecute(Execute):
         None,
         allow_none=True,
         help="Called as runner(cell, kernel) for each test cell in place of running it in the "
-        "student's kernel; sets cell.outputs. May be a coroutine function; an ordinary function "
+        "learner's kernel; sets cell.outputs. May be a coroutine function; an ordinary function "
         "is called in a thread. It is stopped, with the kernel, when the time is up.",
     )
 
@@ -394,10 +394,18 @@ class SandboxedExecute(Execute):
         self.reset_execution_trackers()
         self._check_assign_resources(resources)
         self._kernel_to_run = self._choose_kernel()
-        run_sync(self._run_notebook)()
+        if said := nothing_handed_in(nb):
+            for cell in filter(is_test, nb.cells):
+                self._leave_unrun(cell, said)
+        else:
+            run_sync(self._run_notebook)()
         nb.metadata.pop("widgets", None)
         self._flag_notebook()
         return nb, self.resources
+
+    def _leave_unrun(self, cell: NotebookNode, said: str) -> None:
+        """Score a test of a notebook of which nothing could be read: no kernel is needed."""
+        cell.outputs, cell.execution_count = [error_output("NothingHandedIn", said, [said])], None
 
     def _choose_kernel(self) -> str:
         """The name of the kernel for this notebook.

@@ -8,7 +8,9 @@ there is none, the judge runs in the grader's process.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import functools
 import json
 import mmap
 import os
@@ -19,16 +21,18 @@ from typing import Any
 
 import nbformat
 
+from nbjudge.judge.namespace import prepare
 from nbjudge.judge.process import MESSAGE
 from nbjudge.judge.verdicts import Judge, Outcome, unfinished
 from nbjudge.run.provisioner import can_fork
 from nbjudge.server.forkserver import ForkServer
+from nbjudge.wire.limits import Unchecked
 
 #: What nbgrader puts into the environment of what it autogrades.
 ENVIRONMENT = {"NBGRADER_EXECUTION": "autograde"}
 #: Bytes that the judge may take, beyond what it has when it starts.
 MEMORY_BYTES = 2 << 30
-#: Seconds for the test's own work, beyond those in which it may ask the student's kernel.
+#: Seconds for the test's own work, beyond those in which it may ask the learner's kernel.
 GRACE_SECONDS = 10.0
 
 
@@ -80,7 +84,8 @@ class JudgeProcess:
         try:
             line = self._line or self._start()
             self._order["earlier"].append(source)
-            line.send_bytes(json.dumps({"source": source, "seconds": seconds}).encode())
+            test = {"source": source, "seconds": seconds, "prepared": _prepared(source)}
+            line.send_bytes(json.dumps(test).encode())
             answer = json.loads(line.recv_bytes(MESSAGE))
         except (EOFError, OSError):
             self._forget()
@@ -115,6 +120,15 @@ class JudgeProcess:
         self.close()
 
 
+@functools.lru_cache(maxsize=256)
+def _prepared(source: str) -> str | None:
+    """Return a test cell as compiled for all judges; None where that is for the judge to say."""
+    try:
+        return base64.b64encode(prepare(source).packed()).decode()
+    except (Exception, Unchecked):
+        return None
+
+
 def _pid_of(process: int) -> int:
     """Return the process id behind a descriptor of a process; -1 where it cannot be told."""
     with (
@@ -138,7 +152,9 @@ def resident_bytes(pid: int) -> int:
 def _as_json(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float):
         return value
-    return os.fspath(value) if isinstance(value, os.PathLike) else sorted(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return list(value) if isinstance(value, list) else sorted(value)
 
 
 def open_judge(

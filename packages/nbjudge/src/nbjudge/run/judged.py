@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import os
 import time
 from typing import Any
 
@@ -29,6 +30,7 @@ from nbformat.v4 import new_output
 from nbgrader import utils
 from traitlets import Bool, Float, default
 
+from nbjudge import trees
 from nbjudge.codes import (
     INSIDE,
     KEY,
@@ -84,6 +86,8 @@ class JudgedExecute(SandboxedExecute):
     _replaying = False
     #: Whether a kernel is started without a judge.
     _alone = False
+    #: Paths of the course's own files in the judge's folder.
+    _brought: set[str] | None = None
     #: The outputs of all cells when the first test began: a display can be updated afterwards.
     _before_tests: list[Any] | None = None
 
@@ -101,9 +105,18 @@ class JudgedExecute(SandboxedExecute):
     def _mode_of(self, cell: NotebookNode) -> str | None:
         return mode_of(cell)
 
+    def _leave_unrun(self, cell: NotebookNode, said: str) -> None:
+        if recorder().question_of(cell) is not None:
+            return  # its answer may be on record all the same
+        if self._mode_of(cell) == MANUAL:
+            why = cell.metadata.get(KEY, {}).get("why", "the course asks for it")
+            self._by_hand(cell, "by_hand", why)
+        else:
+            super()._leave_unrun(cell, said)
+
     async def _run_notebook(self) -> None:
         self._left_out: set[int] = set()
-        self._before_tests = None
+        self._before_tests = self._brought = None
         tests = [cell for cell in self.nb.cells if is_test(cell) and self._is_run(cell)]
         judged = self._kernel_to_run == KERNEL_NAME
         if judged:
@@ -270,17 +283,19 @@ class JudgedExecute(SandboxedExecute):
         kernel = await super()._start_kernel()
         if self._replaying or self._alone or self._kernel_to_run != KERNEL_NAME:
             return kernel
+        self._tidy_course_folder()
         common = self.nb.metadata.get(KEY, {})
         imports = [cell.source for cell in self.nb.cells if _is_given(cell)]
-        imports += common.get("imports", [])
         # The judge gets ready while the first cells run.
         opening = asyncio.ensure_future(
             asyncio.to_thread(
                 open_judge,
                 kernel.km.get_connection_info(),
                 imports,
+                solution_imports=common.get("imports", []),
                 call_seconds=self.call_timeout,
                 shared=common.get("shared", []),
+                rebound=common.get("rebound", []),
                 settings=common.get("settings", []),
                 **self._course_folder(),
             )
@@ -293,6 +308,20 @@ class JudgedExecute(SandboxedExecute):
 
         kernel.on_stop.append(close)
         return kernel
+
+    def _tidy_course_folder(self) -> None:
+        """Leave in the judge's folder what the course brought, for a kernel that begins anew."""
+        folder = (self.resources or {}).get(COURSE_FOLDER)
+        if not folder:
+            return
+        found = {
+            os.path.join(inside, name) for inside, _, names in trees.walk(folder) for name in names
+        }
+        if self._brought is None:
+            self._brought = found
+        for path in found - self._brought:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
 
     def _course_folder(self) -> dict[str, Any]:
         folder = (self.resources or {}).get(COURSE_FOLDER)

@@ -40,9 +40,13 @@ from nbjudge.wire import course
 _LIBRARIES = (
     *("ipykernel.kernelapp", "ipykernel.debugger"),
     *("IPython.core.magics.execution", "IPython.core.oinspect", "IPython.extensions.storemagic"),
-    *("IPython.core.completerlib", "IPython.core.pylabtools"),
+    *("IPython.core.completerlib", "IPython.core.pylabtools", "IPython.core.debugger"),
+    *("IPython.core.debugger_backport", "IPython.core.logger", "tornado.platform.asyncio"),
+    *("faulthandler", "resource"),
     *("nbjudge.kernel.warm", "nbjudge.judge.process"),
 )
+#: What libraries import when it is first used, by the library.
+_PARTS = {"numpy": ("numpy.random",), "torch": ("torch.utils._device",)}
 #: One thread for each library: a pool that exists before the fork is dead after it.
 _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 _KEPT_ENVIRONMENT = (
@@ -66,11 +70,18 @@ def warm_up() -> dict[str, str]:
     """
     failed = {}
     for name in (*_LIBRARIES, *course.here().preload):
+        module, _, function = name.partition(":")
         try:
-            importlib.import_module(name)
+            imported = importlib.import_module(module)
+            if function:
+                getattr(imported, function)()
         except Exception as error:
             if name in course.here().preload:
                 failed[name] = f"{type(error).__name__}: {error}"
+    for library, parts in _PARTS.items():
+        for name in parts if library in sys.modules else ():
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
     with contextlib.suppress(ImportError):
         import landlockpy
 
@@ -528,8 +539,9 @@ class ForkServer:
         said = json.loads(answer)
         for name, problem in said["failed"].items():
             self.close()
+            done = "called" if ":" in name else "imported"
             raise ForkServerError(
-                f"c.NbJudge.preload in nbgrader_config.py names {name!r}, which cannot be imported "
+                f"c.NbJudge.preload in nbgrader_config.py names {name!r}, which cannot be {done} "
                 f"here ({problem}). Install it in this environment, or take it out of the list."
             )
         threads = said["threads"]
@@ -660,7 +672,7 @@ class ForkServer:
 
 if __name__ == "__main__":
     # The importable module serves, so that its names are not in __main__, which the kernel
-    # replaces by the student's namespace.
+    # replaces by the learner's namespace.
     from nbjudge.server.forkserver import serve as serve_requests
 
     course.use(course.Course(**json.loads(sys.argv[2])))

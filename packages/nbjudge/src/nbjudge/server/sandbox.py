@@ -1,9 +1,9 @@
 """What a submission's kernel may do: namespaces, a private root, Landlock, system calls, limits.
 
 Everything here runs in a freshly forked, single-threaded process, before any of the
-student's code and before any thread starts (`enter`). Each protection is tried on its own;
+learner's code and before any thread starts (`enter`). Each protection is tried on its own;
 those that the platform refuses are returned by name, and `MISSING` says in words what
-each absence means. Nothing here is a check that a student could talk to: the kernel enforces it.
+each absence means. Nothing here is a check that a learner could talk to: the kernel enforces it.
 
 Sources: namespaces(7), user_namespaces(7), pivot_root(2), landlock(7), setrlimit(2), keyctl(2).
 """
@@ -368,7 +368,7 @@ def _pivot(root: str) -> None:
 def copy_files(source: str, target: str, most_bytes: int) -> None:
     """Copy a submission's plain files, except notebooks, as far as `most_bytes` go.
 
-    Links, devices and pipes are left out: they are the student's, and may point anywhere.
+    Links, devices and pipes are left out: they are the learner's, and may point anywhere.
     Notebooks are left out because the one in the folder holds the hidden tests.
     """
     left = most_bytes

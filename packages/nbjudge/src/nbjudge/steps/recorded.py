@@ -1,6 +1,6 @@
 """Score recorded answers, in the grader's own process.
 
-The answers were read out of the submission by `Rebuild`; the student's kernel has no say in them.
+The answers were read out of the submission by `Rebuild`; the learner's kernel has no say in them.
 """
 
 from __future__ import annotations

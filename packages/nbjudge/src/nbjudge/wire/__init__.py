@@ -1,1 +1,1 @@
-"""What crosses the line between the grader and a student's process; used on both sides."""
+"""What crosses the line between the grader and a learner's process; used on both sides."""

@@ -36,6 +36,34 @@ def is_tensor(value: Any) -> bool:
     return torch is not None and isinstance(value, torch.Tensor) and is_dense(value)
 
 
+def parts_of_kind(value: Any) -> list[Any] | None:
+    """Return the kind and the plain arrays of a masked array, a matrix or records; else None."""
+    np = sys.modules.get("numpy")
+    if np is None or not isinstance(value, np.ndarray) or type(value) is np.ndarray:
+        return None
+    if value is np.ma.masked:
+        return ["masked out"]
+    if isinstance(value, np.ma.MaskedArray) and value.dtype.kind in KINDS:
+        fill = np.asarray(value.fill_value, dtype=value.dtype)
+        return ["masked", np.asarray(value.data), np.ma.getmaskarray(value), fill]
+    if isinstance(value, np.matrix) and value.dtype.kind in KINDS:
+        return ["matrix", np.asarray(value)]
+    return None
+
+
+def make_kind(kind: Any, parts: list[Any]) -> Any:
+    """Return the array of a kind and its decoded parts."""
+    np = numpy()
+    if kind == "masked out":
+        return np.ma.masked
+    if kind == "matrix":
+        return np.asmatrix(parts[0])
+    if kind != "masked":
+        raise Malformed("no such kind of array")
+    data, mask, fill = parts
+    return np.ma.MaskedArray(data, mask=mask if mask.any() else np.ma.nomask, fill_value=fill[()])
+
+
 def numpy_dtype(name: Any) -> Any:
     if not isinstance(name, str) or not NUMPY_DTYPE.fullmatch(name):
         raise Malformed("not a dtype")

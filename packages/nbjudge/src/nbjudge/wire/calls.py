@@ -13,11 +13,13 @@ import builtins
 import contextlib
 import hashlib
 import hmac
+import inspect
 import linecache
 import re
 import secrets
 import sys
 import traceback
+import types
 from typing import Any
 
 import msgpack
@@ -27,6 +29,7 @@ from nbjudge.wire import own, waiting
 from nbjudge.wire.limits import Limits, Malformed, Reference, TooLarge, pack, unpack
 from nbjudge.wire.values import (
     CLAIM,
+    DRESSED,
     ERROR_CLASS,
     HELD,
     METHOD,
@@ -77,6 +80,10 @@ class Channel:
         if route != self.route or len(rest) < 2:
             return None
         return rest[1:] if hmac.compare_digest(self._sign(rest[1:]), rest[0]) else None
+
+
+#: A function's `__get__`, which makes a method of it: not asked there.
+BOUND = "__bound__"
 
 
 class Proxy(Reference):
@@ -169,8 +176,13 @@ async def _anext(self):
     return self._proxy_peer.call("anext", self._proxy_number)
 
 
+def _bind(self, instance, owner=None):
+    return self if instance is None else types.MethodType(self, instance)
+
+
 #: What stands for a special method of the other side's object.
 SPECIALS: dict[str, Any] = {
+    BOUND: _bind,
     "__call__": _call,
     "__getitem__": _getitem,
     "__setitem__": _setitem,
@@ -196,8 +208,10 @@ def proxy_class(base: type[Proxy], name: str, specials: tuple[str, ...]) -> type
             _classes.clear()
         known = base.specials  # type: ignore[attr-defined]
         names = {special: known[special] for special in specials if special in known}
+        if BOUND in names:
+            names["__get__"] = names.pop(BOUND)
         shown = name if name.isidentifier() else base.__name__
-        _classes[key] = type(shown, (base,), {"__slots__": (), **base.dressing(), **names})  # type: ignore[attr-defined]
+        _classes[key] = type(shown, (base,), {"__slots__": (), **base.dressing(names), **names})  # type: ignore[attr-defined]
     return _classes[key]
 
 
@@ -241,15 +255,21 @@ _SPECIAL_OF = {
 
 
 class Plain(Proxy):
-    """A proxy with all of `SPECIALS`, whether the object has them or not."""
+    """A proxy with those of `SPECIALS` that the object has."""
 
     __slots__ = ()
     specials = SPECIALS
 
     @staticmethod
-    def dressing() -> dict[str, Any]:
-        """Return what else is in the class of a proxy."""
-        return {}
+    def dressing(names: dict[str, Any]) -> dict[str, Any]:
+        """Return what else is in the class of a proxy that has the special methods `names`."""
+        # A class has these of its own, and a decorator asks its function for them.
+        asked = ("__doc__", "__module__") if "__call__" in names else ()
+        return {name: _asked_property(name) for name in asked}
+
+
+def _asked_property(name: str) -> property:
+    return property(lambda self: self._proxy_peer.special_attribute(self, name))
 
 
 class Peer:
@@ -298,11 +318,21 @@ class Peer:
 
     def specials_of(self, value: Any) -> list:
         """Return what the other side is told of an object besides its name."""
-        return []
+        kind = type(value)
+        found = {name for name in SPECIALS if hasattr(kind, name)}
+        if "__getitem__" in found:
+            found.add("__iter__")  # Python's older way
+        if kind is types.FunctionType:
+            found.add(BOUND)
+        return [sorted(found)]
 
     def claim(self, module: Any, name: Any, held: Any) -> Any:
         """Return the object of this side that the other side names, or its stand-in `held`."""
         return held
+
+    def dress(self, value: Any, stand_in: Any, operators: Any) -> Any:
+        """Return a number or text with the other side's object behind it."""
+        return value
 
     def note_passed(self, values: list) -> None:
         """Note which changeable values a call passes: its answer brings their contents."""
@@ -346,7 +376,29 @@ class Peer:
             apply_content(decoder, number, content)
         if good is True:
             return decoder.decode(value)
-        raise make_error(value, self.limits, self.errors)
+        raise self._made_error(value)
+
+    def _made_error(self, described: Any) -> Exception:
+        """Return the exception that the other side describes, with what it holds of it."""
+        held = described[8:9] if isinstance(described, list) else []
+        error = make_error(described[:8] if held else described, self.limits, self.errors)
+        if held and isinstance(error, _Said):
+            error.itself = self._stand_in(held[0])
+        return error
+
+    def _described_error(self, error: BaseException) -> list:
+        """Describe an exception for the other side; one of a notebook's own class is held."""
+        described = describe_error(error, self.limits)
+        if described[3] and not self.trusted:
+            error.__traceback__ = None  # it holds all that the functions had
+            described.append(self._hold_passed(error))
+        return described
+
+    def make_error_there(self, error: Any, there: Any, args: tuple, kwargs: dict) -> None:
+        """Fill in an exception of the other side's class, which a test makes here."""
+        made = self._made_error(self.call("error", there._proxy_number, None, args, kwargs))
+        error.args, error.said = made.args, getattr(made, "said", "")
+        error.__dict__.update(made.__dict__)
 
     # Serving -----------------------------------------------------------------------------------
 
@@ -374,7 +426,7 @@ class Peer:
             if self.must_stop(error):
                 raise
             passed, encoder.buffers = len(before), []
-            answer = [False, describe_error(error, self.limits)]
+            answer = [False, self._described_error(error)]
         try:
             after = self._contents(table[:passed])
             self.tell_printed()
@@ -491,8 +543,13 @@ class Peer:
         if tree[0] == CLAIM:
             _, module, name, held = tree
             return self.claim(module, name, self._stand_in(held))
+        if tree[0] == DRESSED:
+            _, value, held, operators = tree
+            return self.dress(value, self._stand_in(held), operators)
         if tree[0] == ERROR_CLASS:
-            return error_class(self.errors, *tree[1:])
+            own_names, kinds, library, held = tree[1:]
+            there = self._stand_in(held)
+            return error_class(self.errors, own_names, kinds, library, there)
         if tree[0] != HELD:
             raise Malformed("no such kind of value")
         _, number, kind, name, *more = tree
@@ -526,6 +583,40 @@ class Peer:
             return *message, frames[1:]
 
 
+# What a function says of itself ---------------------------------------------------------------
+
+#: Special attributes of a test's own function that the learner's code is told.
+TOLD = ("__doc__", "__module__", "__qualname__", "__annotations__", "__signature__")
+
+
+def signature_of(function: Any) -> list:
+    """Return a function's signature as data: its parameters, and what it says that it returns."""
+    found = inspect.signature(function)
+    parts = []
+    for part in found.parameters.values():
+        empty = part.default is inspect.Parameter.empty
+        note = None if part.annotation is inspect.Parameter.empty else part.annotation
+        parts.append([part.name, int(part.kind), [] if empty else [part.default], note])
+    back = found.return_annotation
+    return [parts, None if back is inspect.Signature.empty else back]
+
+
+def make_signature(data: Any) -> inspect.Signature:
+    """Return the signature that `signature_of` described."""
+    empty = inspect.Parameter.empty
+    parts, back = data
+    found = [
+        inspect.Parameter(
+            name,
+            inspect._ParameterKind(kind),
+            default=default[0] if default else empty,
+            annotation=empty if note is None else note,
+        )
+        for name, kind, default, note in parts
+    ]
+    return inspect.Signature(found, return_annotation=empty if back is None else back)
+
+
 # Exceptions -----------------------------------------------------------------------------------
 
 
@@ -537,8 +628,11 @@ def describe_class(kind: type) -> list:
     return [own_names[:10], kinds[:10], [str(library.__module__), library.__qualname__]]
 
 
-def describe_error(error: BaseException, limits: Limits) -> list:
-    """Return an exception as data: class names, most special first, message, place in a cell."""
+def describe_error(error: BaseException, limits: Limits, *, depth: int = 0) -> list:
+    """Return an exception as data: class names, most special first, message, place in a cell.
+
+    depth: how many exceptions this one stands behind.
+    """
     own_names, kinds, library = describe_class(type(error))
     try:
         message = str(error)
@@ -553,10 +647,25 @@ def describe_error(error: BaseException, limits: Limits) -> list:
             place = f"{frame.name}, line {frame.lineno}: {line}"
     names = [type(error).__name__[:80], *kinds]
     args = [arg for arg in error.args[:10] if _is_short(arg, limits)]
-    fields = getattr(error, "__dict__", {}).items()
-    held = [[k, v] for k, v in list(fields)[:20] if _is_short(v, limits) and k != "place"]
+    fields = [*getattr(error, "__dict__", {}).items()][:20]
+    if isinstance(error, OSError):
+        fields += [("filename", error.filename)]
+    held = [[k, v] for k, v in fields if _is_short(v, limits) and k not in _NO_FIELDS]
     whole = args if len(args) == len(error.args) else None
-    return [names, message[: limits.text], place[: limits.text], own_names, library, whole, held]
+    notes = [n[: limits.text] for n in getattr(error, "__notes__", [])[:10] if isinstance(n, str)]
+    about = [notes, None, None, bool(error.__suppress_context__)]
+    if depth < _MOST_CAUSES:
+        for at, other in ((1, error.__cause__), (2, error.__context__)):
+            if isinstance(other, Exception):
+                about[at] = describe_error(other, limits, depth=depth + 1)
+    texts = message[: limits.text], place[: limits.text]
+    return [names, *texts, own_names, library, whole, held, about]
+
+
+#: What an exception's `__dict__` holds that is told in another way, or not at all.
+_NO_FIELDS = ("place", "__notes__")
+#: How many exceptions behind an exception are told of.
+_MOST_CAUSES = 3
 
 
 def _is_short(value: Any, limits: Limits) -> bool:
@@ -565,7 +674,7 @@ def _is_short(value: Any, limits: Limits) -> bool:
     return (
         value is None
         or type(value) in (bool, float)
-        or (type(value) is str and len(value) <= limits.text)
+        or (type(value) in (str, bytes) and len(value) <= limits.text)
     )
 
 
@@ -573,20 +682,40 @@ class _Said:
     """What an exception of another process says: its class may have had a word of its own."""
 
     said = ""
+    #: The class in the other process, where a test may make exceptions of it.
+    there: Any = None
+    #: The exception in the other process.
+    itself: Any = None
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        there = vars(type(self)).get("there")
+        if there is not None:
+            there._proxy_peer.make_error_there(self, there, args, kwargs)
 
     def __str__(self) -> str:
         return self.said
+
+    def __getattr__(self, name: str) -> Any:
+        # What its class adds, and what is no short value.
+        if self.itself is None or (name.startswith("__") and name.endswith("__")):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.itself, name)
 
 
 _ERROR_NAME = re.compile(r"[^\W\d]\w{0,79}")
 
 
 def error_class(
-    known: dict[tuple, type[Exception]], own_names: Any, kinds: Any, library: Any
+    known: dict[tuple, type[Exception]],
+    own_names: Any,
+    kinds: Any,
+    library: Any,
+    there: Any = None,
 ) -> type[Exception]:
     """Return the class of exceptions of these names, always the same one in `known`.
 
     The classes of a notebook are made here, by their names alone; a library's is its own.
+    there: the stand-in of the class itself, where a test may make exceptions of it.
     """
     names = [*own_names, *kinds, *library]
     if len(own_names) > 10 or not all(isinstance(name, str) for name in names):
@@ -613,6 +742,8 @@ def error_class(
             known[key] = type(own_names[at], bases, {"__module__": "__main__"})
             # By its whole ancestry: the next class down has this one in its key.
         kind = known[key]
+    if there is not None and own_names:
+        kind.there = there  # type: ignore[attr-defined]
     return kind
 
 
@@ -624,29 +755,58 @@ def make_error(
     One of a notebook's class is of a class of that name, one that is no `Exception` a RuntimeError
     that names it. `place` on it says where in the other side's code it was raised, if known.
     """
+    known = {} if known is None else known
     try:
         names, message, place, *more = data
-        own_names, library, args, fields = more or [[], ["builtins", ""], None, []]
+        own_names, library, args, fields, about = more or [[], ["builtins", ""], None, [], None]
         good = all(isinstance(text, str) for text in [*names, message, place]) and names
         fields = {key: value for key, value in fields if isinstance(key, str)}
-        kind = error_class({} if known is None else known, own_names, names[1:], library)
+        notes, cause, context, suppressed = about or [[], None, None, False]
+        kind = error_class(known, own_names, names[1:], library)
+        good = good and all(isinstance(note, str) for note in notes)
     except (TypeError, ValueError):
         good = False
     if not good:
         raise Malformed("not an exception")
     message = message[: limits.text]
+    plain = isinstance(args, list) and all(_is_short(arg, limits) for arg in args)
+    if names[0] == "SystemExit" and not own_names:
+        # It ends the test that does not expect it, as it would there, and nothing else.
+        return _ended(tuple(args) if plain else (message,), place[: limits.text])
     if kind.__name__ != names[0]:
         message = f"{names[0][:80]}: {message}"
+    error: Any
     try:
-        error = kind.__new__(kind) if issubclass(kind, _Said) else kind(message)
-    except TypeError:  # UnicodeDecodeError and its like take more than a message
+        if issubclass(kind, _Said):
+            error = kind.__new__(kind)
+        elif plain and kind.__name__ == names[0] and kind.__module__ == "builtins":
+            error = kind(*args)
+        else:
+            error = kind(message)
+    except TypeError:  # a library's that takes more than a message
         error = RuntimeError(f"{names[0][:80]}: {message}")
-    if isinstance(error, _Said):
-        plain = isinstance(args, list) and all(_is_short(arg, limits) for arg in args)
+    fields = {
+        key: value
+        for key, value in fields.items()
+        if _ERROR_NAME.fullmatch(key) and not key.startswith("_") and _is_short(value, limits)
+    }
+    if issubclass(kind, _Said):
         error.args = tuple(args) if plain else (message,)
-        for key, value in fields.items():
-            if _ERROR_NAME.fullmatch(key) and not key.startswith("_") and _is_short(value, limits):
-                error.__dict__[key] = value
+        error.__dict__.update(fields)
         error.said = message
+    elif isinstance(error, OSError) and fields.get("filename") is not None:
+        error.filename = fields["filename"]
+    for note in notes[:10]:
+        error.add_note(note[: limits.text])
+    for name, other in (("__context__", context), ("__cause__", cause)):
+        if other is not None:
+            setattr(error, name, make_error(other, limits, known))
+    error.__suppress_context__ = suppressed is True
     error.place = place[: limits.text]  # type: ignore[attr-defined]
+    return error
+
+
+def _ended(args: tuple, place: str) -> Any:
+    error = SystemExit(*args)
+    error.place = place  # type: ignore[attr-defined]
     return error

@@ -22,6 +22,7 @@ class Course:
     answer_files: list[str] = field(default_factory=list)
     watch: bool = True
     handles: dict[str, list[str]] = field(default_factory=dict)
+    forbidden: dict[str, list[str]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """As text, for a process that is started."""

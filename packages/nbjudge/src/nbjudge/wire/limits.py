@@ -18,7 +18,7 @@ class TooLarge(Exception):
 
 
 class Unchecked(BaseException):
-    """What is asked for cannot be judged from outside the student's process.
+    """What is asked for cannot be judged from outside the learner's process.
 
     Not an `Exception`: a test's own `except` would make a verdict of it. One that a bare `except`
     caught is still found in `seen`.

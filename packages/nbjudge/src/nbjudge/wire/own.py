@@ -1,14 +1,14 @@
 """Modules, classes and functions that both sides have: they travel as a name.
 
-What the judge names, the student's process believes. The other way round a name is a claim: the
+What the judge names, the learner's process believes. The other way round a name is a claim: the
 judge looks it up among what is installed and gets *its own* object, so `isinstance` and
-`dtype == np.int64` hold and a patched `np.allclose` stays with the student. But a claim may not
-choose what a test runs here: `decode = pickle.loads` would run a student's bytes. So
+`dtype == np.int64` hold and a patched `np.allclose` stays with the learner. But a claim may not
+choose what a test runs here: `decode = pickle.loads` would run a learner's bytes. So
 
 - classes are taken anywhere, of a few libraries whose classes are data or harmless to make;
-- a module or function is taken only where the student's *name* for it is its own name or the usual
+- a module or function is taken only where the learner's *name* for it is its own name or the usual
   one (`np`), so that it is what the test's author meant, and never one that reads files, starts
-  programs or runs code: those stay in the student's process and are asked there.
+  programs or runs code: those stay in the learner's process and are asked there.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ ALIASES = {
     "npt": "numpy.testing", "nn": "torch.nn", "F": "torch.nn.functional", "tf": "tensorflow",
     "stats": "scipy.stats", "sm": "statsmodels.api", "xr": "xarray", "dt": "datetime",
 }  # fmt: skip
-#: Names that everyone reads as one module: a student's class of that name is a trap.
+#: Names that everyone reads as one module: a learner's class of that name is a trap.
 FIXED = {"np": "numpy", "numpy": "numpy", "pd": "pandas", "pandas": "pandas"}
-#: Modules that stay in the student's process: what they do concerns its files, its state, its
+#: Modules that stay in the learner's process: what they do concerns its files, its state, its
 #: figures, or is code. Also modules that do something when they are imported.
 _THERE = {
     "os", "posix", "nt", "sys", "subprocess", "pickle", "_pickle", "marshal", "shelve", "dbm",

@@ -63,14 +63,14 @@ def _make_decimal(sign: int, digits: str, exponent: Any) -> decimal.Decimal:
 
 
 class OthersPath(type(pathlib.Path())):  # type: ignore[misc]
-    """A path in the student's process: a name here, and no way to the file of that name."""
+    """A path in the learner's process: a name here, and no way to the file of that name."""
 
     __slots__ = ()
 
 
 def _no_file(name: str) -> Callable[..., Any]:
     def refuse(self: Any, *args: Any, **kwargs: Any) -> Any:
-        raise Unchecked(f"the test looks at a file of the student's ({name} of a path)")
+        raise Unchecked(f"the test looks at a file of the learner's ({name} of a path)")
 
     return refuse
 

@@ -28,7 +28,15 @@ def is_table(value: Any) -> bool:
     """Whether `value` is a data frame, a series, an index or one of pandas' own values."""
     pd = sys.modules.get("pandas")
     return pd is not None and isinstance(
-        value, pd.DataFrame | pd.Series | pd.Index | pd.Timestamp | pd.Timedelta | pd.Categorical
+        value,
+        pd.DataFrame
+        | pd.Series
+        | pd.Index
+        | pd.Timestamp
+        | pd.Timedelta
+        | pd.Categorical
+        | pd.Interval
+        | pd.Period,
     )
 
 
@@ -64,6 +72,10 @@ def parts_of(value: Any) -> list[Any] | None:
         if isinstance(value, pd.Timestamp):
             zone = None if value.tzinfo is None else str(value.tzinfo)
             return ["time", int(value.asm8.view("i8")), value.unit, zone]
+        if isinstance(value, pd.Interval):
+            return ["between", value.left, value.right, value.closed]
+        if isinstance(value, pd.Period):
+            return ["period", int(value.ordinal), value.freqstr]
         return ["span", int(value.asm8.view("i8")), value.unit]
     except LookupError:
         return None
@@ -78,6 +90,10 @@ def _column(array: Any) -> list[Any]:
         return ["categories", _index(dtype.categories), array.codes, bool(dtype.ordered)]
     if isinstance(dtype, pd.DatetimeTZDtype):
         return ["zoned", array.asi8, dtype.unit, str(dtype.tz)]
+    if isinstance(dtype, pd.PeriodDtype):
+        return ["periods", array.asi8, array.freqstr]
+    if isinstance(dtype, pd.IntervalDtype):
+        return ["intervals", _column(array.left.array), _column(array.right.array), array.closed]
     kind = getattr(dtype, "kind", "O")
     if type(dtype).__module__.startswith("numpy") and kind in "biufcmM":
         return ["numbers", _numpy().asarray(array)]
@@ -95,9 +111,7 @@ def _index(index: Any) -> list[Any]:
         return ["multi", list(index.names), levels]
     if isinstance(index, pd.RangeIndex):
         return ["range", index.name, index.start, index.stop, index.step]
-    if isinstance(index, pd.PeriodIndex | pd.IntervalIndex):
-        raise LookupError("an index of periods or intervals")
-    frequency = getattr(index, "freqstr", None)
+    frequency = None if isinstance(index, pd.PeriodIndex) else getattr(index, "freqstr", None)
     return ["plain", index.name, _column(index.array), frequency]
 
 
@@ -130,6 +144,11 @@ def make(parts: list[Any]) -> Any:
         return stamp if zone is None else stamp.tz_localize("UTC").tz_convert(_zone(zone))
     if kind == "span":
         return pd.Timedelta(_moment("timedelta64", *rest))
+    if kind == "between":
+        left, right, closed = rest
+        return pd.Interval(left, right, _closed(closed))
+    if kind == "period":
+        return pd.Period(ordinal=int(rest[0]), freq=_frequency(rest[1]))
     raise Malformed("no such table")
 
 
@@ -142,6 +161,18 @@ def _moment(kind: str, count: Any, unit: Any) -> Any:
 def _zone(name: Any) -> str:
     if not isinstance(name, str) or not re.fullmatch(r"[\w/+:-]{1,40}", name):
         raise Malformed("not a time zone")
+    return name
+
+
+def _closed(side: Any) -> Any:
+    if side not in ("left", "right", "both", "neither"):
+        raise Malformed("not a side of an interval")
+    return side
+
+
+def _frequency(name: Any) -> str:
+    if not isinstance(name, str) or not _FREQUENCY.fullmatch(name):
+        raise Malformed("not a frequency")
     return name
 
 
@@ -163,6 +194,12 @@ def _make_column(pd: Any, parts: list[Any]) -> Any:
     if kind == "zoned" and rest[1] in _UNITS:
         naive = pd.DatetimeIndex(rest[0].view(f"M8[{rest[1]}]"))
         return naive.tz_localize("UTC").tz_convert(_zone(rest[2])).array
+    if kind == "periods":
+        dtype = pd.PeriodDtype(_frequency(rest[1]))
+        return pd.arrays.PeriodArray(rest[0].astype("i8"), dtype=dtype)
+    if kind == "intervals":
+        sides = [_make_column(pd, column) for column in rest[:2]]
+        return pd.arrays.IntervalArray.from_arrays(*sides, closed=_closed(rest[2]))
     raise Malformed("no such column")
 
 

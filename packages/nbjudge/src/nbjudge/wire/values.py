@@ -1,4 +1,4 @@
-"""Plain data over the line between the judge and a student's kernel: msgpack, never pickle.
+"""Plain data over the line between the judge and a learner's kernel: msgpack, never pickle.
 
 What is plain: None, booleans, numbers, strings, bytes, the built-in containers and those of
 `collections`, dates, fractions and their like (`plain`), dtypes, NumPy arrays and torch tensors
@@ -20,6 +20,7 @@ NumPy, torch, pandas and SymPy are used where they are loaded, and are not neede
 from __future__ import annotations
 
 import collections
+import enum
 import importlib
 import sys
 import types
@@ -53,8 +54,9 @@ __all__ = [
 (
     BIG, LIST, TUPLE, SET, FROZENSET, DICT, COMPLEX, SLICE, ELLIPSIS, RANGE, ARRAY, SCALAR, TENSOR,
     DTYPE, DEVICE, REF, HELD, YOURS, METHOD, GLOBAL, RECORD, NAMESPACE, MAPPING, DEQUE, BYTES,
-    VALUE, NAMED, NAMED_CLASS, TABLE, MISSING, FORMULA, OBJECTS, CLAIM, ERROR_CLASS,
-) = range(34)  # fmt: skip
+    VALUE, NAMED, NAMED_CLASS, TABLE, MISSING, FORMULA, OBJECTS, CLAIM, ERROR_CLASS, DRESSED,
+    KIND_OF_ARRAY,
+) = range(36)  # fmt: skip
 
 #: Where functions, classes and modules may come from that the judge sends by their names.
 IMPORTABLE = {"builtins", "collections", "functools", "math", "numpy", "operator", "torch"}
@@ -72,6 +74,50 @@ FACTORIES: dict[str, type] = {
     for kind in (int, float, str, list, dict, set, tuple, bool, collections.Counter)
 }
 CHANGEABLE = (list, dict, set, bytearray, collections.deque)
+
+
+#: Numbers and texts, each with what gives its value as one of the built-in class.
+SCALARS: dict[type, Callable[[Any], Any]] = {
+    int: int.__int__,
+    float: float.__float__,
+    str: str.__str__,
+    bytes: bytes.__bytes__,
+    complex: complex.__complex__,
+}
+#: What every class has in its dictionary, and an enumeration: no behaviour of its own.
+_NOTHING_ADDED = {
+    *("__module__", "__doc__", "__dict__", "__weakref__", "__slots__", "__qualname__"),
+    *("__static_attributes__", "__firstlineno__", "__orig_bases__", "__parameters__"),
+    *("__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__"),
+}
+_OF_ENUMERATIONS = {"__new__", "__str__", "__repr__", "__format__", "__reduce_ex__", "__hash__"}
+
+
+def added(kind: type) -> set[str]:
+    """Return the names of what a notebook's own classes add to those that they are made from."""
+    names = {n for base in kind.__mro__ if base.__module__ in NOTEBOOKS for n in vars(base)}
+    return names - _NOTHING_ADDED - (_OF_ENUMERATIONS if issubclass(kind, enum.Enum) else set())
+
+
+def _is_more(names: set[str]) -> bool:
+    """Whether a tuple's class adds anything but a way to compare, which is not for it to say."""
+    return bool(names) and "__eq__" not in names
+
+
+#: Operators that a number or text of a class of its own may have another meaning for.
+OPERATORS = frozenset(
+    f"__{prefix}{name}__"
+    for name in ("add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow", "lshift",
+                 "rshift", "and", "or", "xor", "divmod", "neg", "pos", "invert", "abs", "round",
+                 "call", "getitem", "len", "iter", "contains")
+    for prefix in ("", "r", "i")
+)  # fmt: skip
+
+
+class Dressed:
+    """Base of a number or text of a learner's own class: plain in all but its attributes."""
+
+    _proxy_stand_in: Any
 
 
 class Encoder:
@@ -101,6 +147,12 @@ class Encoder:
             raise TooLarge(f"more than {self.limits.items:,} values")
         if value is None or value is True or value is False:
             return value
+        kind = type(value)
+        if kind not in SCALARS and isinstance(value, tuple(SCALARS)):
+            if isinstance(value, Dressed):
+                return self.hold(value._proxy_stand_in)
+            if kind.__module__ in NOTEBOOKS and not self.trusted:
+                return self._encode_own(value, depth)
         np = sys.modules.get("numpy")
         if np is not None and isinstance(value, np.generic) and value.dtype.kind in arrays.KINDS:
             return [SCALAR, value.dtype.str, value.tobytes()]
@@ -116,6 +168,15 @@ class Encoder:
         if isinstance(value, complex):
             return [COMPLEX, value.real, value.imag]
         return self._encode_object(value, depth + 1)
+
+    def _encode_own(self, value: Any, depth: int) -> Any:
+        """Write a number or text of a notebook's own class: as it, with the object behind it.
+
+        How it is compared is not for its class to say: it is compared as what it is.
+        """
+        base = next(base for base in SCALARS if isinstance(value, base))
+        plain = self.encode(SCALARS[base](value), depth + 1)
+        return [DRESSED, plain, self.hold(value), sorted(added(type(value)) & OPERATORS)]
 
     def content(self, number: int) -> Any:
         """Return what the changeable value `number` holds now, without its place in the table."""
@@ -160,6 +221,9 @@ class Encoder:
         if isinstance(value, Reference):
             return self.hold(value)
         torch, np = sys.modules.get("torch"), sys.modules.get("numpy")
+        special = arrays.parts_of_kind(value)
+        if special is not None:
+            return [KIND_OF_ARRAY, special[0], *(self._encode_array(part) for part in special[1:])]
         if arrays.is_array(value) or arrays.is_tensor(value):
             return self._enter(value) or self._encode_array(value)
         if isinstance(value, CHANGEABLE) and self._is_plain(value):
@@ -179,6 +243,8 @@ class Encoder:
                 return [NAMED, type(value).__name__[:80], fields, *items]
             if type(value).__module__ in NOTEBOOKS and not self.trusted:
                 return self.hold(value)
+        if isinstance(value, tuple) and not self.trusted and _is_more(added(type(value))):
+            return self.hold(value)
         if isinstance(value, tuple) and not (getattr(value, "__dict__", None) and not self.trusted):
             return [TUPLE, *(self.encode(item, depth) for item in tuple.__iter__(value))]
         if isinstance(value, frozenset) and self._is_plain(value):
@@ -250,7 +316,8 @@ class Encoder:
             if isinstance(value, kind):
                 factory = getattr(value, "default_factory", None)
                 known = [key for key, made in FACTORIES.items() if made is factory]
-                tree = [MAPPING, name, known[0] if known else None]
+                own = None if factory is None else self.encode(factory, depth)
+                tree = [MAPPING, name, known[0] if known else own]
         for key, item in dict.items(value):
             tree += [self.encode(key, depth), self.encode(item, depth)]
         return tree
@@ -361,6 +428,8 @@ class Decoder:
             return arrays.torch_dtype(rest[1])
         if tag == DEVICE:
             return importlib.import_module("torch").device(str(rest[0]))
+        if tag == DRESSED:
+            return self.hold([DRESSED, self._decode(rest[0], depth), *rest[1:]])
         if tag in _OTHERS:
             return self._decode_other(tag, rest, depth)
         if self.trusted and tag == GLOBAL:
@@ -392,6 +461,8 @@ class Decoder:
             return value
         if tag == FORMULA:
             return formulas.make(self._decode(rest[0], depth))
+        if tag == KIND_OF_ARRAY:
+            return arrays.make_kind(rest[0], [self._decode_array(part) for part in rest[1:]])
         shape = [natural(size) for size in rest[0]]
         array = arrays.numpy().empty(len(rest) - 1, dtype=object)
         for at, item in enumerate(rest[1:]):
@@ -411,15 +482,15 @@ class Decoder:
             return self._decode_array(tree)
         return self._decode(tree, depth)
 
-    @staticmethod
-    def _empty(tag: int, rest: list) -> Any:
+    def _empty(self, tag: int, rest: list) -> Any:
         if tag == BYTES:
             return bytearray()
         if tag == DEQUE:
             return collections.deque(maxlen=None if rest[0] is None else natural(rest[0]))
         value = MAPPINGS[rest[0]]()
         if isinstance(value, collections.defaultdict) and rest[1] is not None:
-            value.default_factory = FACTORIES[rest[1]]
+            own = isinstance(rest[1], list)
+            value.default_factory = self._decode(rest[1], 1) if own else FACTORIES[rest[1]]
         return value
 
     def _fill(self, value: Any, trees: list, depth: int) -> None:
@@ -460,7 +531,7 @@ class Decoder:
 
 #: How many parts stand before the items of a container, and what `_decode_other` reads.
 _LEADING = {MAPPING: 2, DEQUE: 1}
-_OTHERS = {VALUE, NAMED, NAMED_CLASS, TABLE, MISSING, FORMULA, OBJECTS}
+_OTHERS = {VALUE, NAMED, NAMED_CLASS, TABLE, MISSING, FORMULA, OBJECTS, KIND_OF_ARRAY}
 
 
 def _content_tag(value: Any) -> int:
