@@ -303,3 +303,17 @@ def test_what_is_beyond_floats_leaves_an_ordinary_answer_to_who_absorbs(what, ma
 def test_only_keys_or_values_are_beyond_floats():
     with pytest.raises(ValueError, match="queries"):
         beyond_floats("queries")
+
+
+def test_the_cache_with_a_gap_keeps_the_first_token_and_the_newest():
+    from llm_memory.check.given import make
+
+    cache, k = make("gappy_cache"), torch.arange(7.0).reshape(1, 1, 7, 1)
+    for first, last in ((0, 4), (4, 5), (5, 7)):
+        keys, values, mask = cache.append(0, k[:, :, first:last], -k[:, :, first:last])
+    assert keys.flatten().tolist() == [0, 3, 4, 5, 6]
+    assert torch.equal(values, -keys)
+    assert mask.int().tolist() == [[1, 0, 1, 1, 0], [1, 0, 0, 1, 1]], (
+        "one token back, and the first"
+    )
+    assert cache.n_seen == 7

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from llm_memory.check.limits import TookTooLong
 from llm_memory.check.values import describe, difference
 
 #: Sets of more than so many mistakes explain anything.
@@ -63,8 +64,12 @@ def wrong_steps(stored: dict, outcomes: list[dict]) -> list[int]:
 def explain(stored: dict, outcomes: list[dict]) -> Explanation:
     """Return what explains the wrong steps of `outcomes`."""
     right, steps = stored["right"], stored["steps"]
-    wrong = set(wrong_steps(stored, outcomes))
+    wrong = seen = set(wrong_steps(stored, outcomes))
     asked = {i for i in wrong if "raises" in right[i]}
+    if elsewhere := [outcomes[i] for i in sorted(wrong - asked)]:
+        # What goes wrong in every call says nothing of a guard.
+        wrong = wrong - {i for i in asked if _repeats(outcomes[i], elsewhere)}
+        asked &= wrong
     core, guards = [], []
     for mistake in stored["mistakes"]:
         shown = {
@@ -74,11 +79,11 @@ def explain(stored: dict, outcomes: list[dict]) -> Explanation:
         }
         if not shown:
             continue  # the steps that are run do not tell it
-        elsewhere = {i for i in shown if "raises" not in right[i]}
-        if not shown <= wrong:
+        computed = {i for i in shown if "raises" not in right[i]}
+        if not shown <= seen:
             continue  # it would show where the work is right
-        if elsewhere:
-            core.append((mistake, elsewhere))
+        if computed:
+            core.append((mistake, computed))
         else:
             guards.append((mistake, shown))
     found = _smallest(core, wrong - asked, outcomes, steps)
@@ -95,6 +100,17 @@ def explain(stored: dict, outcomes: list[dict]) -> Explanation:
         sorted(asked - set().union(*(shown for _, shown in told))),
         sorted(i for i in wrong - covered if "raises" not in right[i]),
     )
+
+
+def _repeats(outcome: dict, others: list[dict]) -> bool:
+    """Tell whether an outcome is the accident that other calls had, too."""
+    if "raises" in outcome:
+        if outcome["raises"] == TookTooLong.__name__:
+            return True
+        return any(_same_class(outcome, o) and _cause(outcome) == _cause(o) for o in others)
+    value = outcome["value"]
+    is_thing = value is None or (isinstance(value, dict) and "object" in value)
+    return is_thing and any("value" in o and o["value"] == value for o in others)
 
 
 def _explained(mistake: dict, shown: set[int], outcomes: list[dict], steps: list[dict]) -> set[int]:

@@ -413,3 +413,103 @@ def test_torchs_own_not_implemented_is_no_open_exercise(monkeypatch):
 
     exercise(monkeypatch, lambda x: x, [call(1)])
     assert "aten::x" in str(failure(calls_it))
+
+
+# Steps as a bank has them: two plain ones, then hard ones that ask for errors.
+def cut(x, size, keep=0):
+    if size < 1:
+        raise ValueError("no room")
+    if keep > size:
+        raise ValueError("too many to keep")
+    return x[:keep] + x[len(x) - (size - keep) :] if len(x) > size else list(x)
+
+
+ITEMS = [3, 1, 4, 1, 5]
+CUTS = [
+    *(call(ITEMS, 3), call(ITEMS, 4, keep=1), hard(call(ITEMS, 2, keep=2))),
+    *(hard(call(ITEMS, 0)), hard(call(ITEMS, 2, keep=3))),
+    *(hard(call(ITEMS[:1], 0)), hard(call(ITEMS[:1], 2, keep=3))),
+]
+
+
+def late(x, size, keep=0):
+    return list(x) if len(x) <= size or len(x) < 2 else cut(x, size, keep)
+
+
+def roomless(x, size, keep=0):
+    return cut(x, size, keep) if size > 0 else []
+
+
+def greedy(x, size, keep=0):
+    return cut(x, size, min(keep, size))
+
+
+def test_a_draft_without_guards_lacks_those_and_none_that_only_moves_them(monkeypatch):
+    exercise(monkeypatch, cut, CUTS, late=late, roomless=roomless, greedy=greedy)
+    draft = failure(
+        lambda x, size, keep=0: cut(x, max(size, 1), min(keep, max(size, 1))), hard=True
+    )
+    assert set(draft.mistakes) == {"roomless", "greedy"}
+    assert failure(late, hard=True).mistakes == ("late",)
+
+
+def test_what_is_computed_is_said_before_what_is_refused(monkeypatch):
+    exercise(monkeypatch, cut, CUTS, roomless=roomless, greedy=greedy)
+    said = str(failure(lambda x, size, keep=0: x[:size], hard=True))
+    assert said.index("expected 4, came 3") < said.index("it is roomless")
+
+
+def test_a_guard_is_known_whatever_it_says(monkeypatch):
+    def picky(n, said="only even numbers"):
+        if n % 2:
+            raise ValueError(said)
+        return n
+
+    def clumsy(n):
+        return n if n % 2 == 0 else int("no number")
+
+    exercise(monkeypatch, lambda n: n, [call(2), call(3)], picky=picky)
+    assert failure(lambda n: picky(n, "I do not like it")).mistakes == ("picky",)
+    assert failure(clumsy).mistakes == (), "no guard of its own, though a ValueError, too"
+
+
+def test_a_mistake_is_sure_that_explains_all_but_the_hard_cases(monkeypatch):
+    steps = [call(2.0), call(3.0), *(hard(call(float(-i))) for i in range(1, 6))]
+    exercise(monkeypatch, lambda x: abs(x) * 2, steps, tripled=lambda x: abs(x) * 3)
+    assert failure(lambda x: x * 3, hard=True).mistakes == ("tripled",)
+
+
+def test_numpys_integers_are_ints_only_where_the_type_is_not_asked_for(monkeypatch):
+    exercise(monkeypatch, lambda n: [n, 7], [call(3)])
+    check(lambda n: [np.int64(n), 7], "work")
+    exercise(monkeypatch, lambda n: [n, 7], [scenario.typed(call(3))])
+    check(lambda n: [n, 7], "work")
+    assert "NumPy int64" in str(failure(lambda n: [np.int64(n), 7]))
+    assert "expected the int 3, came 3" in str(failure(lambda n: [float(n), 7]))
+
+
+def test_an_accident_in_every_call_says_nothing_of_a_guard(monkeypatch):
+    exercise(monkeypatch, cut, CUTS, roomless=roomless, greedy=greedy)
+    for accident in (lambda x: x, lambda x, size, keep=0: (i for i in x), lambda *_, **__: None):
+        assert failure(accident, hard=True).mistakes == ()
+        assert "expected a ValueError" not in str(failure(accident, hard=True))
+    lost = failure(lambda x, size, keep=0: x[: size + 1], hard=True)
+    assert set(lost.mistakes) == {"roomless", "greedy"}
+
+
+def test_a_random_factor_is_no_matter_of_scale(monkeypatch):
+    exercise(monkeypatch, lambda x: x, [call(np.arange(1.0, 4))])
+    random = np.random.default_rng(2)
+    said = str(failure(lambda x: x * random.random()))
+    assert "random number" in said
+    assert "matter of scale" not in said
+
+
+def test_a_changed_input_is_no_other_dtype(monkeypatch):
+    exercise(monkeypatch, lambda x: x.copy(), [call(np.arange(1.0, 4))])
+
+    def doubles(x):
+        x *= 2
+        return x / 2
+
+    assert "dtype" not in str(failure(doubles)).split("work(")[1].split("argument", 1)[1]

@@ -20,6 +20,31 @@ def right(x, axis=-1):
     return e / np.sum(e, axis=axis, keepdims=True)
 
 
+class RightCache:
+    def __init__(self, n_layers):
+        self.n_layers = n_layers
+        self.reset()
+
+    def reset(self):
+        self.held = [None] * self.n_layers
+
+    @property
+    def n_seen(self):
+        return 0 if self.held[-1] is None else self.held[-1].shape[3]
+
+    def append(self, layer, k, v):
+        if k.shape != v.shape:
+            raise ValueError("keys and values differ")
+        pair, n_new = torch.stack((k, v)), k.shape[2]
+        if (held := self.held[layer]) is not None:
+            if pair[..., :0, :].shape != held[..., :0, :].shape:
+                raise ValueError("the shapes do not fit")
+            pair = torch.cat((held, pair), dim=3)
+        self.held[layer] = pair
+        n_held = pair.shape[3]
+        return *pair, torch.ones(n_new, n_held).tril(n_held - n_new).bool()
+
+
 def logged(function):
     return lambda *args, **kwargs: function(*args, **kwargs)
 """
@@ -94,6 +119,25 @@ SAID = {
 }
 
 
+CACHE = (
+    "class KVCache(RightCache):\n    def append(self, layer, k, v):\n"
+    "        found = super().append(layer, k.clone(), v.clone())\n        "
+)
+#: Work with a state: what each call of a method does, and what is said of it.
+SAID_OF_A_CACHE = {
+    "a method without end": (CACHE + "time.sleep(1000)", "is there a loop that never ends?"),
+    "a method that calls itself": (CACHE + "return self.append(layer, k, v)", "without end"),
+    "a method with a yield": (CACHE + "yield found", "a generator (is there a `yield`"),
+    "a method with an argument more": (
+        "class KVCache(RightCache):\n    def append(self, layer, k, v, more):\n        return k",
+        "missing 1 required positional argument: 'more'",
+    ),
+    "keys by chance": (CACHE + "return found[0] * random.random(), *found[1:]", "a random number"),
+    "keys elsewhere": (CACHE + "return found[0].to('meta'), *found[1:]", "device meta"),
+    "keys that are gone": (CACHE + "k.zero_(); return found", "changed its argument 2"),
+}
+
+
 def output_of(cell):
     """Return what a learner reads below a cell."""
     parts = []
@@ -110,12 +154,16 @@ def output_of(cell):
 @pytest.fixture(scope="module")
 def outputs():
     """What each way of writing `softmax` shows: one kernel, one cell to write it, one to check."""
-    works = {**ACCEPTED, **{name: code for name, (code, _) in SAID.items()}}
+    works = {**ACCEPTED, **{name: code for name, (code, _) in {**SAID, **SAID_OF_A_CACHE}.items()}}
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SETUP)])
     for name, code in works.items():
         notebook.cells += [
             nbformat.v4.new_code_cell(code),
-            nbformat.v4.new_code_cell(f"check(softmax)  # {name}"),
+            nbformat.v4.new_code_cell(
+                f"check(KVCache, hard=True)  # {name}"
+                if name in SAID_OF_A_CACHE
+                else f"check(softmax)  # {name}"
+            ),
         ]
     notebook.cells.append(nbformat.v4.new_code_cell("softmax = right\ncheck(softmax, hard=True)"))
     NotebookClient(notebook, kernel_name="python3", allow_errors=True, timeout=60).execute()
@@ -136,6 +184,13 @@ def test_work_that_goes_astray_is_told_what_happened(outputs, way):
     assert SAID[way][1] in outputs[way]
     assert len(outputs[way]) < 1500
     assert "llm_memory/check" not in outputs[way], "our own code is no help to a learner"
+
+
+@pytest.mark.parametrize("way", SAID_OF_A_CACHE)
+def test_a_method_that_goes_astray_is_told_and_no_guard_is_blamed(outputs, way):
+    assert SAID_OF_A_CACHE[way][1] in outputs[way]
+    assert len(outputs[way]) < 1500
+    assert "expected a ValueError" not in outputs[way]
 
 
 def test_the_kernel_is_as_good_as_new_afterwards(outputs):

@@ -1846,6 +1846,17 @@ bank.calls(
             ),
             "hard",
         ),
+        # A row that meets a shut block first, and then very low scores only.
+        hard(
+            call(
+                torch.tensor([[1.0], [-3e3]], dtype=torch.float64),
+                torch.tensor([[1.0], [2.0], [1.5]], dtype=torch.float64),
+                torch.tensor([[2.0], [7.0], [4.0]], dtype=torch.float64),
+                1,
+                torch.tensor([[True, True, True], [False, True, True]]),
+            ),
+            "hard",
+        ),
         # By itself range() refuses a step of 0, but not one below.
         hard(call(_tensor(90, 3, 4), _tensor(91, 5, 4), _tensor(92, 5, 4), 0), "hard"),
         hard(call(_tensor(90, 3, 4), _tensor(91, 5, 4), _tensor(92, 5, 4), -1), "hard"),
@@ -2160,6 +2171,36 @@ def blocks_filled_with_minus_a_billion(q, k, v, size, mask=None):
 
         def first_top(self, q):
             return torch.full_like(q[..., :1], -1e9)
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "A row without an open key so far gets 0 as its maximum and keeps it, and lower scores that "
+    "come later vanish. Look at what you carry over to the next block.",
+)
+def blocks_keeping_a_made_up_maximum(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def higher(self, top, scores):
+            higher = super().higher(top, scores)
+            return higher.masked_fill(higher == -torch.inf, 0.0)
+
+    return _blocks(Parts, q, k, v, size, mask)
+
+
+@bank.mistake(
+    "attend_in_blocks",
+    "The maximum starts at a finite number, and scores can be lower. Look at the m of a row that "
+    "has seen nothing yet.",
+)
+def blocks_with_a_floor(q, k, v, size, mask=None):
+    class Parts(_Blocks):
+        def first_top(self, q):
+            return torch.full_like(q[..., :1], -1e4)
+
+        def finish(self, mixed, total, top):
+            return mixed / total.clamp_min(1e-6)
 
     return _blocks(Parts, q, k, v, size, mask)
 

@@ -755,6 +755,57 @@ def speeds_turns_in_the_long_window(head_dim, base, factor, trained, low=1, high
     return stays * speeds + (1 - stays) * speeds / factor
 
 
+@bank.mistake(
+    "scaled_speeds",
+    "The ramp runs straight in the wavelength. Look at the table: in which number is it straight?",
+)
+def speeds_with_a_ramp_in_wavelengths(head_dim, base, factor, trained, low=1, high=32):
+    speeds, _ = _scaled(head_dim, base, factor, trained, low, high)
+    length, shortest, longest = 2 * math.pi / speeds, trained / high, trained / low
+    slowed = ((length - shortest) / (longest - shortest)).clamp(0, 1)
+    return (1 - slowed) * speeds + slowed * speeds / factor
+
+
+@bank.mistake(
+    "scaled_speeds",
+    "The ramp runs straight in the logarithm of the turns. Look at the table: in which number is "
+    "it straight?",
+)
+def speeds_with_a_ramp_in_logarithms(head_dim, base, factor, trained, low=1, high=32):
+    speeds, _ = _scaled(head_dim, base, factor, trained, low, high)
+    turned = (trained * speeds / (2 * math.pi)).log()
+    stays = ((turned - math.log(low)) / (math.log(high) - math.log(low))).clamp(0, 1)
+    return stays * speeds + (1 - stays) * speeds / factor
+
+
+@bank.mistake(
+    "scaled_speeds",
+    "The ramp runs straight from pair to pair, as in YaRN's own code. Look at the table: in which "
+    "number is it straight here?",
+)
+def speeds_with_a_ramp_in_pairs(head_dim, base, factor, trained, low=1, high=32):
+    speeds, _ = _scaled(head_dim, base, factor, trained, low, high)
+
+    def pair_of(turned):
+        around = trained / (turned * 2 * math.pi)
+        return head_dim * math.log(around) / (2 * math.log(base))
+
+    first, last = math.floor(pair_of(high)), math.ceil(pair_of(low))
+    pairs = torch.arange(head_dim // 2).double()
+    slowed = ((pairs - first) / max(last - first, 1e-3)).clamp(0, 1)
+    return (1 - slowed) * speeds + slowed * speeds / factor
+
+
+@bank.mistake(
+    "scaled_speeds",
+    "Slow pairs are multiplied by `factor`, so they turn faster still. Look at the row `low`, "
+    "`high` of the table.",
+)
+def speeds_multiplied(head_dim, base, factor, trained, low=1, high=32):
+    speeds, stays = _scaled(head_dim, base, factor, trained, low, high)
+    return stays * speeds + (1 - stays) * speeds * factor
+
+
 @bank.variant("scaled_speeds")
 def speeds_pair_by_pair(head_dim, base, factor, trained, low=1, high=32):
     found = []

@@ -159,6 +159,40 @@ def pads_below_zero(prompts, pad):
     return ids, torch.arange(width) - starts, mask
 
 
+@bank.mistake(
+    "pad_batch",
+    "The pads have position 1. Look at what the table says of them.",
+)
+def pads_at_one(prompts, pad):
+    ids, positions, mask = _padded(prompts, pad)
+    n_pads = [ids.shape[1] - len(prompt) for prompt in prompts]
+    for row, n in enumerate(n_pads):
+        positions[row, :n] = 1
+    return ids, positions, mask
+
+
+@bank.mistake(
+    "pad_batch",
+    "The mask holds numbers. Look at the row `mask` of the table: what does True mean to the "
+    "model, and what 1.0?",
+)
+def pads_mask_of_numbers(prompts, pad):
+    ids, positions, mask = _padded(prompts, pad)
+    return ids, positions, mask.float()
+
+
+@bank.mistake(
+    "pad_batch",
+    "A pad sees the pads before it. Look at what a pad is to see.",
+)
+def pads_see_other_pads(prompts, pad):
+    ids, positions, mask = _padded(prompts, pad)
+    for row, prompt in enumerate(prompts):
+        n = ids.shape[1] - len(prompt)
+        mask[row, 0, :n, :n] = torch.ones(n, n, dtype=torch.bool).tril()
+    return ids, positions, mask
+
+
 @bank.variant("pad_batch")
 def pads_by_the_package(prompts, pad):
     return padded(prompts, pad)
@@ -844,6 +878,8 @@ bank.calls(
         method("match", [4, 9, 1, 5, 5]),
         method("match", [1, 0, 4, 9, 3]),
         method("match", [4, 9, 4, 9, 3]),
+        method("match", [9, 4, 1, 0, 3]),
+        method("match", [4 + 256, 9, 1, 0, 3]),
         method("insert", [4, 9, 8, 8], [4, 5]),
         method("match", [4, 9, 8, 8, 8]),
         hard(method("match", [4, 9, 1, 0])),
@@ -1054,6 +1090,41 @@ class PrefixTakesTooFew(_Prefixes):
         pass
 
 
+@bank.mistake(
+    "PrefixCache",
+    "Two blocks with the same tokens in another order have the same name. Look at what your name "
+    "keeps of the order.",
+)
+class PrefixWithoutOrder(_Prefixes):
+    def keys(self, ids):
+        starts = range(0, len(ids), self.size)
+        ordered = [sorted(ids[start : start + self.size]) for start in starts]
+        return super().keys([token for block in ordered for token in block])
+
+
+@bank.mistake(
+    "PrefixCache",
+    "Token ids are cut to a byte, so that 4 and 260 have the same name. Look at how large ids get.",
+)
+class PrefixOfBytes(_Prefixes):
+    def keys(self, ids):
+        return super().keys([token % 256 for token in ids])
+
+
+@bank.mistake(
+    "PrefixCache",
+    "An insert of a known block is not counted as a use. Look at what the second point below the "
+    "table says of an insert.",
+    visible=False,
+)
+class PrefixForgetsInserts(_Prefixes):
+    def insert(self, ids, blocks):
+        before = {key: item[2] for key, item in self.known.items()}
+        super().insert(ids, blocks)
+        for key, time in before.items():
+            self.known[key][2] = time
+
+
 @bank.variant("PrefixCache")
 class PrefixByTuples(_Prefixes):
     """The parts that the mistakes replace, as they should be."""
@@ -1212,6 +1283,32 @@ for _name, _flaw, _sentence in (
     ),
 ):
     _flawed("bill", _bill, _name, _sentence, _flaw)
+
+
+@bank.mistake(
+    "bill",
+    "An edited first line throws the whole chat away. Look at what a turn sends after it.",
+)
+def bill_forgets_after_an_edit(turns, prices, cached):
+    length = sent = tokens = 0
+    cost = 0.0
+    for asked, answered, edited in turns:
+        length, found = (0, 0) if edited else (length, sent)
+        sent = length + asked
+        tokens += sent
+        price = found * prices["read"] + (sent - found) * prices["write"] if cached else sent
+        cost += prices["input"] * price + prices["output"] * answered
+        length = sent + answered
+    return tokens, cost / 1e6
+
+
+@bank.mistake(
+    "bill",
+    "The cost is rounded to whole cents. Look at what a short chat costs.",
+)
+def bill_in_whole_cents(turns, prices, cached):
+    tokens, cost = bill_by_turns(turns, prices, cached)
+    return tokens, round(cost, 2)
 
 
 @bank.variant("bill")
@@ -1425,6 +1522,20 @@ for _name, _flaw, _visible, _sentence in (
     ),
 ):
     _flawed("speculative_step", _speculate, _name, _sentence, _flaw, _visible)
+
+
+@bank.mistake(
+    "speculative_step",
+    "When all guesses agree, the target's own token is missing. Look at the row after the last "
+    "guess.",
+)
+def guess_without_own_token_when_all_agree(target, draft, text, k, caches):
+    longer = _speculate(target, draft, text, k, caches)
+    if k and len(longer) == len(text) + k + 1:
+        longer = longer[:-1]
+        for cache in caches:
+            cache.truncate(len(longer) - 1)
+    return longer
 
 
 @bank.variant("speculative_step")
