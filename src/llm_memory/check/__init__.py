@@ -205,9 +205,8 @@ def _sort(work: Callable, stored: dict, outcomes: list[dict], index: int) -> lis
         return []
     # First of all: of numbers that come by chance every other kind may seem to be true.
     if _changes(work, stored, outcomes):
-        said = "Two runs of the same call gave different results: is a random number in it?"
-    else:
-        said = diagnose.kind(want["value"], came["value"])
+        return ["  Two runs of the same call gave different results: is a random number in it?"]
+    said = diagnose.kind(want["value"], came["value"])
     return [f"  {said}"] if said else []
 
 
