@@ -7,6 +7,7 @@ that a first draft, which has none, is still recognised by what else it does.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -223,7 +224,7 @@ def _guards(guards: list, asked: set[int], outcomes: list[dict], steps: list[dic
     one of them.
     """
 
-    def exact(chosen: tuple) -> int:
+    def exact(chosen: Iterable[tuple]) -> int:
         return sum(
             any(
                 i in shown and _same(m["outcomes"][i], outcomes[i], steps[i]) for m, shown in chosen
