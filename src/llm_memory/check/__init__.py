@@ -204,7 +204,6 @@ def _sort(work: Callable, stored: dict, outcomes: list[dict], index: int) -> lis
     if "value" not in want or "value" not in came:
         return []
     # First of all: of numbers that come by chance every other kind may seem to be true.
-    said: str | None
     if _changes(work, stored, outcomes):
         return ["  Two runs of the same call gave different results: is a random number in it?"]
     said = diagnose.kind(want["value"], came["value"])
