@@ -354,6 +354,13 @@ def test_what_must_not_pass(line, name):
     assert outcome.outputs and (outcome.unchecked is not None) == unchecked, outcome
 
 
+def test_a_text_in_another_notebook_s_test_is_a_learner_s_here(line):
+    assert not run(line, ["x = 1", "#T\nassert eval('1') == 1"]).outputs
+    with Judge(line.connection, ready_seconds=10) as line.judge:
+        outcome = run(line, ["def f(): return '1'", "#T\nassert eval(f()) == 1"])
+    assert outcome.unchecked is not None, outcome
+
+
 #: A test that was stopped, what comes after it, and what that is: True: right, None: not checked.
 AFTER_A_STOP = {
     "an import that it used": ("import math as m\nassert f(4) == m.sqrt(4)", "assert f(9) == m.sqrt(9)", True),

@@ -59,10 +59,14 @@ def state_of(which: str) -> Any:
 
 
 class _OwnTexts:
-    """The texts that stand in tests. No other is run as code here: it may be the learner's."""
+    """The texts of a notebook's tests. No other is run as code: it may be a learner's."""
 
     def __init__(self) -> None:
         self.known: set[str] = set()
+
+    def forget(self) -> None:
+        """Begin with a notebook: what stands in another one's tests a learner may have written."""
+        self.known.clear()
 
     def checked(self, text: Any) -> Any:
         """Return a text that stands in a test; `Unchecked` for another one, or for code."""

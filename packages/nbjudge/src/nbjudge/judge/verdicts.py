@@ -37,7 +37,7 @@ from nbformat import NotebookNode
 
 from nbjudge.codes import sentence
 from nbjudge.judge.files import Files
-from nbjudge.judge.libraries import pythons_filters, watched_libraries
+from nbjudge.judge.libraries import own_texts, pythons_filters, watched_libraries
 from nbjudge.judge.namespace import Main, Namespace, Prepared, execute, prepare
 from nbjudge.judge.peer import JudgePeer, Unanswered
 from nbjudge.names import (
@@ -155,6 +155,7 @@ class Judge:
             self.namespace.special[name] = functools.partial(named.load, what)
         self._bound_before = frozenset[str]().union(*map(bound_names, self.earlier))
         self.namespace.lost = self._bound_before
+        own_texts.forget()
         self._install()
 
     def _install(self) -> None:
