@@ -469,7 +469,8 @@ class JudgePeer(Peer):
             self.failed = self.failed or error
             raise
         except Exception:
-            self._fetch(looking)
+            if not looking and self.files is not None:
+                self.files.fetch()
             raise
         finally:
             self.deadline, self._quiet = outer, quiet
@@ -478,16 +479,11 @@ class JudgePeer(Peer):
             if not looking and self.failed is None:
                 self.after_call()
         if not looking and self.files is not None:
-            self._fetch(looking)
+            self.files.fetch()
             value = self.files.as_here(value)
         if self.lending and op in _BORROWING:
             self._note_borrowed(op, value, number, name, args)
         return value
-
-    def _fetch(self, looking: bool) -> None:
-        """Bring the files that the learner's code may have written in a call that ran some."""
-        if not looking and self.files is not None:
-            self.files.fetch()
 
     def _warn(self) -> None:
         """Warn here as the learner's code did: the test's own filters say what comes of it."""
