@@ -212,8 +212,8 @@ _STOOD_OUT = {
     "place.",
     "recovered": "The cell of {what} had lost its grading information. It was recognised by its "
     "content and graded.",
-    "merged": "The cell of {what} was not in your notebook. Its solution stood in another cell of the "
-    "lesson, and was graded.",
+    "merged": "The cell of {what} was not in your notebook. Its solution stood in another cell of "
+    "the lesson, and was graded.",
     "tampered": "The cell {what} is not yours to change. The course's own version was used in its "
     "place.",
     "relabelled": "Type, points or lock of the cell {what} had been changed. The course's own "
