@@ -162,7 +162,7 @@ def _system(command: str) -> int:
         stderr=subprocess.STDOUT,
     ) as process:
         assert process.stdout is not None
-        while data := process.stdout.read1():
+        while data := os.read(process.stdout.fileno(), 1 << 16):
             print(data.decode(errors="replace"), end="", flush=True)
     return process.returncode
 
@@ -189,7 +189,7 @@ def run_kernel(
     config.IPKernelApp.ignore_cwd = True
     app = WarmKernelApp.instance(config=config)
     app.initialize([])
-    zmqshell.system = _system
+    zmqshell.system = _system  # type: ignore[assignment]  # which is a method, bound
     sys.path.insert(0, "")
     _keep_streams(app.shell)
     given.remember()
