@@ -25,7 +25,7 @@ from sqlalchemy.exc import OperationalError
 from traitlets import Instance, Integer, List
 from traitlets.utils.importstring import import_item
 
-from nbjudge import graders, guard
+from nbjudge import disk, graders, guard
 from nbjudge.classes import engines, generate, gradebook_file, one_at_a_time, release
 from nbjudge.classes.freshness import Freshness, Why
 from nbjudge.classes.temporary import folder_for_submissions
@@ -97,6 +97,8 @@ class ClassAutograde(Autograde):
             self._fail(graders.may_not(error.filename or "it", self.coursedir.root))
 
     def _trouble(self, error: OperationalError) -> str:
+        if disk.is_full(error):
+            return disk.said()
         path = make_url(self.coursedir.db_url).database
         if "readonly" in str(error.orig) and path and not os.access(path, os.W_OK):
             return graders.may_not(path, self.coursedir.root)

@@ -384,7 +384,10 @@ def _finish(app: ZipCollectApp) -> None:
     root = Path(app._format_collect_path(app.extracted_directory))
     table = root.parent / "collected.csv"
     if root.parent.is_dir():
-        with table.open("w", newline="", encoding="utf-8") as file:
+        with (
+            graders.replaced(table, app.coursedir.root) as new,
+            new.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(
                 ["file", "student_id", "number", "late", "resubmission", "collected_as", "reason"]
