@@ -23,7 +23,7 @@ def configure(c: Config) -> None:
     """
     from sqlalchemy.exc import SAWarning
 
-    from nbjudge import guard
+    from nbjudge import disk, guard
     from nbjudge.classes.converter import install
     from nbjudge.consoles import give_ipython_a_folder, speak_every_name
     from nbjudge.plugins import feedback, formgrader, platforms
@@ -31,6 +31,7 @@ def configure(c: Config) -> None:
     # Where Jupyter's own configuration is not read, what fails after this line is refused, too.
     guard.arm()
     speak_every_name()
+    disk.speak()
     give_ipython_a_folder()
     install()
     feedback.install()

@@ -26,7 +26,7 @@ from traitlets.config import Config
 from traitlets.config.loader import JSONFileConfigLoader, PyFileConfigLoader
 from traitlets.utils.importstring import import_item
 
-from nbjudge import graders
+from nbjudge import disk, graders
 from nbjudge.codes import OWN_FOLDER
 
 __all__ = ["arm", "missing_parts", "refusal"]
@@ -90,6 +90,7 @@ def _guarded(kind: type[BaseConverter], start: Any) -> Any:
         if problem:
             self.log.error(problem)
             raise NbGraderException(problem)
+        self.log.addFilter(disk.shorten)
         with graders.together(self.coursedir.root):
             try:
                 start(self)

@@ -61,7 +61,9 @@ class Freshness:
         """Return the digest of a submission as it was when this run first looked at it."""
         if student not in self._hand_ins:
             folder = self._folder(self._course.submitted_directory, student)
-            self._hand_ins[student] = digests.of_folder(folder, self._course.ignore)
+            # A notebook can be graded out of a folder that nbgrader passes over.
+            ignore = [name for name in self._course.ignore if not name.startswith(".")]
+            self._hand_ins[student] = digests.of_folder(folder, ignore)
         return self._hand_ins[student]
 
     def why(self, student: str) -> Why | None:
