@@ -5,7 +5,7 @@ include environment.mk
 TEST_PROCESSES ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help check lint test fuzz peers build nbval mutants mistakes site bench-grading bench-generate format
+.PHONY: help check lint test fuzz peers build nbval mutants mistakes site bench-grading bench-generate bench-drafts format
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## */  make \1\t/p' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ bench-grading: .venv/.test  ## stock nbgrader, Otter and ours on one class; writ
 
 bench-generate: .venv/.test  ## the lesson's caches against transformers; writes docs/generate.md
 	$(BIN)/python benchmarks/generate.py
+
+bench-drafts: .venv/.test  ## four drafts for the fourth lesson, one of them trained first (10 minutes)
+	$(BIN)/python benchmarks/drafts.py
 
 format: .venv/.test  ## lay the code out
 	$(BIN)/ruff check --fix .

@@ -21,6 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 ARTEFACTS = REPOSITORY / "artefacts"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 120_000  # ms for whatever needs a kernel; a limit for the stuck, not a measure
+expect.set_options(timeout=30_000)  # a page on a busy machine needs more than Playwright's 5 s
 
 # Each of these keeps Chromium off the network or out of what a container lacks.
 CHROMIUM_ARGUMENTS = [

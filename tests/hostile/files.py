@@ -63,12 +63,12 @@ def empty_file(hand: Hand) -> None:
     _rewrite(hand, b"")
 
 
-@case(lost=TESTS, flags={"unreadable"}, says="it is not JSON")
+@case(lost=TESTS, flags={"unreadable"}, says="it is a zip archive that cannot be unpacked")
 def not_json(hand: Hand) -> None:
     _rewrite(hand, b"PK\x03\x04\xff\xfe\x00not json")
 
 
-@case(lost=TESTS, flags={"unreadable"}, says="it is not JSON")
+@case(lost=TESTS, flags={"unreadable"}, says="it is not JSON: it breaks off")
 def cut_short(hand: Hand) -> None:
     hand.write()
     _rewrite(hand, hand.path.read_bytes()[:-200])

@@ -93,6 +93,8 @@ def zipped(tmp_path, files):
         {"small.ipynb (1)": SOLVED},
         {"small.ipynb.html": SOLVED, "Untitled.ipynb": SCRATCH},
         {"small.ipynb.bak": SOLVED, "small.ipynb": STUB},
+        {".ipynb_checkpoints/small-checkpoint.ipynb": SOLVED},
+        {".small.ipynb": SOLVED, "small.ipynb": STUB},
     ],
 )
 def test_the_right_one_is_taken(take, files):
@@ -101,6 +103,12 @@ def test_the_right_one_is_taken(take, files):
     codes = [flag.code for flag in flags["small"]]
     right = next(name for name, content in files.items() if content is SOLVED)
     assert ("renamed" in codes) == (right != "small.ipynb")
+
+
+def test_a_checkpoint_beside_work_is_passed_over(take):
+    flags, staged = take({"small.ipynb": HALF, ".ipynb_checkpoints/small-checkpoint.ipynb": SOLVED})
+    assert json.loads((staged / "small.ipynb").read_text()) == json.loads(json.dumps(HALF))
+    assert flags["small"] == []
 
 
 def test_the_choice_is_said(take):
@@ -116,7 +124,7 @@ def test_a_notebook_in_a_zip_counts_with_what_lies_there(take, tmp_path):
         json.loads((staged / "small.ipynb").read_text())["cells"]
         == json.loads(json.dumps(SOLVED))["cells"]
     )
-    assert "hand in.zip?work?small.ipynb" in "".join(flag.sentence for flag in flags["small"])
+    assert "hand in.zip!work/small.ipynb" in "".join(flag.sentence for flag in flags["small"])
 
 
 def tarred(files, mode):
@@ -206,6 +214,26 @@ def test_one_byte_of_another_encoding_is_read_and_said(tmp_path):
 def test_zeros_at_the_start_make_no_other_encoding(start):
     with pytest.raises(Unreadable, match="it is not JSON"):
         load(start + b'{"cells": []}')
+
+
+_TEXT = json.dumps(SOLVED, indent=1)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (_TEXT[: _TEXT.index("square(x)") + 3], "it breaks off in line"),
+        (_TEXT[: _TEXT.index("cells") + 8], "it breaks off at its end"),
+        (_TEXT.replace("{\n", "{\n<<<<<<< HEAD\n", 1), "conflict of versions is marked in line 2"),
+        (_TEXT + "}", "something is wrong in line"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS"),
+        ("<!DOCTYPE html><title>Sign in</title>", "it is a web page"),
+        ("Rar!\x1a\x07", "it is a RAR archive"),
+    ],
+)
+def test_what_is_no_json_is_called_what_it_is(data, why):
+    with pytest.raises(Unreadable, match=why):
+        load(data.encode())
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])

@@ -242,6 +242,49 @@ def test_zip_collect_takes_plain_folders(clean):
     assert (clean / "downloaded/tiny/extracted/tiny.ipynb").is_file()
 
 
+def test_zip_collect_takes_the_names_of_more_platforms(clean):
+    archive(clean, "blackboard.zip", [
+        ("Tiny_ada_attempt_2026-11-20-11-12-01_tiny.ipynb", "first"),
+        ("Tiny_ada_attempt_2026-11-21-09-00-00_tiny.ipynb", "second"),
+        ("Tiny_ada_attempt_2026-11-21-09-00-00.txt", "what Blackboard says of it"),
+    ])  # fmt: skip
+    archive(clean, "brightspace.zip", [
+        ("12-90 - Bob Ross - Nov 20, 2026 1112 AM - tiny.ipynb", "first"),
+        ("12-91 - Bob Ross - Nov 20, 2026 112 PM - tiny.ipynb", "second"),
+        ("13-92 - Cy Doe - Nov 20, 2026 112 PM/tiny.ipynb", "cy"),
+        ("index.html", "?"),
+    ])  # fmt: skip
+    archive(clean, "ilias.zip", [
+        ("Tiny/Abgaben/Doe_Dora_dora_3/20261120101201_tiny.ipynb", "dora"),
+        ("Tiny/Abgaben/Ross_Eve_eve_4/20261120101201_tiny.ipynb", "eve"),
+    ])  # fmt: skip
+    archive(clean, "teams.zip", [
+        ("Submitted files/Flo/Tiny/Version 1/tiny.ipynb", "first"),
+        ("Submitted files/Flo/Tiny/Version 10/tiny.ipynb", "tenth"),
+        ("Submitted files/Flo/Tiny/Version 2/tiny.ipynb", "second"),
+        ("Submitted files/Guy/Tiny/Version 1/tiny.ipynb", "guy"),
+    ])  # fmt: skip
+    archive(clean, "own.zip", [
+        ("hal/tiny.ipynb", "hal"),
+        ("hal/.ipynb_checkpoints/tiny-checkpoint.ipynb", "older"),
+        ("ida/.ipynb_checkpoints/tiny-checkpoint.ipynb", "all that there is"),
+    ])  # fmt: skip
+    with Gradebook(f"sqlite:///{clean}/gradebook.db", "tiny-course") as gradebook:
+        gradebook.update_or_create_student("bob", first_name="Bob", last_name="Ross")
+    nbgrader(clean, "zip_collect", "tiny")
+    assert collected(clean) == {
+        "ada": {"tiny.ipynb": "second"},
+        "bob": {"tiny.ipynb": "second"},
+        "Cy Doe": {"tiny.ipynb": "cy"},
+        "Doe_Dora_dora_3": {"20261120101201_tiny.ipynb": "dora"},
+        "Ross_Eve_eve_4": {"20261120101201_tiny.ipynb": "eve"},
+        "Flo": {"tiny.ipynb": "tenth"},
+        "Guy": {"tiny.ipynb": "guy"},
+        "hal": {"tiny.ipynb": "hal"},
+        "ida": {"tiny-checkpoint.ipynb": "all that there is"},
+    }
+
+
 def test_zip_collect_knows_people_from_folders_of_one_name(clean):
     archive(clean, "class.zip", [
         ("class/ada/my things/tiny/tiny.ipynb", "ada"),

@@ -80,6 +80,29 @@ def test_a_release_that_fails_leaves_the_old_one(semester):
     assert sorted(path.name for path in (semester.folder / "release").iterdir()) == ["small"]
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("status", "smal"),
+        ("similar", "smal"),
+        ("export", "smal", "--to", "canvas"),
+        ("extend", "smal", "ada", "--days", "1"),
+    ],
+)
+def test_an_assignment_that_there_is_not_is_called_that(semester, command):
+    printed = own(semester.folder, *command, code=1)
+    assert printed == "There is no assignment 'smal'. There are: small.\n"
+
+
+def test_a_release_that_stays_while_its_source_has_new_cells_is_no_success(semester):
+    more = lesson()
+    more.cells += exercise("triple", "3 * x", 6, 9)
+    semester.write(more)
+    printed = semester.run("generate_assignment", "small", code=1)
+    assert "triple" in printed.splitlines()[-1]
+    assert "`nbgrader generate_assignment small --force`" in printed.splitlines()[-1]
+
+
 def mended(semester):
     """Correct a visible test, reword the beginning, and add an exercise, after the hand-ins."""
     new = lesson()

@@ -320,3 +320,25 @@ def test_the_courses_own_lessons(name, monkeypatch):
     rebuilt, flags = rebuilding.rebuild(given, parse_notebook(released).cells)
     assert sources(rebuilt) == sources(given.notebook)
     assert {flag.code for flag in flags} <= {"recovered"}
+
+
+@pytest.mark.parametrize("into", ["double", "test_double_core"])
+def test_exercises_that_were_merged_into_one_cell_are_both_graded(room, rebuild, into):
+    """Jupyter keeps the metadata of one of the cells, and the other exercise has none left."""
+    notebook = room.solved()
+    total = cell_of(notebook, "total").source
+    cell = cell_of(notebook, into)
+    cell.source = f"{cell.source}\n\n{total}"
+    rebuilt, flags = rebuild(without(notebook, "total"))
+    assert cell_of(rebuilt, "total").source == cell.source
+    assert ("merged", "total") in flags
+    assert ("missing", "total") not in flags
+    assert HIDDEN in cell_of(rebuilt, "test_double_core").source
+
+
+def test_an_exercise_that_is_nowhere_is_missing_for_all_that_others_call_it(room, rebuild):
+    notebook = room.solved()
+    cell_of(notebook, "double").source += "\n\ntry:\n    total([1])\nexcept NameError:\n    pass"
+    _, flags = rebuild(without(notebook, "total"))
+    assert ("missing", "total") in flags
+    assert ("merged", "total") not in flags

@@ -29,6 +29,19 @@ def test_cells_share_a_kernel_and_keep_their_outputs():
     validate(nb)
 
 
+def test_a_line_for_the_shell_costs_no_cell_its_definitions():
+    nb = run_cells(
+        "!echo from the shell; exit 3\ndef f():\n    return _exit_code",
+        "%pip install nothing-of-this-name -qqq\ng = 4",
+        "%%bash\necho in bash",
+        "names = !echo one\nprint(f(), g, names)",
+    )
+    assert [errors(cell) for cell in nb.cells] == [[], [], [], []]
+    assert "from the shell" in printed(nb.cells[0])
+    assert "in bash" in printed(nb.cells[2])
+    assert printed(nb.cells[3]).endswith("4 ['one']\n")
+
+
 @pytest.mark.parametrize(
     ("killer", "how"),
     [

@@ -408,6 +408,10 @@ def _course(assignment: str) -> AutogradeApp | None:
     app.initialize([f"--assignment={assignment}"] if assignment else [])
     app.log.setLevel(logging.WARNING)
     refused = guard.refusal(app.coursedir, app.config)
+    if not refused and assignment:
+        from nbjudge.classes import converter
+
+        refused = converter.unknown(app.coursedir, assignment)
     if refused:
         print(refused, file=sys.stderr)
         return None

@@ -197,7 +197,7 @@ _STOOD_OUT = {
     "unreadable": "Your notebook could not be read ({what}), so nothing in it could be graded. "
     "Please hand it in again.",
     "missing_notebook": "There was no notebook {what} in what you handed in, so nothing could be "
-    "graded. Please hand it in again.",
+    "graded. Please hand in the notebook itself, whose name ends in .ipynb.",
     "renamed": "Your notebook was handed in as {what}; it was graded all the same.",
     "chosen": "There were several notebooks of this lesson. This one was graded: {what}.",
     "encoding": "Your notebook is not saved as UTF-8 ({what}). It was read as far as possible.",
@@ -211,6 +211,8 @@ _STOOD_OUT = {
     "place.",
     "recovered": "The cell of {what} had lost its grading information. It was recognised by its "
     "content and graded.",
+    "merged": "The cell of {what} was not in your notebook. Its solution stood in another cell of "
+    "the lesson, and was graded.",
     "tampered": "The cell {what} is not yours to change. The course's own version was used in its "
     "place.",
     "relabelled": "Type, points or lock of the cell {what} had been changed. The course's own "
@@ -335,8 +337,8 @@ class Flag:
 
 
 def shown(name: str, limit: int = 60) -> str:
-    """Return text of a learner's as it may stand in a page: short, and no markup in it."""
-    return re.sub(r"[^\w .,:;()+-]", "?", name[:limit])
+    """Return text of a learner's as it may stand in a sentence: `as_text`, and short."""
+    return as_text(name, limit)
 
 
 def record(nb: NotebookNode, flags: list[Flag]) -> None:

@@ -90,13 +90,14 @@ def _replace_parts() -> None:
     """Put the engine's parts in the places of nbgrader's that have no setting."""
     from sqlalchemy.exc import SAWarning
 
-    from nbjudge import guard
+    from nbjudge import disk, guard
     from nbjudge.classes.converter import install
     from nbjudge.consoles import give_ipython_a_folder
     from nbjudge.plugins import feedback, formgrader, platforms
 
     # Where Jupyter's own configuration is not read, what fails after this line is refused, too.
     guard.arm()
+    disk.speak()
     give_ipython_a_folder()
     install()
     feedback.install()

@@ -74,13 +74,33 @@ def file_mode(root: str | Path) -> int:
 
 def write(path: Path, text: str, root: str | Path) -> None:
     """Put a text in the place of a file. The file may belong to another grader."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
+    with replaced(path, root) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _umask() -> int:
+    os.umask(found := os.umask(0o077))
+    return found
+
+
+@contextlib.contextmanager
+def replaced(path: Path, root: str | Path | None = None) -> Iterator[Path]:
+    """Yield a path for the content that takes a file's place when it is whole.
+
+    Until then, and where it does not come to that, the file is as it was. root: the course's
+    folder, whose rights it gets; without it they are those of any new file. What is no file, such
+    as a pipe, is written as it is.
+    """
+    if os.path.lexists(path) and not path.is_file():
+        yield path
+        return
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
+    os.close(handle)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, file_mode(root))
-        os.replace(temporary, path)
+        yield Path(name)
+        os.chmod(name, 0o666 & ~_umask() if root is None else file_mode(root))
+        os.replace(name, os.path.realpath(path))
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            os.unlink(name)
         raise

@@ -21,7 +21,7 @@ from traitlets.config import Config
 from traitlets.config.loader import JSONFileConfigLoader, PyFileConfigLoader
 from traitlets.utils.importstring import import_item
 
-from nbjudge import graders
+from nbjudge import disk, graders
 from nbjudge.ids import OWN_FOLDER
 
 if TYPE_CHECKING:  # what is imported before nbgrader is (`classes.unchanged`) reads files here, too
@@ -95,6 +95,7 @@ def _guarded(kind: type[BaseConverter], start: Any) -> Any:
         if problem:
             self.log.error(problem)
             raise NbGraderException(problem)
+        self.log.addFilter(disk.shorten)
         with graders.together(self.coursedir.root):
             try:
                 start(self)

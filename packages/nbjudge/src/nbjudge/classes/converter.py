@@ -20,12 +20,13 @@ import nbgrader.apps.autogradeapp
 from nbgrader.api import Assignment, Gradebook, MissingEntry, SubmittedAssignment
 from nbgrader.converters import Autograde
 from nbgrader.converters.base import NbGraderException
+from nbgrader.coursedir import CourseDirectory
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 from traitlets import Instance, Integer, List
 from traitlets.utils.importstring import import_item
 
-from nbjudge import graders, guard
+from nbjudge import disk, graders, guard
 from nbjudge.classes import engines, generate, gradebook_file, one_at_a_time, release, unchanged
 from nbjudge.classes.freshness import Freshness, Why
 from nbjudge.classes.temporary import folder_for_submissions
@@ -102,6 +103,8 @@ class ClassAutograde(Autograde):
             self._fail(graders.may_not(error.filename or "it", self.coursedir.root))
 
     def _trouble(self, error: OperationalError) -> str:
+        if disk.is_full(error):
+            return disk.said()
         path = make_url(self.coursedir.db_url).database
         if "readonly" in str(error.orig) and path and not os.access(path, os.W_OK):
             return graders.may_not(path, self.coursedir.root)
@@ -273,24 +276,8 @@ class ClassAutograde(Autograde):
             with Gradebook(course.db_url, course.course_id) as gradebook:
                 names = _notebooks_of(gradebook, assignment)
         if not names:
-            self._fail(self._not_ready(assignment, folder))
+            self._fail(nowhere(course, assignment))
         return names
-
-    def _not_ready(self, assignment: str, folder: Path) -> str:
-        lesson = Path(self.coursedir.root) / "notebooks" / f"{assignment}.md"
-        if lesson.is_file():
-            return (
-                f"{assignment} was never built. Run `make build`, then `nbgrader "
-                f"generate_assignment {assignment}`."
-            )
-        if not folder.parent.is_dir():
-            return (
-                f"There is no folder {folder.parent}, in which nbgrader keeps a course's "
-                f"assignments. Put it back with {assignment} in it, or run the command in the "
-                "folder of the course."
-            )
-        there = sorted({path.parent.name for path in folder.parent.glob("*/*.ipynb")})
-        return f"There is no assignment {assignment!r}. There are: {', '.join(there) or 'none'}."
 
     @property
     def settled(self) -> int:
@@ -327,6 +314,36 @@ def _scores(gradebook: Gradebook, assignment: str) -> dict[str, tuple[float, flo
     )
     found = rows.join(Assignment).filter(Assignment.name == assignment).all()
     return {student: (score, most) for student, score, most in found}
+
+
+def unknown(course: CourseDirectory, assignment: str) -> str | None:
+    """Return that a course has no such assignment, and which it has; None where it has it."""
+    folder = Path(course.format_path(course.source_directory, ".", assignment))
+    if any(folder.glob("*.ipynb")):
+        return None
+    if problem := gradebook_file.problem(course.db_url):
+        return problem
+    with Gradebook(course.db_url, course.course_id) as gradebook:
+        return None if _notebooks_of(gradebook, assignment) else nowhere(course, assignment)
+
+
+def nowhere(course: CourseDirectory, assignment: str) -> str:
+    """Return what to do about an assignment that is neither in `source/` nor in the gradebook."""
+    folder = Path(course.format_path(course.source_directory, ".", assignment))
+    lesson = Path(course.root) / "notebooks" / f"{assignment}.md"
+    if lesson.is_file():
+        return (
+            f"{assignment} was never built. Run `make build`, then `nbgrader "
+            f"generate_assignment {assignment}`."
+        )
+    if not folder.parent.is_dir():
+        return (
+            f"There is no folder {folder.parent}, in which nbgrader keeps a course's "
+            f"assignments. Put it back with {assignment} in it, or run the command in the "
+            "folder of the course."
+        )
+    there = sorted({path.parent.name for path in folder.parent.glob("*/*.ipynb")})
+    return f"There is no assignment {assignment!r}. There are: {', '.join(there) or 'none'}."
 
 
 def _notebooks_of(gradebook: Gradebook, assignment: str) -> list[str]:

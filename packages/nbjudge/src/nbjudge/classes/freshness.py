@@ -61,7 +61,7 @@ class Freshness:
         """Return the digest of a submission as it was when this run first looked at it."""
         if student not in self._hand_ins:
             folder = self._folder(self._course.submitted_directory, student)
-            self._hand_ins[student] = digests.of_folder(folder, self._course.ignore)
+            self._hand_ins[student] = digests.of_hand_in(folder, self._course.ignore)
         return self._hand_ins[student]
 
     def why(self, student: str) -> Why | None:

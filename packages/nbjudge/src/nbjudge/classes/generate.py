@@ -27,11 +27,14 @@ class CalibratedGenerate(Release):
         from rich.console import Console
 
         from nbjudge.classes.calibration import calibrate, report, stored
+        from nbjudge.intake.rebuild import CourseError
 
         course, assignment = self.coursedir, self.coursedir.assignment_id
         before = stored(course, assignment)
         try:
             found = calibrate(course, assignment, self.config, anew=False, log=self.log)
+        except CourseError as error:
+            self._fail(f"{assignment} is not ready to be graded: {error}")
         except Exception as error:
             # It is released all the same; grading finds out for itself, or refuses.
             self.log.error("%s could not be calibrated: %s", assignment, error)

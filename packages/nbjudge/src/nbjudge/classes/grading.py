@@ -9,7 +9,6 @@ is under way is an object of its own, so any number may be.
 from __future__ import annotations
 
 import contextlib
-import errno
 import gc
 import json
 import os
@@ -27,7 +26,7 @@ from nbgrader.utils import find_all_files, rmtree
 from sqlalchemy.exc import OperationalError
 from traitlets.utils.importstring import import_item
 
-from nbjudge import settings, trees
+from nbjudge import disk, settings, trees
 from nbjudge.classes import calibration, extensions, job, past_releases, saving
 from nbjudge.classes.converter import ClassAutograde, NotReady
 from nbjudge.classes.record import Graded
@@ -150,14 +149,12 @@ class Grading:
         run = self.run
         try:
             yield
-        except OperationalError:
-            raise
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise NbGraderException(
-                    f"The disk is full: {run.settled} of {len(run.students)} submissions are "
-                    "done. Make room, then run the same command again to go on."
-                ) from error
+            if isinstance(error, OperationalError) and not disk.is_full(error):
+                raise
+            if disk.is_full(error):
+                done = f"{run.settled} of {len(run.students)} submissions are done"
+                raise NbGraderException(disk.said(done)) from error
             self.log.error("Could not grade %s:\n%s", student, traceback.format_exc())
             run.errors.append(student)
 

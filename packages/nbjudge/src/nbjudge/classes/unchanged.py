@@ -278,7 +278,7 @@ def handed_in(places: Places) -> list[str]:
 
 def _hand_in(places: Places, student: str) -> str:
     before, behind = places.hand_ins
-    return digests.of_folder(before + student + behind, places.ignore)
+    return digests.of_hand_in(before + student + behind, places.ignore)
 
 
 def _left(places: Places, students: Iterable[str]) -> dict[str, str]:

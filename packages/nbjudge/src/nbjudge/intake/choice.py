@@ -126,11 +126,28 @@ class Choice:
 
 def candidates(submitted: Path, ignore: Iterable[str]) -> tuple[list[Candidate], dict[str, bytes]]:
     """Return what may be a notebook in a hand-in, in sorted order, and the answers in archives."""
+    patterns = (*ignore, ".*")
+    return _candidates(submitted, _files(submitted, "", patterns), patterns)
+
+
+def hidden(submitted: Path, ignore: Iterable[str]) -> list[Candidate]:
+    """Return what may be a notebook among files and in folders whose names begin with a dot.
+
+    Jupyter's checkpoints are there: older than the notebook, and sometimes all that is left of it.
+    """
+    patterns = tuple(pattern for pattern in ignore if not pattern.startswith("."))
+    seen = set(_files(submitted, "", (*patterns, ".*")))
+    paths = [path for path in _files(submitted, "", patterns) if path not in seen]
+    return _candidates(submitted, paths, patterns)[0]
+
+
+def _candidates(
+    submitted: Path, paths: list[str], patterns: tuple[str, ...]
+) -> tuple[list[Candidate], dict[str, bytes]]:
     found: list[Candidate] = []
     answers: dict[str, bytes] = {}
     room = MAX_BYTES
-    patterns = tuple(ignore)
-    for relative in _files(submitted, "", patterns)[:MAX_FILES]:
+    for relative in paths[:MAX_FILES]:
         if len(found) >= MAX_LOOKED or room <= 0:
             break
         one = Candidate(relative, b"")
@@ -189,7 +206,7 @@ def _files(root: Path, folder: str, ignore: tuple[str, ...]) -> list[str]:
 
 
 def _passed_over(name: str, ignore: tuple[str, ...]) -> bool:
-    return name.startswith(".") or name == "__MACOSX" or any(fnmatch(name, p) for p in ignore)
+    return name == "__MACOSX" or any(fnmatch(name, p) for p in ignore)
 
 
 def _in_archive(

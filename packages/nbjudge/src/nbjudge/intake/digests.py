@@ -38,6 +38,14 @@ def of_folder(folder: str | os.PathLike[str], ignore: Iterable[str]) -> str:
     return found.hexdigest()
 
 
+def of_hand_in(folder: str | os.PathLike[str], ignore: Iterable[str]) -> str:
+    """Return the digest of what a learner handed in; ignore: the course's patterns.
+
+    A notebook can be graded out of a folder that nbgrader passes over.
+    """
+    return of_folder(folder, [pattern for pattern in ignore if not pattern.startswith(".")])
+
+
 def of_notebook(data: bytes) -> str:
     """Return the digest of a course's notebook without what executing it leaves in it."""
     try:

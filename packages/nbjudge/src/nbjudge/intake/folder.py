@@ -29,7 +29,7 @@ from nbgrader.utils import parse_utc
 
 from nbjudge import trees
 from nbjudge.codes import Flag, shown
-from nbjudge.intake.choice import Content, candidates, choose
+from nbjudge.intake.choice import Candidate, Choice, Content, candidates, choose, hidden
 from nbjudge.intake.notebook import MAX_NOTEBOOK, Unreadable, read_bytes, read_json, slim
 from nbjudge.intake.recorded import is_answers, recorder
 from nbjudge.wire import course
@@ -152,11 +152,12 @@ def copy_in(
             flags[name].append(Flag("unreadable", detail=f"{what} where a folder belongs"))
         return flags
     general = _copy_files(submitted, staged, ours, ignore) + _check_timestamp(staged)
-    found, answers = candidates(submitted, ignore)
+    found, answers, choice = _choose(
+        submitted, ignore, lesson or dict.fromkeys(notebooks, Content())
+    )
     _lay_beside(answers, staged, ours)
     if names := _shadowing(staged):
         general.append(Flag("shadowing", detail=", ".join(map(shown, names[:5]))))
-    choice = choose(found, lesson or dict.fromkeys(notebooks, Content()))
     taken = {chosen.taken.path for chosen in choice.values() if chosen is not None}
     extra = [shown(one.path) for one in found if one.path not in taken and one.as_saved]
     if extra:
@@ -193,8 +194,31 @@ def file_of(submitted: Path, name: str, ignore: list[str], lesson: Mapping[str, 
     """
     if submitted.is_symlink() or not submitted.is_dir():
         return f"{name}.ipynb"
-    chosen = choose(candidates(submitted, ignore)[0], lesson)[name]
+    chosen = _choose(submitted, ignore, lesson)[2][name]
     return f"{name}.ipynb" if chosen is None else chosen.taken.path
+
+
+def _choose(
+    submitted: Path, ignore: list[str], lesson: Mapping[str, Content]
+) -> tuple[list[Candidate], dict[str, bytes], dict[str, Choice | None]]:
+    """Return what may be a notebook, the answers in archives, and the files that count.
+
+    Hidden copies, such as Jupyter's checkpoints, are looked into where a notebook is missing or
+    not begun, and count where they are.
+    """
+    found, answers = candidates(submitted, ignore)
+    choice = choose(found, lesson)
+    if all(one is not None and one.taken.begun(lesson[name]) for name, one in choice.items()):
+        return found, answers, choice
+    begun = [
+        one
+        for one in hidden(submitted, ignore)
+        if any(one.begun(content) for content in lesson.values())
+    ]
+    if begun:
+        found = [*found, *begun]
+        choice = choose(found, lesson)
+    return found, answers, choice
 
 
 def _what_is_there(name: str, submitted: Path) -> str:

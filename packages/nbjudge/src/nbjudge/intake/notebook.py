@@ -96,7 +96,39 @@ def load(data: bytes) -> tuple[Any, str]:
     except RecursionError as error:
         raise Unreadable("it is nested too deep") from error
     except (ValueError, MemoryError) as error:
-        raise Unreadable("it is not JSON") from error
+        raise Unreadable(_what_it_is(data, text, error)) from error
+
+
+#: How files of other kinds begin, which are handed in under a notebook's name.
+_OTHERS = {
+    b"Rar!": "it is a RAR archive, which grading does not unpack",
+    b"7z\xbc\xaf": "it is a 7z archive, which grading does not unpack",
+    b"PK\x03\x04": "it is a zip archive that cannot be unpacked",
+    b"%PDF": "it is a PDF",
+    b"\x89PNG": "it is a picture",
+    b"\xff\xd8\xff": "it is a picture",
+    b"version https://git-lfs": "it is a pointer of Git LFS, not the file itself",
+    b"<": "it is a web page",
+}
+_CONFLICT = re.compile(r"^(?:<{7}|>{7}) ", re.MULTILINE)
+
+
+def _what_it_is(data: bytes, text: str, error: Exception) -> str:
+    """Return why some bytes are no JSON, in words for whoever has to hand in again."""
+    begin = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
+    for start, kind in _OTHERS.items():
+        if begin.startswith(start):
+            return kind
+    if conflict := _CONFLICT.search(text):
+        line = text.count("\n", 0, conflict.start()) + 1
+        return f"it is not JSON: a conflict of versions is marked in line {line}"
+    if not isinstance(error, json.JSONDecodeError):
+        return "it is not JSON"
+    if begin.startswith(b"{") and not text[error.pos :].strip("\0\x1a \t\r\n"):
+        return "it is not JSON: it breaks off at its end"
+    if error.msg.startswith("Unterminated string"):
+        return f"it is not JSON: it breaks off in line {error.lineno}"
+    return f"it is not JSON: something is wrong in line {error.lineno}"
 
 
 def _as_text(data: bytes) -> tuple[str, str]:

@@ -7,6 +7,8 @@ added, in their place between their neighbours. The rules:
 - A solution cell is found by its grade_id; else by its cell id; else, if no cell has either, by
   the name that it defines (`recovered`). If there is none, the released stub stands there
   (`missing`).
+- An exercise whose cell is not there is solved by another cell of the lesson in which the learner
+  wrote it, because they merged two, say (`merged`).
 - If a cell was copied, the last copy above its first test counts; if all stand below it, the
   first. Untouched stubs do not count. The other copies are run in their place (`duplicate`).
 - Locked cells come from the course, whether edited (`tampered`) or deleted (`restored`).
@@ -310,6 +312,7 @@ class _Match:
         self._by_grade_id()
         self._by_source_or_id()
         self._by_definition()
+        self._merged()
 
     def _take(self, index: int, place: int) -> None:
         self.place[index] = place
@@ -360,6 +363,25 @@ class _Match:
                     self._take(index, place)
             if self.copies[grade_id]:
                 self._recovered(place)
+
+    def _merged(self) -> None:
+        """Find exercises without a cell of their own in what was written into other cells."""
+        for grade_id, place in self.lesson.places.items():
+            if not is_solution(self.lesson.notebook.cells[place]) or self.copies[grade_id]:
+                continue
+            wanted = _defined(self.lesson.released[place])
+            for index, other in self.place.items():
+                cell = self.submitted[index]
+                if cell.cell_type != "code" or not _may_define(cell.source, wanted):
+                    continue
+                if self.untouched(index):
+                    continue
+                # What the other cell was to define itself is no sign of this exercise.
+                names = wanted - _defined(self.lesson.released[other])
+                if names & self._defines(index):
+                    self.copies[grade_id].append(index)
+            if self.copies[grade_id]:
+                self.flags.append(Flag("merged", grade_id))
 
     def _defines(self, index: int) -> set[str]:
         """Return what a submitted cell defines, parsed once however often that is asked."""

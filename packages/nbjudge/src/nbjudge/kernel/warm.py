@@ -7,11 +7,13 @@ saves an honest learner's cell from its own prints; the grader counts for itself
 """
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterable
 from typing import Any
 
 import zmq
+from ipykernel import zmqshell
 from ipykernel.heartbeat import Heartbeat
 from ipykernel.kernelapp import IPKernelApp
 from jupyter_client.session import Session
@@ -146,6 +148,25 @@ def _keep_streams(shell: Any) -> None:
     shell.events.register("post_run_cell", restore)
 
 
+def _system(command: str) -> int:
+    """Run a line that begins with `!`: its output is printed, and its exit code returned.
+
+    ipykernel's own runs it in a terminal of its own. A sandbox has none to give, and a line that
+    only lists files would end its cell.
+    """
+    with subprocess.Popen(
+        command,
+        shell=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        assert process.stdout is not None
+        while data := os.read(process.stdout.fileno(), 1 << 16):
+            print(data.decode(errors="replace"), end="", flush=True)
+    return process.returncode
+
+
 def run_kernel(
     connection: dict[str, Any],
     listening: dict[str, int],
@@ -168,6 +189,7 @@ def run_kernel(
     config.IPKernelApp.ignore_cwd = True
     app = WarmKernelApp.instance(config=config)
     app.initialize([])
+    zmqshell.system = _system  # type: ignore[assignment]  # which is a method, bound
     sys.path.insert(0, "")
     _keep_streams(app.shell)
     given.remember()

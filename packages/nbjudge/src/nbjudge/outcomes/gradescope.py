@@ -24,7 +24,7 @@ from nbgrader.api import Gradebook
 from nbgrader.apps import AutogradeApp
 from nbgrader.coursedir import CourseDirectory
 
-from nbjudge import guard
+from nbjudge import graders, guard
 from nbjudge.codes import KEY, OWN_FOLDER, all_flags
 from nbjudge.steps.feedback import said_of
 
@@ -98,7 +98,10 @@ def build(
     engine = f"'nbjudge=={importlib.metadata.version('nbjudge')}'"
     packages = " ".join(installed) if installed else engine
     target.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+    with (
+        graders.replaced(target) as new,
+        zipfile.ZipFile(new, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
         for name, text in (
             ("setup.sh", SETUP.format(packages=packages)),
             ("run_autograder", RUN.format(assignment=assignment)),

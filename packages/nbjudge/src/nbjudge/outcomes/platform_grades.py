@@ -26,6 +26,7 @@ from pathlib import Path
 from nbgrader.api import Gradebook
 from nbgrader.coursedir import CourseDirectory
 
+from nbjudge import graders
 from nbjudge.classes.points import Grades, grades_of
 from nbjudge.plugins.export import neutral
 
@@ -138,7 +139,10 @@ def write_grades(
     # Spreadsheets take a file for UTF-8 by its byte order mark, behind which Canvas does not find
     # the one column that it compares with all of its name.
     encoding = "utf-8" if head[0] == "LastName" else "utf-8-sig"
-    with target.open("w", newline="", encoding=encoding) as file:
+    with (
+        graders.replaced(target) as new,
+        new.open("w", newline="", encoding=encoding) as file,
+    ):
         writer = csv.writer(file, lineterminator="\r\n")
         writer.writerow([neutral(name) for name in head])
         writer.writerows([neutral(cell) for cell in row] for row in rows)
@@ -301,7 +305,10 @@ def write_feedback(course: CourseDirectory, assignment: str, target: Path) -> Wr
         )
     written = Written(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+    with (
+        graders.replaced(target) as new,
+        zipfile.ZipFile(new, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
         for row in collected:
             if not row["collected_as"].lower().endswith((".ipynb", ".ipynb.txt", ".ipynb.json")):
                 continue

@@ -9,6 +9,7 @@ from pathlib import Path
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.plugins import CsvExportPlugin
 
+from nbjudge import graders
 from nbjudge.progress import Progress
 
 COLUMNS = (
@@ -43,7 +44,10 @@ class SafeCsvExport(CsvExportPlugin):
         self.log.info("Exporting grades to %s", destination)
         rows = len(gradebook.assignments) * len(gradebook.students)
         progress = Progress("Grades", rows, self.log)
-        with destination.open("w", newline="", encoding="utf-8") as file:
+        with (
+            graders.replaced(destination) as new,
+            new.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
             for assignment in gradebook.assignments:

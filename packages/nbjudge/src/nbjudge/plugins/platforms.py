@@ -8,6 +8,7 @@ Which names these are is in the platforms' own source: Canvas' `lib/content_zipp
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import re
@@ -16,6 +17,7 @@ import tempfile
 import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +45,36 @@ _CANVAS = re.compile(
 _MOODLE = re.compile(
     r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_file(?:_(?P<file>.*))?", re.DOTALL
 )
+#: Blackboard's: the assignment, the user's name, and the time of the attempt.
+_BLACKBOARD = re.compile(
+    r"(?P<assignment>.+)_(?P<name>[^_]+)_attempt_(?P<time>\d{4}(?:-\d\d){5})(?:_(?P<file>.+))?",
+    re.DOTALL,
+)
+#: Brightspace's: the user's number and the file's, the full name, and the time.
+_BRIGHTSPACE = re.compile(
+    r"(?P<number>\d+)-\d+ - (?P<name>.+?) - (?P<time>[^-]*\d{4}[^-]*)(?: - (?P<file>.+))?",
+    re.DOTALL,
+)
+_BRIGHTSPACE_TIMES = ("%b %d, %Y %I%M %p", "%B %d, %Y %I%M %p", "%d %B, %Y %H%M")
+#: Of a learner's versions, which some platforms (Teams) put into folders.
+_VERSION = re.compile(r"version[-_ ]?(\d{1,4})", re.IGNORECASE)
 _AGAIN = re.compile(r"(?P<stem>.+)-(?P<number>\d{1,4})")
 _COPY = re.compile(r"(?:[-_ ]?Copy\d*|\s*\(\d+\))+$", re.IGNORECASE)
 #: Names of folders that say what is in them, and not whose it is.
 _NOBODY = {
     *("work", "notebooks", "notebook", "submission", "submissions", "submitted", "homework", "hw"),
     *("files", "src", "code", "solution", "solutions", "assignment", "assignments", "lesson"),
-    *("abgabe", "abgaben", "devoir", "desktop", "downloads", "documents", "onlinetext", "content"),
+    *(
+        "abgabe",
+        "abgaben",
+        "submitted files",
+        "devoir",
+        "desktop",
+        "downloads",
+        "documents",
+        "onlinetext",
+        "content",
+    ),
 }
 _NOTEBOOK = re.compile(r"\.ipynb(\W.*)?$", re.IGNORECASE | re.DOTALL)
 
@@ -70,7 +95,10 @@ class Found:
 
 
 class PlatformCollector(FileNameCollectorPlugin):
-    """Takes Canvas' and Moodle's names, and plain folders; a `named_regexp` goes before them."""
+    """Takes platforms' names, and plain folders; a `named_regexp` goes before them.
+
+    The platforms are Canvas, Moodle, Blackboard and Brightspace.
+    """
 
     moodle_id = Enum(
         ["name", "number"],
@@ -117,6 +145,7 @@ class PlatformCollector(FileNameCollectorPlugin):
                 one.reason = "it is neither a notebook nor a file of recorded answers"
             elif not one.reason and (problem := problem_with(one.student)):
                 one.reason = f"{one.student!r} cannot be a student's id: {problem}"
+        _leave_checkpoints(found)
         _newest(found)
         return found
 
@@ -150,7 +179,20 @@ class PlatformCollector(FileNameCollectorPlugin):
                     int(again["number"]) if again else 0,
                     int(canvas["hand_in"][:18]),
                 )
-        return people.whose(path)
+            if blackboard := _BLACKBOARD.fullmatch(part):
+                file = (blackboard["file"] or path.name) if part == path.name else path.name
+                when = int(blackboard["time"].replace("-", ""))
+                return Found(path, blackboard["name"], "", file, "blackboard", hand_in=when)
+            if brightspace := _BRIGHTSPACE.fullmatch(part):
+                file = (brightspace["file"] or path.name) if part == path.name else path.name
+                number, when = brightspace["number"], _time_of(brightspace["time"])
+                found = Found(path, brightspace["name"], number, file, "brightspace")
+                found.hand_in = when
+                return found
+        found = people.whose(path)
+        versions = [_VERSION.fullmatch(part) for part in inside[:-1]]
+        found.again = max((int(version[1]) for version in versions if version), default=0)
+        return found
 
     def _same_name(self, found: list[Found]) -> None:
         """Let two people of one name be two, by the platform's numbers."""
@@ -203,6 +245,9 @@ class _People:
         passed: list[str] = []
         for name in folders:
             below = folder / name
+            if self.folders[below] and self._says_what(below):
+                folder = below  # the lesson's own folder, say, with the learners' in it
+                continue
             if not self._of_a_class(below):
                 maybe = [*passed, name]
                 if len(passed) > 1:
@@ -221,19 +266,30 @@ class _People:
             # Several notebooks none of which is the lesson: each bears its learner's name.
             return len(notebooks) > 1 and not any(self._lesson(path) for path in notebooks)
         inner = self.folders[folder]
-        if not inner or all(self._names_nobody(path) for path in inner):
+        if not inner:
             return False
+        if all(self._names_nobody(path) for path in inner):
+            # What is called after an archive or a lesson may hold a class all the same, deeper.
+            may = folder in self.archives or self._says_what(folder)
+            return may and any(self._holds_people(path) for path in inner)
         return folder in self.archives or all(
             self.folders[path] or any(_NOTEBOOK.search(p.name) for p in self.inside[path])
             for path in inner
         )
 
+    def _holds_people(self, folder: Path) -> bool:
+        """Return whether a folder that names nobody holds, at some depth, several that may."""
+        inner = self.folders[folder]
+        people = [path for path in inner if not self._names_nobody(path)]
+        deeper = (path for path in inner if self._names_nobody(path))
+        return len(people) > 1 or any(self._holds_people(path) for path in deeper)
+
     def _names_nobody(self, folder: Path) -> bool:
-        return (
-            folder.name in self.lessons
-            or folder.name.lower() in _NOBODY
-            or (folder.name, len(folder.parts)) in self.shared
-        )
+        return self._says_what(folder) or (folder.name, len(folder.parts)) in self.shared
+
+    def _says_what(self, folder: Path) -> bool:
+        name = folder.name.lower()
+        return name in _NOBODY or name in {lesson.lower() for lesson in self.lessons}
 
     def _lesson(self, path: Path) -> bool:
         return _COPY.sub("", _split(path.name)[0]) in self.lessons
@@ -252,6 +308,26 @@ class _People:
         return Found(path, stem, file=path.name)
 
 
+def _time_of(text: str) -> int:
+    """Return a time of Brightspace's as a number that grows with it; 0 where it is none."""
+    for form in _BRIGHTSPACE_TIMES:
+        with contextlib.suppress(ValueError):
+            return int(datetime.strptime(text, form).strftime("%Y%m%d%H%M"))
+    return 0
+
+
+def _leave_checkpoints(found: list[Found]) -> None:
+    """Leave out Jupyter's own copies of the learners who handed in something else, too."""
+
+    def is_hidden(one: Found) -> bool:
+        return any(part.startswith(".") for part in one.path.parts[-3:])
+
+    others = {one.student for one in found if not one.reason and not is_hidden(one)}
+    for one in found:
+        if not one.reason and is_hidden(one) and one.student in others:
+            one.reason = "it is a copy that a program made, in a hidden folder"
+
+
 def _enrolled(found: list[Found], roster: list[tuple[str, str, str]]) -> None:
     """Give who is in the roster their id there: by Canvas' number, or by the name in Moodle.
 
@@ -265,7 +341,7 @@ def _enrolled(found: list[Found], roster: list[tuple[str, str, str]]) -> None:
     for one in found:
         if one.platform == "canvas" and one.number:
             those = by_number[one.number]
-        elif one.platform == "moodle" and one.student != one.number:
+        elif one.platform in ("moodle", "brightspace") and one.student != one.number:
             # Before Moodle 4.1 the name of a group stood before the learner's.
             name, _, behind = one.student.partition("-")
             those = by_name[_plain(one.student)] or by_name[_plain(behind or name)]
@@ -384,7 +460,10 @@ def _finish(app: ZipCollectApp) -> None:
     root = Path(app._format_collect_path(app.extracted_directory))
     table = root.parent / "collected.csv"
     if root.parent.is_dir():
-        with table.open("w", newline="", encoding="utf-8") as file:
+        with (
+            graders.replaced(table, app.coursedir.root) as new,
+            new.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(
                 ["file", "student_id", "number", "late", "resubmission", "collected_as", "reason"]
