@@ -30,7 +30,14 @@ from nbgrader.utils import parse_utc
 from nbjudge import trees
 from nbjudge.codes import Flag, shown
 from nbjudge.intake.choice import Content, candidates, choose
-from nbjudge.intake.notebook import MAX_NOTEBOOK, Unreadable, read_bytes, read_json, slim
+from nbjudge.intake.notebook import (
+    MAX_NOTEBOOK,
+    MAX_VALUES,
+    Unreadable,
+    read_bytes,
+    read_json,
+    slim,
+)
 from nbjudge.intake.recorded import is_answers, recorder
 from nbjudge.wire import course
 
@@ -173,7 +180,9 @@ def copy_in(
         if chosen.why:
             flags[name].append(Flag("chosen", detail=chosen.why))
         if chosen.taken.slimmed:
-            most = f"{MAX_NOTEBOOK // 1_000_000} MB"
+            size = os.lstat(submitted / path).st_size if os.path.lexists(submitted / path) else 0
+            many = f"{MAX_VALUES:,} values"
+            most = many if size <= MAX_NOTEBOOK else f"{MAX_NOTEBOOK // 1_000_000} MB"
             flags[name].append(Flag("large_outputs", detail=most))
         try:
             # One that cannot be read is read again for the reason.

@@ -29,6 +29,9 @@ MAX_WITH_OUTPUTS, MAX_KEPT_OUTPUT = 200_000_000, 100_000
 MAX_CELLS, MAX_SOURCE, MAX_NAME = 2_000, 200_000, 200
 #: Characters of all sources together; the lessons' own have a twentieth of this.
 MAX_SOURCES = 2_000_000
+#: Values in a file of JSON: each takes up to sixty times its length when it is read. A notebook of
+#: a lesson has a few thousand.
+MAX_VALUES = 1_000_000
 #: Characters of all outputs together beyond which they are remarked on.
 MANY_OUTPUTS = 10_000_000
 
@@ -89,6 +92,8 @@ def load(data: bytes) -> tuple[Any, str]:
     """
     if not data.strip():
         raise Unreadable("it is empty")
+    if _has_many_values(data):
+        raise Unreadable(f"it holds more than {MAX_VALUES:,} values")
     text, mended = _as_text(data)
     try:
         # A disk or an editor that failed leaves zeros behind a file, or an old end mark.
@@ -97,6 +102,15 @@ def load(data: bytes) -> tuple[Any, str]:
         raise Unreadable("it is nested too deep") from error
     except (ValueError, MemoryError) as error:
         raise Unreadable("it is not JSON") from error
+
+
+def _has_many_values(data: bytes) -> bool:
+    """Whether JSON holds more values than are read; what stands in its texts does not count."""
+    marks = b",[{"
+    if sum(map(data.count, (marks[at : at + 1] for at in range(3)))) <= MAX_VALUES:
+        return False
+    outside = re.sub(rb'"(?:[^"\\]|\\.)*"', b"", data.replace(b"\0", b""), flags=re.DOTALL)
+    return sum(map(outside.count, (marks[at : at + 1] for at in range(3)))) > MAX_VALUES
 
 
 def _as_text(data: bytes) -> tuple[str, str]:
@@ -124,7 +138,7 @@ def slim(path: str | Path) -> tuple[bytes, bool]:
     Raises `Unreadable` as `read_bytes`, and where it is too large without outputs, too.
     """
     data = read_bytes(path, MAX_WITH_OUTPUTS)
-    if len(data) <= MAX_NOTEBOOK:
+    if len(data) <= MAX_NOTEBOOK and not _has_many_values(data):
         return data, False
     data = _without_outputs(data)
     if len(data) > MAX_NOTEBOOK:
