@@ -32,6 +32,8 @@ MAX_SOURCES = 2_000_000
 #: Values in a file of JSON: each takes up to sixty times its length when it is read. A notebook of
 #: a lesson has a few thousand.
 MAX_VALUES = 1_000_000
+#: Texts and lists in a file whose outputs are left out: looking at one takes a microsecond.
+MAX_PARTS = 4_000_000
 #: Characters of all outputs together beyond which they are remarked on.
 MANY_OUTPUTS = 10_000_000
 
@@ -104,13 +106,25 @@ def load(data: bytes) -> tuple[Any, str]:
         raise Unreadable("it is not JSON") from error
 
 
+#: A text in JSON, without a choice for each of its characters.
+_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+
+
 def _has_many_values(data: bytes) -> bool:
     """Whether JSON holds more values than are read; what stands in its texts does not count."""
-    marks = b",[{"
-    if sum(map(data.count, (marks[at : at + 1] for at in range(3)))) <= MAX_VALUES:
-        return False
-    outside = re.sub(rb'"(?:[^"\\]|\\.)*"', b"", data.replace(b"\0", b""), flags=re.DOTALL)
-    return sum(map(outside.count, (marks[at : at + 1] for at in range(3)))) > MAX_VALUES
+    many = _marks(data)
+    if many <= MAX_VALUES or _parts(data) > MAX_PARTS:
+        return many > MAX_VALUES
+    texts = _TEXT.finditer(data.replace(b"\0", b""))  # of UTF-16, too
+    return many - sum(_marks(text[0]) for text in texts) > MAX_VALUES
+
+
+def _marks(data: bytes) -> int:
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
+
+
+def _parts(data: bytes) -> int:
+    return data.count(b"[") + data.count(b"{") + data.count(b'"')
 
 
 def _as_text(data: bytes) -> tuple[str, str]:
@@ -140,13 +154,15 @@ def slim(path: str | Path) -> tuple[bytes, bool]:
     data = read_bytes(path, MAX_WITH_OUTPUTS)
     if len(data) <= MAX_NOTEBOOK and not _has_many_values(data):
         return data, False
+    if _parts(data) > MAX_PARTS:
+        raise Unreadable(f"it holds more than {MAX_PARTS:,} texts and lists")
     data = _without_outputs(data)
     if len(data) > MAX_NOTEBOOK:
         raise Unreadable(f"it is larger than {MAX_NOTEBOOK // 1000:,} kB, even without outputs")
     return data, True
 
 
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_TOKEN = re.compile(_TEXT.pattern + rb"|[\[\]{}]", re.DOTALL)
 
 
 #: What else grading does not read, by its key, and how deep it lies: in format 4, and before.
