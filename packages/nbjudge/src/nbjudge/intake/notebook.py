@@ -33,7 +33,7 @@ MAX_SOURCES = 2_000_000
 #: a lesson has a few thousand.
 MAX_VALUES = 1_000_000
 #: Texts and lists in a file whose outputs are left out: looking at one takes a microsecond.
-MAX_PARTS = 4_000_000
+MAX_PARTS = 8_000_000
 #: Characters of all outputs together beyond which they are remarked on.
 MANY_OUTPUTS = 10_000_000
 
