@@ -166,13 +166,18 @@ def test_a_time_stamp_is_short_or_none(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(folder, "parse_utc", asked.append)
     stamp = tmp_path / "timestamp.txt"
-    for text in ("1." * 400_000, "2026-01-05 12:00:00 UTC" + " " * 200, "\x00" * 101):
+    long = ("1." * 400_000, "2026-01-05 12:00:00 UTC" + " " * 200, "\x00" * 101)
+    # A zone's name is opened as a file.
+    paths = (":../../etc/passwd", "a/../../../x", "/etc/passwd", "~root/x", "\uff0e\uff0e/x")
+    for text in (*long, *(f"2026-01-05 12:00:00 {path}" for path in paths)):
         stamp.write_text(text, encoding="utf-8")
         assert [flag.code for flag in folder._check_timestamp(tmp_path)] == ["timestamp"]
         assert not stamp.exists()
     assert not asked
     stamp.write_text("2026-01-05 12:00:00.000000 UTC\n", encoding="utf-8")
     assert folder._check_timestamp(tmp_path) == [] and asked == ["2026-01-05 12:00:00.000000 UTC"]
+    folder.time_of("2026-01-05 12:00:00 America/New_York")
+    assert asked[1:] == ["2026-01-05 12:00:00 America/New_York"]
 
 
 @pytest.mark.parametrize("value", ["[]", '{"a":0}', "0"])
