@@ -36,6 +36,7 @@ from nbjudge.judge.peer import (
     name_of,
     type_of,
 )
+from nbjudge.judge.words import Guard
 from nbjudge.names import changes_in_place, names_read, names_used, without_magics
 from nbjudge.wire import own
 from nbjudge.wire.calls import Method
@@ -48,8 +49,10 @@ _NAME = "__nbjudge_name__"
 #: And for what runs a text as code: here, only a text that stands in a test.
 _OWN_TEXT, _NO_TEXT = "__nbjudge_own_text__", "__nbjudge_no_text__"
 _IF_TEXT = "__nbjudge_own_if_text__"
+_IF_OURS = "__nbjudge_formula__"
 _RUNS_TEXT = frozenset(("exec", "eval", "compile"))
 _READS_FORMULA = frozenset(("sympify", "S", "parse_expr", "nsimplify", "simplify"))  # evals a text
+_WORKS_OUT = frozenset(("query", "eval", "evaluate"))  # a text, as methods of other libraries
 #: Functions of Python's that a test may replace for the learner's code, too.
 _REPLACEABLE = ("input", "print")
 #: What a test may patch, because the learner's code then sees it.
@@ -85,9 +88,11 @@ class Namespace(dict):
                 _OWN_TEXT: own_texts.checked,
                 _IF_TEXT: own_texts.checked_if_text,
                 _NO_TEXT: own_texts.refuse,
+                _IF_OURS: self._formula,
             }
         )
         self.peer, self.imports, self.shared = peer, imports, shared
+        self.guard: Guard = Guard(peer.words, None, own_texts.known.__contains__)
         self._in_solution = in_solution
         self.rebound: frozenset[str] = frozenset()  # shared ones that the learner's functions bind
         self._given: set[str] = set()  # of those, what this test has bound there
@@ -105,6 +110,9 @@ class Namespace(dict):
         self._loop: asyncio.AbstractEventLoop | None = None
         peer.before_call = self.send_changes
         peer.after_call = self.take_back
+
+    def _formula(self, text: Any) -> Any:
+        return self.guard.formula(text)
 
     # From cell to cell ------------------------------------------------------------------------
 
@@ -382,6 +390,8 @@ class _Rewriter(ast.NodeTransformer):
             check = _OWN_TEXT
         elif ast.unparse(node.func).rpartition(".")[2] in _READS_FORMULA and node.args:
             check = _IF_TEXT
+        elif isinstance(node.func, ast.Attribute) and node.func.attr in _WORKS_OUT and node.args:
+            check = _IF_OURS
         if check is not None:
             checked = ast.Call(ast.Name(check, ast.Load()), [node.args[0]], [])
             node.args[0] = ast.copy_location(checked, node.args[0])

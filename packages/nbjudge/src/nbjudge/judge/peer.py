@@ -33,6 +33,7 @@ from typing import Any, Protocol
 
 import msgpack
 
+from nbjudge.judge.words import Words
 from nbjudge.wire import arrays, course, own, tables
 from nbjudge.wire.calls import (
     SPECIALS,
@@ -415,6 +416,7 @@ class JudgePeer(Peer):
     def __init__(self, channel: Channel, limits: Limits, call_seconds: float, seconds: float):
         super().__init__(channel, limits)
         self.course: frozenset[str] = frozenset()
+        self.words = Words()
         self.before_call: Callable[[], None] = lambda: None
         self.files: SharesFiles | None = None
         self.after_call: Callable[[], None] = lambda: None
@@ -661,11 +663,13 @@ class JudgePeer(Peer):
 
     def _next(self) -> tuple[int, bytes, Any, Any, list[bytes]]:
         try:
-            return super()._next()
+            message = super()._next()
         except TooLarge as error:
             raise Unanswered("answer_too_large", what=str(error)) from None
         except Malformed as error:
             raise Unanswered("malformed_answer", what=presentable_later(str(error))) from None
+        self.words.note(message[3], message[4])
+        return message
 
     def _result(self, body: Any, buffers: list[bytes], table: list) -> Any:
         try:
