@@ -191,7 +191,9 @@ class Watch(threading.Thread):
         if above in (OWNER, WORKER):
             if "nbjudge.server.forkserver" in command:
                 return SERVER
-            return WORKER if "multiprocessing" in command else above
+            # A worker is a fork of the owner, or was started by multiprocessing.
+            forked = above == OWNER and process.cmdline() == self.root.cmdline()
+            return WORKER if forked or "multiprocessing" in command else above
         # The server forks a judge, or the first process of a namespace, which forks a kernel.
         return JUDGE if above == SERVER else KERNEL
 

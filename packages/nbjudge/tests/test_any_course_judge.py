@@ -10,6 +10,7 @@ import pytest
 from nbjudge.judge.verdicts import Judge
 from nbjudge.kernel import answering
 from nbjudge.names import rebound_names, shared_names
+from nbjudge.wire.limits import Limits
 
 from tests.loopback import Loopback
 
@@ -421,6 +422,27 @@ def test_a_function_that_the_course_does_not_have_bind_a_global_leaves_a_tests_a
     with Judge(line.connection, shared=["expected"], ready_seconds=10) as line.judge:
         outcome = run(line, cells)
     assert outcome.outputs[0].ename == "AssertionError" and outcome.unchecked is None
+
+
+def test_what_a_test_binds_goes_together_and_each_by_itself_where_that_is_too_much(line):
+    """Two names of one object are one object there, too."""
+    line.names["__name__"] = "__main__"
+    exec("a = b = None\ndef same(): return a is b\ndef sizes(): return len(a), len(b)", line.names)
+    bounds = {"shared": ["a", "b"], "limits": Limits(buffers=1000), "ready_seconds": 10}
+    with Judge(line.connection, **bounds) as judge:
+        asked = []
+        call = judge._peer.call
+        judge._peer.call = lambda op, *args: (asked.append(op), call(op, *args))[1]
+        one = judge.run("a = [1]; b = a\nassert same()")
+        together = asked.count("give")
+        asked.clear()
+        # Each may be sent, and both at once may not.
+        large = judge.run("a = 'x' * 600; b = 'y' * 600\nassert sizes() == (600, 600)")
+        apart = asked.count("give")
+        too_large = judge.run("a = 'x' * 2000\nassert sizes() == (2000, 600)")
+    assert one.outputs == large.outputs == []
+    assert together == 1 and apart == 3, "one in vain, then each"
+    assert too_large.outputs or too_large.unchecked
 
 
 def test_a_module_of_the_solutions_is_there_once_the_learner_has_the_name(line):

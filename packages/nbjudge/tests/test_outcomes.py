@@ -3,6 +3,8 @@
 import base64
 import csv
 import hashlib
+import json
+import logging
 import re
 import shutil
 import zipfile
@@ -15,6 +17,7 @@ from nbjudge.classes.points import grades_of
 from nbjudge.classes.report import to_html
 from nbjudge.classes.summary import Summary
 from nbjudge.configure import _put_own_commands_on_path
+from nbjudge.outcomes import similarity
 from nbjudge.outcomes.platform_grades import (
     RosterError,
     read_roster,
@@ -311,3 +314,37 @@ def test_the_report_lists_every_learner_and_runs_only_its_own_script(course):
     assert len(scripts) == 1
     digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in page
+
+
+def test_only_notebooks_that_are_new_are_taken_apart_again(tmp_path, monkeypatch):
+    course = CourseDirectory(config=Config(CourseDirectory={"root": str(tmp_path)}))
+    log = logging.getLogger("test")
+
+    def hand_in(student, code):
+        folder = tmp_path / "autograded" / student / "ps1"
+        folder.mkdir(parents=True, exist_ok=True)
+        about = {"nbgrader": {"solution": True, "grade_id": "work"}}
+        cell = {"cell_type": "code", "metadata": about, "source": code}
+        (folder / "ps1.ipynb").write_text(json.dumps({"cells": [cell]}))
+
+    def pairs_found():
+        read.clear()
+        return [(p.one, p.other) for p in similarity.last(course, "ps1", log, anew=True)]
+
+    read = []
+    original = similarity._cells
+    monkeypatch.setattr(similarity, "_cells", lambda text: read.append(text) or original(text))
+    for student, step in (("ada", 1), ("bob", 1), ("eve", 2)):
+        hand_in(
+            student,
+            f"def f(x):\n    y = x + {step}\n    return [y * z + x for z in range(x) if z][:y]",
+        )
+    assert pairs_found() == [("ada", "bob")] and len(read) == 2  # two are the same, byte for byte
+    assert pairs_found() == [("ada", "bob")] and not read
+    hand_in("bob", "pass")
+    assert pairs_found() == [] and len(read) == 1
+    monkeypatch.setattr(similarity, "_shaped_by", lambda: ["another engine"])
+    assert pairs_found() == [] and len(read) == 3
+    path = tmp_path / ".nbjudge" / "reported" / "ps1-similar.json"
+    path.write_text("[]")  # as an earlier engine kept it
+    assert similarity.last(course, "ps1", log, anew=False) == []

@@ -7,14 +7,15 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nbgrader.apps import AutogradeApp
-from nbgrader.apps.baseapp import NbGrader
-
-from nbjudge import guard, settings
 from nbjudge.ids import printable
+
+if TYPE_CHECKING:  # it takes longer to import than to find out that nothing is new
+    from nbgrader.apps import AutogradeApp
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -129,23 +130,51 @@ def _positive(text: str) -> int:
 
 
 def _grade(options: argparse.Namespace) -> int:
+    folder = course_root()
+    if folder is None:
+        print("No nbgrader_config.py here or above: go to the course's folder.", file=sys.stderr)
+        return 1
+    os.chdir(folder)
+    return 0 if _said_again(options, folder) else _grade_class(options, folder)
+
+
+def _said_again(options: argparse.Namespace, folder: Path) -> bool:
+    """Say what the last run said, where nothing has changed since; whether it could be said."""
+    from nbjudge.classes import unchanged
+
+    if options.student != "*" or options.force or options.verbose:
+        return False
+    if options.timeout or options.memory:
+        return False
+    said = unchanged.look(folder, options.assignment)
+    if said is None or said.summary is None or said.report is None:
+        return False
+    from rich.console import Console
+
+    from nbjudge.classes.said import Shown, show
+
+    console = Console(stderr=False)
+    show(Shown(**said.summary), console)
+    console.print(_WITH_PICTURES.format(said.report[0]), soft_wrap=True)
+    return True
+
+
+def _grade_class(options: argparse.Namespace, folder: Path) -> int:
     from nbgrader.api import MissingEntry
     from nbgrader.converters.base import NbGraderException
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
     from sqlalchemy.exc import OperationalError
 
+    from nbjudge import guard, settings
+    from nbjudge.classes import unchanged
     from nbjudge.classes.class_run import ClassRun
     from nbjudge.classes.points import grades_of
-    from nbjudge.classes.report import to_terminal, write_html
+    from nbjudge.classes.report import for_terminal, write_html
+    from nbjudge.classes.said import show
     from nbjudge.classes.summary import summarize
     from nbjudge.outcomes import similarity
 
-    folder = course_root()
-    if folder is None:
-        print("No nbgrader_config.py here or above: go to the course's folder.", file=sys.stderr)
-        return 1
-    os.chdir(folder)
     console = Console(stderr=False)
     course = load_course(options)
     refused = guard.refusal(course.coursedir, course.config)
@@ -158,13 +187,14 @@ def _grade(options: argparse.Namespace) -> int:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=console,
+        auto_refresh=False,  # which takes a thread, and a process with one cannot be forked
     )
     problem = None
     with progress:
         task = progress.add_task(f"grading {options.assignment}", total=None)
 
         def on_progress(done: int, total: int, student: str) -> None:
-            progress.update(task, completed=done, total=total)
+            progress.update(task, completed=done, total=total, refresh=True)
 
         run = ClassRun(coursedir=course.coursedir, parent=course, on_progress=on_progress)
         if options.workers:
@@ -182,18 +212,25 @@ def _grade(options: argparse.Namespace) -> int:
     except (MissingEntry, OperationalError):
         summary = None
     if summary is not None and summary.scores:
-        to_terminal(summary, console)
+        shown = for_terminal(summary)
+        show(shown, console)
         grades = grades_of(course.coursedir, options.assignment)
         found = similarity.last(
             course.coursedir, options.assignment, course.log, anew=run.graded > 0
         )
         summary.similar = [(p.one, p.other, ", ".join(p.exercises)) for p in found]
-        console.print(
-            f"The same with pictures: {write_html(summary, folder, grades)}", soft_wrap=True
-        )
+        page = write_html(summary, folder, grades)
+        console.print(_WITH_PICTURES.format(page), soft_wrap=True)
+        if run.standing is not None and not problem:
+            said = replace(run.standing.said, summary=asdict(shown), report=unchanged.report(page))
+            run.standing.keep(said)
     if problem:
         print(problem, file=sys.stderr)
     return 1 if problem else 0
+
+
+#: Where the report's page is.
+_WITH_PICTURES = "The same with pictures: {}"
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -363,6 +400,10 @@ def _course(assignment: str) -> AutogradeApp | None:
         print("No nbgrader_config.py here or above: go to the course's folder.", file=sys.stderr)
         return None
     os.chdir(folder)
+    from nbgrader.apps import AutogradeApp
+
+    from nbjudge import guard, settings
+
     app = AutogradeApp()
     app.initialize([f"--assignment={assignment}"] if assignment else [])
     app.log.setLevel(logging.WARNING)
@@ -394,6 +435,8 @@ def load_course(options: argparse.Namespace) -> AutogradeApp:
         arguments.append(f"--JudgedExecute.timeout={options.timeout}")
     if options.memory:
         arguments.append(f"--SandboxProvisioner.memory_limit={options.memory * 2**20}")
+    from nbgrader.apps import AutogradeApp
+
     app = AutogradeApp()
     app.initialize(arguments)
     app.log.setLevel(logging.INFO if options.verbose else logging.WARNING)
@@ -401,6 +444,9 @@ def load_course(options: argparse.Namespace) -> AutogradeApp:
 
 
 def _verify(given: argparse.Namespace) -> int:
+    from nbgrader.apps.baseapp import NbGrader
+
+    from nbjudge import guard
     from nbjudge.classes import calibration
 
     app = NbGrader()

@@ -13,12 +13,11 @@ from typing import Any
 
 from nbformat.notebooknode import NotebookNode
 
+from nbjudge.ids import OWN_FOLDER as OWN_FOLDER
 from nbjudge.ids import has_unseen
 
 #: The key under which the engine keeps its own data in the metadata of a notebook or a cell.
 KEY = "nbjudge"
-#: The folder of a course in which the engine keeps what it knows of it.
-OWN_FOLDER = ".nbjudge"
 
 
 @dataclass(frozen=True)

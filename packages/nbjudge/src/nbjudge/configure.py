@@ -21,24 +21,13 @@ def configure(c: Config) -> None:
     (`nbjudge.plugins.feedback`), what fills Formgrader's pages (`nbjudge.plugins.formgrader`), and
     the end of `zip_collect` (`nbjudge.plugins.platforms`).
     """
-    from sqlalchemy.exc import SAWarning
+    from nbjudge.consoles import speak_every_name
+    from nbjudge.early import once_imported
 
-    from nbjudge import disk, guard
-    from nbjudge.classes.converter import install
-    from nbjudge.consoles import give_ipython_a_folder, speak_every_name
-    from nbjudge.plugins import feedback, formgrader, platforms
-
-    # Where Jupyter's own configuration is not read, what fails after this line is refused, too.
-    guard.arm()
     speak_every_name()
-    disk.speak()
-    give_ipython_a_folder()
-    install()
-    feedback.install()
-    formgrader.install()
-    platforms.install()
-    # nbgrader 0.9.6 makes rows in an order that newer versions of SQLAlchemy remark on.
-    warnings.filterwarnings("ignore", "Object of type", SAWarning)
+    # nbgrader has been imported when it loads a configuration. A command that only wants to know
+    # the settings has not, and importing it takes longer than all that such a command does.
+    once_imported("nbgrader", _replace_parts)
     _put_own_commands_on_path()
     nbgrader, nbconvert = "nbgrader.preprocessors", "nbconvert.preprocessors"
 
@@ -95,6 +84,27 @@ def configure(c: Config) -> None:
     c.ZipCollectApp.extractor_plugin = "nbjudge.plugins.archives.SafeExtractor"
     c.ZipCollectApp.collector_plugin = "nbjudge.plugins.platforms.PlatformCollector"
     c.ExportApp.plugin_class = "nbjudge.plugins.export.SafeCsvExport"
+
+
+def _replace_parts() -> None:
+    """Put the engine's parts in the places of nbgrader's that have no setting."""
+    from sqlalchemy.exc import SAWarning
+
+    from nbjudge import disk, guard
+    from nbjudge.classes.converter import install
+    from nbjudge.consoles import give_ipython_a_folder
+    from nbjudge.plugins import feedback, formgrader, platforms
+
+    # Where Jupyter's own configuration is not read, what fails after this line is refused, too.
+    guard.arm()
+    disk.speak()
+    give_ipython_a_folder()
+    install()
+    feedback.install()
+    formgrader.install()
+    platforms.install()
+    # nbgrader 0.9.6 makes rows in an order that newer versions of SQLAlchemy remark on.
+    warnings.filterwarnings("ignore", "Object of type", SAWarning)
 
 
 def _put_own_commands_on_path() -> None:

@@ -14,22 +14,21 @@ import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jupyter_core.paths import jupyter_config_path
-from nbgrader.converters.autograde import Autograde
-from nbgrader.converters.base import BaseConverter, NbGraderException
-from nbgrader.converters.generate_assignment import GenerateAssignment
-from nbgrader.converters.generate_feedback import GenerateFeedback
-from nbgrader.coursedir import CourseDirectory
 from traitlets.config import Config
 from traitlets.config.loader import JSONFileConfigLoader, PyFileConfigLoader
 from traitlets.utils.importstring import import_item
 
 from nbjudge import disk, graders
-from nbjudge.codes import OWN_FOLDER
+from nbjudge.ids import OWN_FOLDER
 
-__all__ = ["arm", "missing_parts", "refusal"]
+if TYPE_CHECKING:  # what is imported before nbgrader is (`classes.unchanged`) reads files here, too
+    from nbgrader.converters.base import BaseConverter
+    from nbgrader.coursedir import CourseDirectory
+
+__all__ = ["arm", "files", "load", "missing_parts", "refusal"]
 
 CONFIG_FILE = "nbgrader_config.py"
 #: Jupyter reads the other kind, too, and lets it win.
@@ -56,6 +55,10 @@ _armed: set[type[BaseConverter]] = set()
 
 def arm() -> None:
     """Let nbgrader's converters refuse to start where the engine is wanted and not whole."""
+    from nbgrader.converters.autograde import Autograde
+    from nbgrader.converters.generate_assignment import GenerateAssignment
+    from nbgrader.converters.generate_feedback import GenerateFeedback
+
     for kind in (Autograde, GenerateFeedback, GenerateAssignment):
         if kind not in _armed:
             _armed.add(kind)
@@ -84,6 +87,8 @@ def _without_silent_end(read: Any) -> Any:
 
 
 def _guarded(kind: type[BaseConverter], start: Any) -> Any:
+    from nbgrader.converters.base import NbGraderException
+
     @functools.wraps(start)
     def guarded(self: BaseConverter) -> None:
         problem = refusal(self.coursedir, self.config, kind.__name__)
@@ -109,14 +114,13 @@ def refusal(course: CourseDirectory, config: Config, converter: str = "Autograde
     more: nbgrader leaves out one that raises, with a line in the log.
     """
     wanted = Path(course.root, OWN_FOLDER).is_dir()
-    for path in _files(course):
+    for path in files(course.root):
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
-            if "nbjudge.guard" in text:  # the file that arms this module
+            if _arms(text):
                 continue
             wanted = wanted or "nbjudge" in text
-            kind = JSONFileConfigLoader if path.suffix == ".json" else PyFileConfigLoader
-            loaded = kind(path.name, path=str(path.parent)).load_config()
+            loaded = _loaded(path)
         except (Exception, SystemExit) as error:
             return (
                 f"{path} could not be loaded, so nothing was done: {_said(error, path)}. Without "
@@ -175,9 +179,32 @@ def _name(part: Any) -> str:
     return str(part)
 
 
-def _files(course: CourseDirectory) -> Iterator[Path]:
+def load(root: str | os.PathLike[str]) -> Config:
+    """Return what the files of `files` set, the later ones winning, as nbgrader would have it.
+
+    Raises whatever a file that cannot be loaded raises.
+    """
+    found = Config()
+    for path in files(root):
+        if not _arms(path.read_text(encoding="utf-8", errors="replace")):
+            found.merge(_loaded(path))
+    return found
+
+
+def _arms(text: str) -> bool:
+    """Whether a configuration file is the one that arms this module."""
+    return "nbjudge.guard" in text
+
+
+def _loaded(path: Path) -> Config:
+    kind = JSONFileConfigLoader if path.suffix == ".json" else PyFileConfigLoader
+    return kind(path.name, path=str(path.parent)).load_config()
+
+
+def files(root: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield the configuration files that nbgrader reads for a course, in its order."""
     seen = set()
-    for folder in (*reversed(jupyter_config_path()), os.getcwd(), course.root):
+    for folder in (*reversed(jupyter_config_path()), os.getcwd(), root):
         for name in _CONFIG_FILES:
             path = Path(folder, name).absolute()
             if path not in seen and os.path.lexists(path):

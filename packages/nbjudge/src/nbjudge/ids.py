@@ -1,8 +1,14 @@
-"""Which names a student's id may be: decided here, for every step that takes one in."""
+"""Which names a student's id may be: decided here, for every step that takes one in.
+
+And what the engine's own folder in a course is called.
+"""
 
 from __future__ import annotations
 
 import unicodedata
+
+#: The engine's own folder in a course's folder.
+OWN_FOLDER = ".nbjudge"
 
 #: In bytes; a folder and a file in the exchange are named after it, with a time behind it.
 MAX_ID = 150

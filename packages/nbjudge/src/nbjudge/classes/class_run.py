@@ -14,6 +14,7 @@ class ClassRun(ClassAutograde):
     """Grades all submissions that are new or changed, many at a time."""
 
     grading = "nbjudge.classes.many.ManyAtOnce"
+    repeats = False  # its command has looked for that, and says more
     workers = Integer(os.cpu_count() or 1, help="Processes that execute.").tag(config=True)
     scheduler = Unicode(
         "", help="Address of a Dask scheduler whose workers execute; '' for this machine's own."

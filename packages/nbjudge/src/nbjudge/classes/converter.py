@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import replace
 from fnmatch import fnmatch
 from glob import escape, glob
 from pathlib import Path
@@ -26,9 +27,10 @@ from traitlets import Instance, Integer, List
 from traitlets.utils.importstring import import_item
 
 from nbjudge import disk, graders, guard
-from nbjudge.classes import engines, generate, gradebook_file, one_at_a_time, release
+from nbjudge.classes import engines, generate, gradebook_file, one_at_a_time, release, unchanged
 from nbjudge.classes.freshness import Freshness, Why
 from nbjudge.classes.temporary import folder_for_submissions
+from nbjudge.classes.unchanged import Before, Places, Said, Standing
 from nbjudge.ids import printable, stands_for_many
 
 if TYPE_CHECKING:
@@ -67,6 +69,10 @@ class ClassAutograde(Autograde):
 
     #: What grades them, by name: importing it takes longer than finding out that nothing is new.
     grading = "nbjudge.classes.grading.OneByOne"
+    #: Whether a run says again what the last one said, where nothing has changed since.
+    repeats = True
+    #: What this run has left, if it came to its end for the whole class.
+    standing: Standing | None = None
     staging = Instance(Path, allow_none=True, help="Where hand-ins are copied to.")
     expected: Any = List(help="The lesson's notebooks, without suffix.")
     freshness = Instance(Freshness, allow_none=True)
@@ -106,6 +112,14 @@ class ClassAutograde(Autograde):
 
     def _start(self) -> None:
         assignment = self.coursedir.assignment_id
+        whole = not self.force and self.coursedir.student_id == self.coursedir.notebook_id == "*"
+        if whole and self.repeats:
+            said = unchanged.look(self.coursedir.root, assignment, self.config)
+            if said is not None:
+                self.log.info("All %d of %s are graded already.", said.students, assignment)
+                self._say_summary(said.lines)
+                return
+        before = self._before(assignment) if whole else None
         every = self._notebook_names(assignment)
         self.expected = [name for name in every if fnmatch(name, self.coursedir.notebook_id)]
         if not self.expected:
@@ -114,7 +128,7 @@ class ClassAutograde(Autograde):
         reasons = self._reasons(assignment, anew=True)
         if not reasons:
             self.log.info("All %d of %s are graded already.", len(self.students), assignment)
-            self._summarize()
+            self._leave(before)
             return
         try:
             grading: Grading = import_item(self.grading)(self)
@@ -132,11 +146,59 @@ class ClassAutograde(Autograde):
         try:
             with folder_for_submissions() as self.staging:
                 grading.grade()
-        finally:
+        except BaseException:
             self._summarize()
+            raise
+        self._leave(None if self.errors else before)
         if self.errors:
             names = ", ".join(self.errors)
             raise NbGraderException(f"Not graded: {names}. See the log above; run again to retry.")
+
+    # What a run that finds nothing new may say again.
+
+    def _before(self, assignment: str) -> tuple[Places, Before] | None:
+        """Look at what this run will read; None where not all of that can be told."""
+        course, marker = self.coursedir, "\0"
+        gradebook = make_url(course.db_url)
+        if gradebook.get_backend_name() != "sqlite" or not gradebook.database:
+            return None
+
+        def around(step: str) -> tuple[str, str]:
+            before, behind = course.format_path(step, marker, assignment).split(marker)
+            return before, behind
+
+        places = Places(
+            assignment,
+            os.path.abspath(course.root),
+            course.format_path(course.source_directory, ".", assignment),
+            os.path.abspath(gradebook.database),
+            around(course.submitted_directory),
+            around(course.autograded_directory),
+            notebooks=(),
+            ignore=tuple(course.ignore),
+        )
+        seen = Before.at(places, self.config)
+        return None if seen is None else (places, seen)
+
+    def _leave(self, before: tuple[Places, Before] | None) -> None:
+        """Say what came of the run; keep it, where all that it came of was seen before."""
+        if before is not None and self.freshness is not None:
+            places, seen = before
+            places = replace(places, notebooks=tuple(self.expected))
+            others = set(unchanged.handed_in(places)) - set(self.students)
+            if others <= set(self.coursedir.student_id_exclude.split(",")):
+                everybody = (*self.students, *others)
+                hand_ins = {name: self.freshness.hand_in(name) for name in everybody}
+                self.standing = Standing.of(places, seen, hand_ins)
+        lines = self._summarize()
+        if self.standing is not None:
+            self.standing.keep(Said(len(self.students), lines))
+
+    def _say_summary(self, lines: list[str]) -> None:
+        self.log.info(
+            "Summary of %s:\n  %s",
+            *(self.coursedir.assignment_id, "\n  ".join(lines) or "nothing graded"),
+        )
 
     def _students(self, assignment: str) -> list[str]:
         """Return who handed in and is asked for, in order; `NbGraderException` if nobody did."""
@@ -222,11 +284,12 @@ class ClassAutograde(Autograde):
         """How many are done: graded before or now, or named among the errors."""
         return len(self.students) - len(self.todo) + self.graded + len(self.errors)
 
-    def _summarize(self) -> None:
+    def _summarize(self) -> list[str]:
+        """Say in the log what came of each learner; returns the lines."""
         course = self.coursedir
-        lines = []
+        lines: list[str] = []
         if self.freshness is None:
-            return
+            return lines
         with Gradebook(course.db_url, course.course_id) as gradebook:
             scores = _scores(gradebook, course.assignment_id)
         for student in self.students:
@@ -240,9 +303,8 @@ class ClassAutograde(Autograde):
             score, most = scores[student]
             line = f"{student}: {score:g} of {most:g}"
             lines.append(line + (f"; {', '.join(found)}" if found else ""))
-        self.log.info(
-            "Summary of %s:\n  %s", course.assignment_id, "\n  ".join(lines) or "nothing graded"
-        )
+        self._say_summary(lines)
+        return lines
 
 
 def _scores(gradebook: Gradebook, assignment: str) -> dict[str, tuple[float, float]]:

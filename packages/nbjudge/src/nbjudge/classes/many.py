@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
@@ -156,7 +157,8 @@ class ManyAtOnce(Grading):
                 self._engines = functools.partial(client.run, version, ENGINE, on_error="return")
                 yield lambda: executor
             return
-        self._capacity = max(1, self.run.workers)
+        # No more than there is work for.
+        self._capacity = max(1, min(self.run.workers, len(self.run.todo) * len(self.lessons)))
         pools: list[Pool] = []
 
         def current() -> Pool:
@@ -189,11 +191,16 @@ class ManyAtOnce(Grading):
 
 
 def _new_pool(workers: int) -> Pool:
-    """Return a pool whose workers share this process's fork server."""
+    """Return a pool whose workers share this process's fork server.
+
+    Its workers are forks of this process, which has imported all that they need, as long as it has
+    one thread: forking one with more is not safe. (A pool that takes the place of a broken one
+    finds that one's threads.) No database is open, since an engine holds no connection.
+    """
     lent = (course.here().to_json(), *((ForkServer.instance().lend(),) if can_fork() else ()))
-    # Forking a process with threads is not safe, and the socket of multiprocessing's own fork
-    # server is one that a submission might reach.
-    return Pool(workers, get_context("spawn"), job.start_worker, lent)
+    # The socket of multiprocessing's own fork server is one that a submission might reach.
+    method = "fork" if can_fork() and len(os.listdir("/proc/self/task")) == 1 else "spawn"
+    return Pool(workers, get_context(method), job.start_worker, lent)
 
 
 def _cluster(address: str) -> Any:

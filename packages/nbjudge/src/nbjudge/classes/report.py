@@ -12,34 +12,28 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
-from rich.console import Console
-from rich.table import Table
 
 from nbjudge import graders
 from nbjudge.classes.points import Grades
+from nbjudge.classes.said import Shown
 from nbjudge.classes.summary import Summary
 from nbjudge.intake.recorded import recorder
 
 HARDEST = 5
 
 
-def to_terminal(summary: Summary, console: Console) -> None:
-    """Print the summary: scores by exercise, the hardest cells, mistakes, flags, who is missing."""
+def for_terminal(summary: Summary) -> Shown:
+    """Return what the terminal shows of a summary."""
     n = len(summary.scores)
-    console.print(
+    heading = (
         f"[bold]{summary.assignment}[/bold]: {n} graded, mean {summary.mean:.1f} of "
         f"{summary.maximum:g} points, {len(summary.flags)} flags, {len(summary.missing)} missing"
     )
-    table = Table("exercise or quiz", "points", "mean", "share", box=None)
-    for item in summary.exercises.values():
-        mean = item.share * item.maximum
-        table.add_row(item.name, f"{item.maximum:g}", f"{mean:.1f}", f"{item.share:.0%}")
-    console.print(table)
-    for title, lines in _lists(summary):
-        if lines:
-            console.print(f"[bold]{title}[/bold]")
-            for line in lines:
-                console.print(f"  {line}", markup=False, highlight=False)
+    rows = [
+        [item.name, f"{item.maximum:g}", f"{item.share * item.maximum:.1f}", f"{item.share:.0%}"]
+        for item in summary.exercises.values()
+    ]
+    return Shown(heading, rows, _lists(summary))
 
 
 def _lists(summary: Summary) -> list[tuple[str, list[str]]]:

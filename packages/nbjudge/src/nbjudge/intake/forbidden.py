@@ -8,6 +8,7 @@ followed. A name that is only made while the code runs is not found.
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 
 from nbformat import NotebookNode
@@ -16,6 +17,8 @@ from nbjudge.codes import Flag
 from nbjudge.names import bound_names, names_read, parsed
 
 MAX_NAMES = 5
+#: Characters of a cell beyond which what was found in it is not kept for the next notebook.
+_MOST_KEPT = 10_000
 #: What begins the dotted name of something that is not known, such as what a call returned.
 _UNKNOWN = "?"
 
@@ -34,10 +37,10 @@ def on_exercises(
     solved = [(cell, name) for cell in theirs if (name := _grade_id(cell)) in rules]
     if not solved:
         return []
-    trees = {id(cell): parsed(cell.source) for cell in cells if cell.cell_type == "code"}
     imported: dict[str, str] = {}
-    for tree in trees.values():
-        imported.update(_imported(tree))
+    for cell in cells:
+        if cell.cell_type == "code":
+            imported.update(_imports_of(cell.source))
     helpers = _Helpers([cell for cell in theirs if not _grade_id(cell)])
     found = []
     for cell, name in solved:
@@ -45,7 +48,7 @@ def on_exercises(
             used = {
                 one
                 for source in helpers.with_theirs(cell)
-                for one in _used(trees[id(source)], imported)
+                for one in _used(parsed(source.source), imported)
             }
         except RecursionError:
             found.append(Flag("forbidden", name, "code that is nested too deep to be looked into"))
@@ -88,6 +91,23 @@ class _Helpers:
         if id(cell) not in self._read:
             self._read[id(cell)] = names_read(cell.source)[0]
         return self._read[id(cell)]
+
+
+def _imports_of(source: str) -> tuple[tuple[str, str], ...]:
+    """Return what `_imported` finds in a cell; most cells are the course's own in every notebook.
+
+    The syntax has no way to import without the word.
+    """
+    if "import" not in source:
+        return ()
+    if len(source) > _MOST_KEPT:
+        return tuple(_imported(parsed(source)))
+    return _kept_imports(source)
+
+
+@functools.lru_cache(maxsize=500)
+def _kept_imports(source: str) -> tuple[tuple[str, str], ...]:
+    return tuple(_imported(parsed(source)))
 
 
 def _imported(tree: ast.AST) -> Iterator[tuple[str, str]]:

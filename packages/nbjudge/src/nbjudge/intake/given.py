@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from nbformat import NotebookNode
+
+#: Characters of a source beyond which its plain form is not kept.
+_MOST_KEPT = 4_000
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,15 @@ class Given:
 
 def plain(source: str) -> str:
     """Return a source without the white space that editors add and take at the ends of lines."""
+    return _plain(source) if len(source) > _MOST_KEPT else _kept_plain(source)
+
+
+def _plain(source: str) -> str:
     return "\n".join(line.rstrip() for line in source.strip().splitlines())
+
+
+#: The course's own cells stand in every notebook of a class, and each is compared several times.
+_kept_plain = lru_cache(maxsize=2_000)(_plain)
 
 
 def named(cell: NotebookNode) -> str | None:

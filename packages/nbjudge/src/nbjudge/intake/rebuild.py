@@ -516,7 +516,9 @@ def rebuild(lesson: Lesson, submitted: list[NotebookNode]) -> tuple[NotebookNode
         if chosen_one is not None and _retagged(submitted[chosen_one], cell):
             found.append(Flag("retagged", name))
 
-    notebook = copy.deepcopy(lesson.notebook)
+    notebook = NotebookNode(
+        {key: copy.deepcopy(value) for key, value in lesson.notebook.items() if key != "cells"}
+    )
     notebook.cells = list(added[-1])
     for place, cell in enumerate(cells):
         notebook.cells.append(cell)

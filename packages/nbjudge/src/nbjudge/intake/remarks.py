@@ -38,6 +38,8 @@ def on_code(cells: list[NotebookNode], folder: Path, written_with: str) -> list[
             continue
         except (ValueError, RecursionError, MemoryError, ImportError):
             continue
+        if cell.source.isascii() and "import" not in cell.source:
+            continue  # in other letters Python reads the same name
         lacking = sorted({module for module in _imported(tree) if not _is_there(module, folder)})
         if lacking:
             found.append(Flag("not_installed", name, ", ".join(map(shown, lacking[:MAX_NAMES]))))

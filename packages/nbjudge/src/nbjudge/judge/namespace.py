@@ -40,7 +40,7 @@ from nbjudge.judge.words import Guard
 from nbjudge.names import changes_in_place, names_read, names_used, without_magics
 from nbjudge.wire import own
 from nbjudge.wire.calls import Method
-from nbjudge.wire.limits import Unchecked
+from nbjudge.wire.limits import TooLarge, Unchecked
 
 #: Names that stand for what a test cell's `type`, `isinstance` and `issubclass` do here.
 _TYPE, _IS, _BELOW = "__nbjudge_type__", "__nbjudge_isinstance__", "__nbjudge_issubclass__"
@@ -144,6 +144,7 @@ class Namespace(dict):
 
     def send_changes(self, *, ending: bool = False) -> None:
         """Tell the learner's process what the test has bound, replaced and seeded for it."""
+        given = []
         for name in sorted(self._changed):
             if name in self._gone:
                 self.peer.call("take", None, None, (name,))
@@ -153,9 +154,10 @@ class Namespace(dict):
                 and name not in _REPLACEABLE
                 and self._goes_there(name)
             ):
-                self.peer.call("give", None, None, (name, dict.get(self, name), True))
+                given.append(name)
                 self._taken.discard(name)
                 self._given |= {name} & self.rebound
+        self._give(given)
         self._changed.clear()
         self.peer.give_back()
         if ending:
@@ -172,6 +174,17 @@ class Namespace(dict):
         for which in sorted(seeded.anew):
             self.peer.call("seed", None, None, (which, state_of(which)))
         seeded.anew.clear()
+
+    def _give(self, names: list[str]) -> None:
+        """Bind names there: all at once, since a question takes longer than a small value."""
+        values = [dict.get(self, name) for name in names]
+        if len(names) > 1:
+            # One that cannot be sent, or all together too large: then each by itself.
+            with contextlib.suppress(TooLarge, TypeError):
+                self.peer.call("give", None, None, (tuple(names), *values))
+                return
+        for name, value in zip(names, values, strict=True):
+            self.peer.call("give", None, None, ((name,), value))
 
     def take_back(self) -> None:
         """Leave a name to the learner again that their function has bound (`global count`)."""

@@ -301,8 +301,12 @@ class Answerer(Peer):
             if self.names.get(name, missing) is not before.get(name, missing)
         ]  # fmt: skip
 
-    def _ask_give(self, name: str, value: Any, always: bool) -> None:
-        if always or name in self.names:
+    #: Its values are the judge's, and none of the learner's functions runs.
+    unchanging = frozenset(("give",))
+
+    def _ask_give(self, names: tuple[str, ...], *values: Any) -> None:
+        """Bind names to what a test has bound them to."""
+        for name, value in zip(names, values, strict=True):
             # What only the judge can answer for goes when the test does.
             if isinstance(value, Reference):
                 self.lent.setdefault(name, self.names.get(name, _NOTHING))

@@ -9,11 +9,14 @@ changed count.
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import json
+import platform
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from itertools import combinations
 from logging import Logger
 from pathlib import Path
@@ -100,16 +103,43 @@ def pairs(shapes: Mapping[str, Mapping[str, str]], few: int | None = None) -> li
     return sorted(found_pairs, key=lambda pair: (-len(pair.exercises), pair.one, pair.other))
 
 
-def look(course: CourseDirectory, assignment: str, log: Logger) -> list[Pair]:
-    """Return the pairs among the graded hand-ins of an assignment."""
-    given = _cells(Path(course.format_path(course.release_directory, ".", assignment)))
-    stubs = {(name, shape(source)) for name, source in given}
+#: Of a folder's notebooks by their digest: the shape of each exercise.
+Shapes = dict[str, dict[str, str]]
+
+
+def look(
+    course: CourseDirectory, assignment: str, log: Logger, known: Shapes | None = None
+) -> list[Pair]:
+    """Return the pairs among the graded hand-ins of an assignment.
+
+    known: shapes of notebooks that were looked at before; it holds afterwards those that are there
+    now, and no other.
+    """
+    known = {} if known is None else known
+    given = _shapes(Path(course.format_path(course.release_directory, ".", assignment)), {})[1]
     course.assignment_id, course.student_id = assignment, "*"
-    shapes = {}
+    shapes, there = {}, set()
     for student, folder in of_students(course, course.autograded_directory, log, graded=True):
-        found = {name: shape(source) for name, source in _cells(folder)}
-        shapes[student] = {name: it for name, it in found.items() if (name, it) not in stubs}
+        digest, found = _shapes(folder, known)
+        known[digest] = found
+        there.add(digest)
+        shapes[student] = {n: it for n, it in found.items() if n not in given or given[n] != it}
+    for gone in known.keys() - there:
+        del known[gone]
     return pairs(shapes)
+
+
+def _shapes(folder: Path, known: Shapes) -> tuple[str, dict[str, str]]:
+    """Return the digest of a folder's notebooks, and the shapes of their exercises."""
+    texts = []
+    for path in sorted(folder.glob("*.ipynb")) if folder.is_dir() else []:
+        with contextlib.suppress(OSError):
+            texts.append(path.read_bytes())
+    digest = hashlib.sha256(b"".join(b"%d:" % len(text) + text for text in texts)).hexdigest()
+    if digest not in known:
+        cells = [cell for text in texts for cell in _cells(text)]
+        return digest, {name: shape(source) for name, source in cells}
+    return digest, known[digest]
 
 
 def last(course: CourseDirectory, assignment: str, log: Logger, *, anew: bool) -> list[Pair]:
@@ -118,34 +148,42 @@ def last(course: CourseDirectory, assignment: str, log: Logger, *, anew: bool) -
     Looking reads every graded notebook, which a run that graded nothing has no time for.
     """
     path = Path(course.root, OWN_FOLDER, "reported", f"{assignment}-similar.json")
-    if not anew:
-        try:
-            kept = json.loads(path.read_text("utf-8"))
-            return [Pair(one, other, tuple(names)) for one, other, names in kept]
-        except (OSError, ValueError, TypeError):
-            pass
-    found = look(course, assignment, log)
+    known: Shapes = {}
+    try:
+        kept = json.loads(path.read_text("utf-8"))
+        if kept["shaped_by"] == _shaped_by():
+            known = {digest: dict(shapes) for digest, shapes in kept["shapes"].items()}
+        if not anew:
+            return [Pair(one, other, tuple(names)) for one, other, names in kept["pairs"]]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        pass
+    found = look(course, assignment, log, known)
     try:
         graders.folder(course.root, OWN_FOLDER, "reported")
         entries = [[pair.one, pair.other, list(pair.exercises)] for pair in found]
-        graders.write(path, json.dumps(entries), course.root)
+        kept = {"pairs": entries, "shaped_by": _shaped_by(), "shapes": known}
+        graders.write(path, json.dumps(kept), course.root)
     except OSError as error:
         log.warning("%s cannot be written (%s).", path, error.strerror)
     return found
 
 
-def _cells(folder: Path) -> list[tuple[str, str]]:
-    """Return name and code of each solution cell of the notebooks in a folder."""
+def _shaped_by() -> list[str]:
+    """Return what decides about a shape besides the code that has it."""
+    return [version("nbjudge"), platform.python_version()]
+
+
+def _cells(text: bytes) -> list[tuple[str, str]]:
+    """Return name and code of each solution cell of a notebook."""
+    try:
+        cells: list[dict[str, Any]] = json.loads(text)["cells"]
+    except (ValueError, KeyError, TypeError):
+        return []
     found = []
-    for path in sorted(folder.glob("*.ipynb")) if folder.is_dir() else []:
-        try:
-            cells: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["cells"]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        for cell in cells:
-            about = cell.get("metadata", {}).get("nbgrader", {})
-            if about.get("solution") and cell.get("cell_type") == "code":
-                source = cell["source"]
-                text = source if isinstance(source, str) else "".join(source)
-                found.append((about["grade_id"], text))
+    for cell in cells:
+        about = cell.get("metadata", {}).get("nbgrader", {})
+        if about.get("solution") and cell.get("cell_type") == "code":
+            source = cell["source"]
+            code = source if isinstance(source, str) else "".join(source)
+            found.append((about["grade_id"], code))
     return found

@@ -52,7 +52,7 @@ def of_students(
         if student in excluded or not (student == wanted if named else fnmatch(student, wanted)):
             continue
         # What was graded is told so, unless the steps behind would take its name for a pattern.
-        pattern = stands_for_many(student) or not fnmatch(student, student)
+        pattern = stands_for_many(student) or ("[" in student and not fnmatch(student, student))
         known = graded and not pattern
         problem = None if known else problem_with(student)
         if problem:
