@@ -462,6 +462,24 @@ def test_what_a_function_does_to_a_global_that_a_test_set_is_seen(line, name):
     assert outcome.outputs == [], outcome
 
 
+#: A test imports what a later cell of the course's own uses: (cells).
+IMPORTED_BY_A_TEST = {
+    "a module": ["def f(): return 1", "#T\nimport math as m\nassert f() == m.ceil(.5)", "root = m.sqrt(9)"],
+    "a function": ["def f(): return 1", "#T\nfrom math import sqrt\nassert f() == sqrt(1)", "root = sqrt(9)"],
+    "a class": ["def f(): return 1", "#T\nfrom fractions import Fraction\nassert f() == 1",
+                "root = Fraction(6, 2)"],
+    "a name in use": ["sqrt = lambda x: 3", "#T\nfrom math import sqrt\nassert sqrt(1) == 1", "root = sqrt(81)"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IMPORTED_BY_A_TEST)
+def test_what_a_test_imports_is_there_for_later_cells(line, name):
+    cells = [*IMPORTED_BY_A_TEST[name], "#T\nassert root == 3"]
+    shared = shared_names([cell for cell in cells if not cell.startswith("#T")])
+    with Judge(line.connection, ready_seconds=10, shared=shared) as line.judge:
+        assert run(line, cells).outputs == []
+
+
 def test_a_function_that_the_course_does_not_have_bind_a_global_leaves_a_tests_alone(line):
     line.names["expected"] = 0
     cells = [

@@ -144,9 +144,12 @@ class Namespace(dict):
     def send_changes(self, *, ending: bool = False) -> None:
         """Tell the learner's process what the test has bound, replaced and seeded for it."""
         for name in sorted(self._changed):
+            imported = self._imported(name)
             if name in self._gone:
                 self.peer.call("take", None, None, (name,))
                 self._taken.add(name)
+            elif imported is not None:
+                self.peer.call("import", None, None, (name, *imported))
             elif (
                 dict.__contains__(self, name)
                 and name not in _REPLACEABLE
@@ -183,6 +186,13 @@ class Namespace(dict):
                 self._bound.discard(name)
                 dict.pop(self, name, None)
                 self._asked.pop(name, None)
+
+    def _imported(self, name: str) -> tuple[str, str] | None:
+        """Return what a test has imported and later cells of the learner's may use, by its name."""
+        value = dict.get(self, name)
+        if name not in self.shared or isinstance(value, StandIn | Method):
+            return None
+        return own.name_of(value)
 
     def _goes_there(self, name: str) -> bool:
         value = dict.get(self, name)

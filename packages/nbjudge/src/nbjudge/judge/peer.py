@@ -487,7 +487,7 @@ class JudgePeer(Peer):
     _LOOKING = frozenset((
         *("name", "names", "has", "rebound", "give", "take", "module", "replace", "seed", "listen"),
         *("fill", "fill_name", "fill_item", "regained", "agree", "folder", "read_files"),
-        "write_files",
+        *("write_files", "import"),
     ))  # fmt: skip
 
     def call(
