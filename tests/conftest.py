@@ -11,6 +11,9 @@ from nbjudge.codes import OWN_FOLDER
 from tests.commands import nbgrader
 from tests.settings import COURSE
 
+# A failure in what tests share shows its values, too.
+pytest.register_assert_rewrite("tests.hostile", "tests.browser.lab")
+
 ROOT = clone.root()
 
 

@@ -164,10 +164,14 @@ class _Box:
         self.turns: list[list[str]] = []
         self.stopping = threading.Event()
         self.thread: threading.Thread | None = None
+        self.entered: threading.Timer | None = None
         wide = {"width": "min(50em, 95%)"}
         self.talk = widgets.HTML(self._page())
         self.text = widgets.Text(
-            placeholder="Say something, then press Enter", description="You:", layout=wide
+            placeholder="Say something, then press Enter",
+            description="You:",
+            continuous_update=False,
+            layout=wide,
         )
         self.send = widgets.Button(description="Send", button_style="primary")
         self.stop = widgets.Button(description="Stop", disabled=True)
@@ -177,8 +181,9 @@ class _Box:
         self.send.on_click(lambda _: self.begin())
         # Enter alone sends: a field that reports its value when it is left would send at Tab, too.
         self.text.on_msg(
-            lambda _, said, __: self.begin() if said.get("event") == "submit" else None
+            lambda _, said, __: self._enter() if said.get("event") == "submit" else None
         )
+        self.text.observe(lambda _: self._came(), "value")
         self.stop.on_click(lambda _: self.halt())
         self.fresh.on_click(lambda _: self.clear())
         self.box = widgets.VBox(
@@ -199,10 +204,28 @@ class _Box:
         bundle = {"text/html": still, "application/vnd.jupyter.widget-view+json": view}
         display(bundle | {"text/plain": still}, raw=True)
 
+    def _enter(self) -> None:
+        """Send at Enter, once the text is here: the browser says Enter first, then what was typed.
+
+        Nothing follows where nothing was typed since the field was left.
+        """
+        import threading
+
+        self.entered = threading.Timer(1.0, self.begin)
+        self.entered.daemon = True
+        self.entered.start()
+
+    def _came(self) -> None:
+        if self.entered is not None:
+            self.begin()
+
     def begin(self) -> None:
         """Send what stands in the text field; nothing happens while an answer is written."""
         import threading
 
+        if self.entered is not None:
+            self.entered.cancel()
+            self.entered = None
         text = self.text.value
         if self.thread is not None and self.thread.is_alive():
             return

@@ -18,8 +18,10 @@ from tests.hostile.classroom import HIDDEN, LESSON, WRONG, Classroom, cell_of
 from tests.hostile.corpus import DOUBLE, TESTS, Hand, case
 
 #: The settings under which these are graded: an endless loop need not take half a minute.
+# Less memory than in a course: a busy machine takes seconds to fill two gigabytes.
 SETTINGS = """
 c.Execute.timeout = 8
+c.SandboxProvisioner.memory_limit = 1_200 * 1024**2
 c.JudgedExecute.call_timeout = 5.0
 """
 
