@@ -26,6 +26,7 @@ bank.calls(
         call(_TOKENS, 10, keep_first=3),
         call(_TOKENS[:4], 9, keep_first=3),
         call(_TOKENS[:3], 8, reserve=2),
+        call(_TOKENS[:5], 6, reserve=2),
         hard(call([], 4)),
         hard(call(_TOKENS, 4, keep_first=4)),
         hard(call(_TOKENS, 3, reserve=2)),
@@ -176,6 +177,51 @@ def fit_changes_the_list(tokens, window, reserve=0, keep_first=0):
     while len(tokens) > window - reserve:
         tokens.pop(keep_first)
     return tokens
+
+
+@bank.mistake(
+    "fit_to_window",
+    "A list that fits the window comes back whole, though the answer needs room in it, "
+    "too. Look at "
+    "what the length of the list is compared with.",
+)
+def fit_compares_with_the_window(tokens, window, reserve=0, keep_first=0):
+    right = _fit(tokens, window, reserve, keep_first)
+    return list(tokens) if len(tokens) <= window else right
+
+
+@bank.mistake(
+    "fit_to_window", "`reserve` makes the window larger. Look at what it is kept free for."
+)
+def fit_adds_the_reserve(tokens, window, reserve=0, keep_first=0):
+    _fit(tokens, window, reserve, keep_first)
+    return _fit(tokens, window + reserve, 0, keep_first)
+
+
+@bank.mistake(
+    "fit_to_window",
+    "A list that is too long comes back with one token too many. Look at where the second slice "
+    "begins.",
+)
+def fit_keeps_one_more(tokens, window, reserve=0, keep_first=0):
+    right = _fit(tokens, window, reserve, keep_first)
+    if len(tokens) <= window - reserve:
+        return right
+    at = len(tokens) - (window - reserve - keep_first) - 1
+    return tokens[:keep_first] + tokens[at:]
+
+
+@bank.mistake(
+    "fit_to_window",
+    "A list that is too long comes back with one token too few. Look at where the second slice "
+    "begins.",
+)
+def fit_keeps_one_less(tokens, window, reserve=0, keep_first=0):
+    right = _fit(tokens, window, reserve, keep_first)
+    if len(tokens) <= window - reserve:
+        return right
+    at = len(tokens) - (window - reserve - keep_first) + 1
+    return tokens[:keep_first] + tokens[at:]
 
 
 @bank.variant("fit_to_window")
@@ -1095,6 +1141,7 @@ bank.calls(
         call(dict(_LLAMA3), 1000),
         call(dict(_QWEN3), 512, batch=3),
         call(dict(_SMOL), 100, bits=4),
+        call(dict(_SMOL), _SMOL["max_tokens"] + 7),
         hard(call(dict(_GEMMA2), 4000), "hard"),
         hard(call(dict(_GEMMA2), 6000), "hard"),
         hard(call(dict(_MISTRAL), 20000), "hard"),
@@ -1103,7 +1150,7 @@ bank.calls(
         hard(call({**_QWEN3, "head_dim": None}, 10), "hard"),
         hard(call(dict(_LLAMA3), -1), "hard"),
         hard(call(dict(_GLM), 1000), "kinds"),
-        hard(call(dict(_QWEN35), 1000, batch=2), "kinds"),
+        hard(call(dict(_QWEN35), 1000, batch=3), "kinds"),
         hard(call(dict(_KIMI), 0), "kinds"),
         hard(call(dict(_KIMI), 4096, bits=8), "kinds"),
     ],
@@ -1337,6 +1384,22 @@ def bytes_of_latent_layers_twice(shape, n_tokens, batch=1, bits=16):
     latent = shape.get("n_latent_layers", 0)
     also = 2 * latent * n_tokens * shape["n_kv_heads"] * shape["head_dim"] * batch * bits // 8
     return _bytes(shape, n_tokens, batch, bits) + also
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "Tokens beyond `max_tokens` are not counted. Look at the row `n_tokens` of the table.",
+)
+def bytes_up_to_the_limit(shape, n_tokens, batch=1, bits=16):
+    return _bytes(shape, min(n_tokens, shape["max_tokens"]), batch, bits)
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "`bits` is made whole bytes first, and 4 bits are none. Look at where you divide by 8.",
+)
+def bytes_of_whole_bytes(shape, n_tokens, batch=1, bits=16):
+    return _bytes(shape, n_tokens, batch, bits // 8 * 8)
 
 
 @bank.variant("kv_cache_bytes")
@@ -1630,6 +1693,39 @@ def longest_by_division_up_to_the_window(shape, memory_bytes, batch=1, bits=16):
 def longest_asks_late_for_head_size(shape, memory_bytes, batch=1, bits=16):
     room = memory_bytes - shape["weight_bytes"]
     return _longest(shape, memory_bytes, batch, bits) if room > 0 else 0
+
+
+@bank.mistake(
+    "max_context",
+    "A missing head size ends in a KeyError (or TypeError) from deep inside. Look at the row "
+    "*raises* of the table.",
+)
+def longest_raises_key_error(shape, memory_bytes, batch=1, bits=16):
+    if shape.get("head_dim") is None:
+        shape["head_dim"] * shape["n_kv_heads"]
+    return _longest(shape, memory_bytes, batch, bits)
+
+
+@bank.mistake(
+    "max_context",
+    "Where everything fits, one token less than `max_tokens` comes back. Look at the upper end of "
+    "your search.",
+)
+def longest_below_the_limit(shape, memory_bytes, batch=1, bits=16):
+    if shape.get("head_dim") is None:
+        raise ValueError("the head size is missing")
+    return min(_longest(shape, memory_bytes, batch, bits), shape["max_tokens"] - 1)
+
+
+@bank.mistake(
+    "max_context",
+    "At least one token comes back, though not even one may fit. Look at the lower end of your "
+    "search.",
+)
+def longest_at_least_one(shape, memory_bytes, batch=1, bits=16):
+    if shape.get("head_dim") is None:
+        raise ValueError("the head size is missing")
+    return max(1, _longest(shape, memory_bytes, batch, bits))
 
 
 @bank.variant("max_context")
