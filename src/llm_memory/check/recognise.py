@@ -152,10 +152,17 @@ def _explained(mistake: dict, shown: set[int], outcomes: list[dict], steps: list
     exact = {i for i in shown if _same(mistake["outcomes"][i], outcomes[i], steps[i])}
     if not any("value" in outcomes[i] or _has_message(mistake["outcomes"][i]) for i in exact):
         return set()
-    # Where a number proves the mistake, the wording of an exception that follows from it is free.
-    proved = any("value" in outcomes[i] for i in exact)
-    also = {i for i in shown - exact if proved and _same_class(mistake["outcomes"][i], outcomes[i])}
+    if not any("value" in outcomes[i] for i in exact):
+        return exact
+    # Where a number proves the mistake, the wording of an exception that follows from it is free,
+    # and what its own guard refuses may end in any accident in a draft that has none.
+    also = {i for i in shown - exact if _follows(mistake["outcomes"][i], outcomes[i])}
     return exact | also
+
+
+def _follows(known: dict, came: dict) -> bool:
+    accident = "raises" in came and not _is_meant(came)
+    return _same_class(known, came) or (_is_meant(known) and accident)
 
 
 def _same(known: dict, came: dict, step: dict) -> bool:

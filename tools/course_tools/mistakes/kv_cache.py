@@ -420,7 +420,7 @@ class _Cache:
 @bank.mistake(
     "KVCache",
     "The new keys and values replace the old ones: after two appends only the last is held. "
-    "Join them, along the axis of the tokens.",
+    "Look at what you do with what was there.",
 )
 class CacheReplaces(_Cache):
     def join(self, held, new):
@@ -465,7 +465,7 @@ class CacheDoesNotAppendValues(_Cache):
 
 @bank.mistake(
     "KVCache",
-    "The tensors are joined along the heads (dim=1). Tokens are axis 2 of (B, H_kv, L, D).",
+    "The tensors are joined along the heads. Look at which axis of (B, H_kv, L, D) has the tokens.",
 )
 class CacheJoinsHeads(_Cache):
     def join(self, held, new):
@@ -474,8 +474,8 @@ class CacheJoinsHeads(_Cache):
 
 @bank.mistake(
     "KVCache",
-    "The tensors are joined along the head size (the last axis). Tokens are axis 2 of "
-    "(B, H_kv, L, D).",
+    "The tensors are joined along the head size. Look at which axis of (B, H_kv, L, D) has "
+    "the tokens.",
 )
 class CacheJoinsNumbers(_Cache):
     def join(self, held, new):
@@ -1147,8 +1147,8 @@ def layer_tiles_heads(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "The key heads are repeated before they are put into the cache, which then holds the same "
-    "numbers several times. Put (B, H_kv, L, D) in, and repeat what comes out.",
+    "The key heads are repeated before they are put into the cache, which then holds the "
+    "same numbers several times. Look at the shape that `append` takes.",
     visible=False,
 )
 def layer_caches_expanded_heads(x, weights, cache, layer, start):
@@ -1388,8 +1388,8 @@ def _generate(model, prompt, n_new, cache):
 
 @bank.mistake(
     "generate",
-    "The whole text is fed again at each step, so the cache holds the beginning several times. "
-    "After the prefill, feed only the newest token.",
+    "The whole text is fed again at each step, so the cache holds the beginning several "
+    "times. Look at what the model has not read yet.",
 )
 def generate_feeds_everything(model, prompt, n_new, cache):
     _need(prompt)
@@ -2712,7 +2712,7 @@ def quantize_rounds_down(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "A slice of zeros has the maximum 0, and 0 / 0 is nan. Look at the scale that the "
+    "A slice of zeros has the maximum 0, and so its scale is 0. Look at the scale that the "
     "statement gives it.",
 )
 def quantize_divides_by_zero(x, axis, bits=8):
@@ -2939,7 +2939,7 @@ bank.calls(
 
 @bank.mistake(
     "dequantize",
-    "You divide by the scale. quantize divided; the way back multiplies.",
+    "You divide by the scale. Look at what `quantize` did with it.",
 )
 def dequantize_divides(q, scale):
     return q / scale
