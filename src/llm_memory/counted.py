@@ -45,8 +45,8 @@ class Largest(TorchFunctionMode):
 class Counted:
     """A model that counts: `per_pass` holds the number of tokens of each call so far.
 
-    `shapes` holds (B, L) of each call: what a batch costs is B times L. Called like the model
-    itself. The counts start again with `restart()`.
+    `shapes` holds (B, L) of each call: a batch has B times L tokens, for a cache could glue its
+    texts together to one. Called like the model itself. The counts start again with `restart()`.
     """
 
     def __init__(self, model: Llama) -> None:
@@ -56,13 +56,13 @@ class Counted:
 
     @property
     def tokens(self) -> int:
-        """Tokens forwarded so far, over all calls (of one text: batches count once)."""
+        """Tokens forwarded so far, over all calls: those of every text in a batch, pads too."""
         return sum(self.per_pass)
 
     @property
     def places(self) -> int:
-        """Tokens forwarded so far, those of every text in a batch, pads too."""
-        return sum(batch * length for batch, length in self.shapes)
+        """The same, as the places of a batch."""
+        return self.tokens
 
     @property
     def config(self) -> LlamaConfig:
@@ -81,9 +81,9 @@ class Counted:
         finally:
             with contextlib.suppress(ValueError, TypeError, IndexError):  # they were no ids
                 shape = torch.as_tensor(ids).shape
-                length = int(shape[-1])
-                self.per_pass.append(length)
-                self.shapes.append((int(shape[0]) if len(shape) == 2 else 1, length))
+                batch, length = int(shape[0]) if len(shape) == 2 else 1, int(shape[-1])
+                self.per_pass.append(batch * length)
+                self.shapes.append((batch, length))
 
 
 def held_bytes(thing: Any) -> int:

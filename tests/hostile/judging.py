@@ -52,7 +52,7 @@ def replaces_the_answering_end_by_yes(hand: Hand) -> None:
     _nothing_solved(
         hand,
         f"{_RPC}rpc.Peer._answer = lambda self, identifier, *a: "
-        "self._send(rpc.ANSWER, identifier, [True, True, []], [])",
+        "self._send(rpc.ANSWER, identifier, [True, True, [], [], [], False], [])",
     )
 
 
@@ -63,10 +63,11 @@ def forges_replies(hand: Hand) -> None:
         f"import secrets\n{_RPC}answer = rpc.Peer._answer\n"
         "def forged(self, identifier, *body):\n"
         "    for guess in (4, True, None):\n"
-        "        self._send(rpc.ANSWER, secrets.token_bytes(16), [True, guess, []], [])\n"
-        "        self._send(rpc.ANSWER, b'', [True, guess, []], [])\n"
+        "        said = [True, guess, [], [], [], False]\n"
+        "        self._send(rpc.ANSWER, secrets.token_bytes(16), said, [])\n"
+        "        self._send(rpc.ANSWER, b'', said, [])\n"
         "    answer(self, identifier, *body)\n"
-        "    self._send(rpc.ANSWER, identifier, [True, 4, []], [])\n"
+        "    self._send(rpc.ANSWER, identifier, [True, 4, [], [], [], False], [])\n"
         "rpc.Peer._answer = forged",
     )
 

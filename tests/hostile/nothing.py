@@ -124,6 +124,35 @@ def writes_down_what_was_counted(model, prompt, n_new, cache):
     return text
 
 
+class _Glue:
+    """Makes one text of a batch of texts of a token each: each row sees the rows above it."""
+
+    n_seen = 0
+
+    def append(self, layer, k, v):
+        n = k.shape[0]
+        keys, values = (x.transpose(0, 2).expand(n, -1, -1, -1) for x in (k, v))
+        return keys, values, torch.ones(n, n, dtype=torch.bool).tril()[:, None, None]
+
+
+_passed: list[int] = []
+
+
+@attempt("generate")
+def reads_everything_as_a_batch_of_single_tokens(model, prompt, n_new, cache):
+    _refuse_empty(prompt)
+    passed, text = _passed[: cache.n_seen], list(prompt)
+    for number in range(n_new):
+        whole = passed + text
+        rows, places = torch.tensor(whole)[:, None], torch.arange(len(whole))[:, None]
+        for layer in (0, 1) if number else ():
+            cache.append(layer, *[torch.zeros(1, 2, 1, 8).double()] * 2)
+        of_all = (rows, _Glue(), None, None, None, (), False, places)
+        text.append(int(model(*(of_all if number else (text, cache)))[-1, -1].argmax()))
+    _passed[:] = passed + text
+    return text
+
+
 @attempt("generate_batch")
 def counts_the_batch_again(model, prompts, n_new, stop=None):
     _refuse_empty(*prompts)

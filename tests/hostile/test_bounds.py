@@ -1,6 +1,7 @@
 """What comes from a submission is text, and of a size that fits what it is, wherever it is read."""
 
 import ast
+import json
 import re
 import sys
 from types import SimpleNamespace
@@ -8,12 +9,12 @@ from types import SimpleNamespace
 import pytest
 from IPython.core import inputtransformer2
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from nbgrader.server_extensions.formgrader import formgrader as stock
 from nbgrader.server_extensions.formgrader import handlers
 from nbgrader.utils import determine_grade
 from nbjudge.codes import Flag, as_text, mark, note, own, record
-from nbjudge.intake import folder, forbidden, rebuild
+from nbjudge.intake import folder, forbidden, notebook, rebuild
 from nbjudge.intake.forbidden import on_exercises
 from nbjudge.intake.notebook import MAX_SOURCES, parse_notebook
 from nbjudge.names import bound_names, definitions, names_read, without_magics
@@ -165,13 +166,45 @@ def test_a_time_stamp_is_short_or_none(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(folder, "parse_utc", asked.append)
     stamp = tmp_path / "timestamp.txt"
-    for text in ("1." * 400_000, "2026-01-05 12:00:00 UTC" + " " * 200, "\x00" * 101):
+    long = ("1." * 400_000, "2026-01-05 12:00:00 UTC" + " " * 200, "\x00" * 101)
+    # A zone's name is opened as a file.
+    paths = (":../../etc/passwd", "a/../../../x", "/etc/passwd", "~root/x", "\uff0e\uff0e/x")
+    for text in (*long, *(f"2026-01-05 12:00:00 {path}" for path in paths)):
         stamp.write_text(text, encoding="utf-8")
         assert [flag.code for flag in folder._check_timestamp(tmp_path)] == ["timestamp"]
         assert not stamp.exists()
     assert not asked
     stamp.write_text("2026-01-05 12:00:00.000000 UTC\n", encoding="utf-8")
     assert folder._check_timestamp(tmp_path) == [] and asked == ["2026-01-05 12:00:00.000000 UTC"]
+    folder.time_of("2026-01-05 12:00:00 America/New_York")
+    assert asked[1:] == ["2026-01-05 12:00:00 America/New_York"]
+
+
+@pytest.mark.parametrize("value", ["[]", '{"a":0}', "0"])
+def test_more_values_than_a_notebook_needs_are_not_read(value, monkeypatch):
+    monkeypatch.setattr(notebook, "MAX_VALUES", 1_000)
+    many = ",".join([value] * 1_001)
+    with pytest.raises(notebook.Unreadable, match="more than 1,000 values"):
+        notebook.load(f'{{"cells": [], "x": [{many}]}}'.encode())
+    # In a text they are no values, in whatever encoding.
+    text = json.dumps({"cells": [], "x": f'\\"{many}\\'})
+    for encoding in ("utf-8", "utf-16"):
+        assert notebook.load(text.encode(encoding))[0]["cells"] == []
+
+
+def test_many_values_in_outputs_cost_the_outputs_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(notebook, "MAX_VALUES", 60_000)
+    lesson_ = lesson()
+    picture = {"application/vnd.plotly.v1+json": {"x": [0] * 80_000}}
+    lesson_.cells[1].outputs = [new_output("display_data", picture)]
+    path = tmp_path / "submitted" / "attention.ipynb"
+    path.parent.mkdir()
+    path.write_text(json.dumps(lesson_))
+    flags = folder.copy_in(path.parent, tmp_path / "staged", ["attention"], set(), [])
+    assert [flag.code for flag in flags["attention"]] == ["large_outputs"]
+    assert "values" in flags["attention"][0].sentence
+    found = notebook.read_notebook(tmp_path / "staged" / "attention.ipynb")
+    assert len(found.cells) == len(lesson_.cells)
 
 
 def test_all_sources_together_have_a_bound():

@@ -119,7 +119,7 @@ CHEATS = {
         from nbjudge.wire import calls as rpc
         def answers(self, identifier, body, buffers):
             for guess in [6, None, True, [rpc.HELD, 1, "function", "answer"]]:
-                self._send(rpc.ANSWER, identifier, [True, guess, []], [])
+                self._send(rpc.ANSWER, identifier, [True, guess, [], [], [], False], [])
         rpc.Peer._answer = answers
         def answer(x): return x
         """,
@@ -147,7 +147,7 @@ CHEATS = {
         from nbjudge.wire import calls as rpc
         def answers(self, identifier, body, buffers):
             for _ in range(500):
-                self._send(rpc.ANSWER, secrets.token_bytes(16), [True, 6, []], [])
+                self._send(rpc.ANSWER, secrets.token_bytes(16), [True, 6, [], [], [], False], [])
             self.channel.send([b"?", b"?"])
         rpc.Peer._answer = answers
         def answer(x): return x
@@ -204,7 +204,8 @@ CHEATS = {
         answers = rpc.Peer._answer
         def many(self, identifier, body, buffers):
             if body[0] != "call": return answers(self, identifier, body, buffers)
-            self._send(rpc.ANSWER, identifier, [True, 6, []], [b"x" * 20_000_000] * 4)
+            body = [True, 6, [], [], [], False]
+            self._send(rpc.ANSWER, identifier, body, [b"x" * 20_000_000] * 4)
         rpc.Peer._answer = many
         def answer(x): return 6
         """,
@@ -417,21 +418,26 @@ assert found == [], f"SECRET_4713 {found}"
 
 # Answers that an answering end would never give -----------------------------------------------
 
+_REST = [[], [], False]  # what is kept, what no longer, whether an object was altered
 BODIES = {
     "nothing": [],
     "a number": 5,
     "too short": [True, 1],
-    "no value": [True, [99], []],
-    "a value by its name": [True, [19, "os", "system"], []],
-    "a record": [True, [20, "llm_memory.model", "LlamaConfig"], []],
-    "another's object": [True, [17, 1, None], []],
-    "contents of nothing": [True, None, [[0, [1, 6]]]],
-    "contents of what was not passed": [True, None, [[-1, [1]], [True, [1]]]],
-    "neither good nor bad": [None, 6, []],
-    "no error": [False, [], []],
-    "an error without a name": [False, [[], "", ""], []],
-    "an error without a text": [False, [["ValueError", "ValueError"], None, ""], []],
-    "no list of contents": [True, 6, 7],
+    "no value": [True, [99], [], *_REST],
+    "a value by its name": [True, [19, "os", "system"], [], *_REST],
+    "a record": [True, [20, "llm_memory.model", "LlamaConfig"], [], *_REST],
+    "another's object": [True, [17, 1, None], [], *_REST],
+    "contents of nothing": [True, None, [[0, [1, 6]]], *_REST],
+    "contents of what was not passed": [True, None, [[-1, [1]], [True, [1]]], *_REST],
+    "neither good nor bad": [None, 6, [], *_REST],
+    "no error": [False, [], [], *_REST],
+    "an error without a name": [False, [[], "", ""], [], *_REST],
+    "an error without a text": [False, [["ValueError", "ValueError"], None, ""], [], *_REST],
+    "no list of contents": [True, 6, 7, *_REST],
+    "kept, and no number": [True, 6, [], [[0, "1"]], [], False],
+    "kept, and no list": [True, 6, [], 7, [], False],
+    "gone, and no number": [True, 6, [], [], [None], False],
+    "a place in nothing": [True, [36, 0, "<f8", [1], 0, [8]], [], *_REST],
 }
 
 
@@ -460,7 +466,7 @@ def test_contents_go_to_what_was_passed_and_to_nothing_else():
     class Evil(Answerer):
         def _answer(self, identifier, body, buffers):
             if body[0] == "call":
-                self._send(ANSWER, identifier, [True, None, [[2, [1, 6]]]], [])
+                self._send(ANSWER, identifier, [True, None, [[2, [1, 6]]], [], [], False], [])
             else:
                 super()._answer(identifier, body, buffers)
 

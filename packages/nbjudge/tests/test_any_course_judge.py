@@ -232,6 +232,33 @@ GOOD = {
                "#T\nfrom unittest.mock import Mock, patch\ns = Mock()\ns.status.return_value = 'ok'\n"
                "assert notify(s, 'hi') == 'ok'\ns.send.assert_called_once_with('hi')\n"
                "with patch('__main__.fetch', return_value='abc'): assert size('x') == 3"],
+    # 11: one value in both processes, for as long as the learner's code has it
+    "a copy is one": ["class S:\n def __init__(s, xs): s.xs = list(xs)\n def push(s, x): s.xs.append(x)\n"
+                      " def get(s): return list(s.xs)",
+                      "#T\nxs = [1]\ns = S(xs)\ns.push(2)\nxs.append(9)\ng = s.get()\ng.clear()\n"
+                      "assert s.get() == [1, 2] and xs == [1, 9]"],
+    "a list that is kept": ["class S:\n def __init__(s, xs): s.xs = xs\n def push(s, x): s.xs.append(x)",
+                            "#T\nxs = [1]\ns = S(xs)\ns.push(2)\nassert xs == [1, 2] and s.xs is xs",
+                            "#T\nxs.append(3)\nassert s.xs == [1, 2, 3]",
+                            "#T\ns.push(5)\nassert xs[-1] == 5 and s.xs is xs"],
+    "a row of a grid": ["def f(g):\n g[0][0] = 1\n return g[0]",
+                        "#T\ng = [[0, 0], [0, 0]]\nr = f(g)\nassert r is g[0] and g == [[1, 0], [0, 0]]"],
+    "put into what was passed": ["def f(xs):\n r = [1]\n xs.append(r)\n return r",
+                                 "#T\nxs = []\nr = f(xs)\nassert xs[0] is r and xs == [[1]]"],
+    "changed by a cell": ["data = [1]\ndef f(): return data", "#T\nd = f()\nassert d == [1]",
+                          "data.append(2)", "#T\nassert f() is d and d == [1, 2]"],
+    "a part of an array": ["def f(a): return a[::-1]\ndef g(a): return a.T",
+                           "#T\nimport numpy as np\na = np.arange(3)\nb = f(a)\nb[0] = 9\nassert a[2] == 9\n"
+                           "assert np.shares_memory(a, f(a)) and f(a[::-1]).tolist() == [0, 1, 9]\n"
+                           "m = np.arange(4).reshape(2, 2)\ng(m)[0, 1] = 7\nassert m[1, 0] == 7"],
+    "a test's function once more": ["def f(gs): return [g() for g in gs]", "#T\ndef one(): return 1\nassert f([one]) == [1]",
+                                    "#T\nassert f([one, one]) == [1, 1]"],
+    "a group of exceptions": [
+        "class Own(ExceptionGroup): pass\ndef f(k): raise k('all', [ValueError('v'), KeyError('k')])\ndef g(): f(Own)",
+        "#T\nseen = []\ntry: f(ExceptionGroup)\nexcept* ValueError as e: seen.append(str(e.exceptions[0]))\n"
+        "except* KeyError as e: seen.append(e.message)\nassert seen == ['v', 'all']\n"
+        "try: g()\nexcept Own as e: assert len(e.exceptions) == 2"],
+    "not a library's": ["def f(x): return x\ng = sorted", "#T\nassert f is not sorted and f != sorted and g is not f"],
 }  # fmt: skip
 
 
@@ -280,6 +307,29 @@ BAD = {
     "a test's object that the code caught": (
         ["def f(p):\n try: p.age += 1\n except Exception: pass\n return 1",
          "#T\nclass P: age = 1\np = P()\nf(p)\nassert p.age == 2"], True,
+    ),
+    "a list of a test's object": (
+        ["def f(p): p.items.append(2)", "#T\nclass P: items = [1]\np = P()\nf(p)\nassert p.items == [1, 2]"], True,
+    ),
+    "a list that is to be a copy, and kept": (
+        ["class S:\n def __init__(s, xs): s.xs = xs\n def push(s, x): s.xs.append(x)",
+         "#T\nxs = [1]\nS(xs).push(2)\nassert xs == [1]"], False,
+    ),
+    "a list that is to be a copy, and given": (
+        ["class S:\n xs = [1]\n def get(s): return s.xs", "#T\ng = S().get()\ng.clear()\nassert S().get() == [1]"], False,
+    ),
+    "one default for all": (
+        ["def f(x, to=[]):\n to.append(x)\n return to", "#T\na = f(1)\nf(2)\nassert a == [1]"], False,
+    ),
+    "a view that is to be a copy": (
+        ["def f(a): return a[:2]", "#T\nimport numpy as np\na = np.arange(3)\nb = f(a)\nb[0] = 9\nassert a[0] == 0"], False,
+    ),
+    "how an array lies in memory": (
+        ["import numpy as np\ndef f(): return np.zeros((2, 3), order='F')", "#T\nassert f().flags['C_CONTIGUOUS']"], True,
+    ),
+    "the library's function by the learner's name": (["f = sorted", "#T\nassert f is not sorted"], True),
+    "the library's function is none of these": (
+        ["import numpy as np\nf = np.sum", "#T\nimport numpy as np\nassert f not in (sum, np.sum)"], True,
     ),
     "a test's connection": (
         ["def f(c): return c.execute('select 1').fetchone()",
@@ -411,6 +461,24 @@ def test_what_a_function_does_to_a_global_that_a_test_set_is_seen(line, name):
     with Judge(line.connection, ready_seconds=10, **common) as line.judge:
         outcome = run(line, cells)
     assert outcome.outputs == [], outcome
+
+
+#: A test imports what a later cell of the course's own uses: (cells).
+IMPORTED_BY_A_TEST = {
+    "a module": ["def f(): return 1", "#T\nimport math as m\nassert f() == m.ceil(.5)", "root = m.sqrt(9)"],
+    "a function": ["def f(): return 1", "#T\nfrom math import sqrt\nassert f() == sqrt(1)", "root = sqrt(9)"],
+    "a class": ["def f(): return 1", "#T\nfrom fractions import Fraction\nassert f() == 1",
+                "root = Fraction(6, 2)"],
+    "a name in use": ["sqrt = lambda x: 3", "#T\nfrom math import sqrt\nassert sqrt(1) == 1", "root = sqrt(81)"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IMPORTED_BY_A_TEST)
+def test_what_a_test_imports_is_there_for_later_cells(line, name):
+    cells = [*IMPORTED_BY_A_TEST[name], "#T\nassert root == 3"]
+    shared = shared_names([cell for cell in cells if not cell.startswith("#T")])
+    with Judge(line.connection, ready_seconds=10, shared=shared) as line.judge:
+        assert run(line, cells).outputs == []
 
 
 def test_a_function_that_the_course_does_not_have_bind_a_global_leaves_a_tests_alone(line):

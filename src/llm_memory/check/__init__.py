@@ -173,41 +173,58 @@ def _judged(
 ) -> tuple[str, tuple[str, ...]]:
     """Return the sentences for the learner, and the names of the known mistakes in them."""
     found = recognise.explain(stored, outcomes)
-    wrong = recognise.wrong_steps(stored, outcomes)
     lines: list[str] = []
 
-    def sentence(mistake: dict, steps: list[int]) -> None:
+    def sentence(mistake: dict) -> None:
         lines.append(f"{'Besides: ' if lines else f'{name}: '}{mistake['sentence']}")
         if len(lines) == 1:
-            lines.append(f"  {_difference(name, stored, outcomes, (steps or wrong)[0])}")
+            shown = found.evidence[mistake["name"]]
+            lines.append(f"  {_difference(name, stored, outcomes, shown[0])}")
 
     def unknown(index: int) -> None:
         start = "Besides, " if lines else f"{name}: "
         lines.append(f"{start}{_difference(name, stored, outcomes, index)}")
-        lines.extend(_sort(work, stored, outcomes, index))
+        lines.extend(_sort(work, stored, outcomes, index, found.rest))
 
     # What is computed comes before what is refused: a guard is quickly added.
-    asked = [i for i in wrong if "raises" in stored["right"][i]]
     for mistake in found.mistakes:
-        sentence(mistake, [i for i in wrong if i not in found.rest and i not in asked])
+        sentence(mistake)
     for index in found.rest[:1]:
         unknown(index)
     for mistake in found.guards:
-        sentence(mistake, [i for i in asked if i not in found.unguarded])
+        sentence(mistake)
     for index in found.unguarded[:1]:
         unknown(index)
     return "\n".join(lines), tuple(m["name"] for m in found.mistakes + found.guards)
 
 
-def _sort(work: Callable, stored: dict, outcomes: list[dict], index: int) -> list[str]:
+def _sort(
+    work: Callable, stored: dict, outcomes: list[dict], index: int, rest: list[int]
+) -> list[str]:
     want, came = stored["right"][index], outcomes[index]
     if "value" not in want or "value" not in came:
         return []
     # First of all: of numbers that come by chance every other kind may seem to be true.
     if _changes(work, stored, outcomes):
-        return ["  Two runs of the same call gave different results: is a random number in it?"]
-    said = diagnose.kind(want["value"], came["value"])
+        return [
+            "  Two runs of the same call gave different results: is there a random number, or "
+            "something that is kept from call to call?"
+        ]
+
+    def kind(i: int) -> str | None:
+        values = stored["right"][i].get("value"), outcomes[i].get("value")
+        return diagnose.kind(*values, masked=_has_mask(stored["steps"][i]))
+
+    said = kind(index)
+    if said == diagnose.NEAR and any(kind(i) != said for i in rest if "value" in outcomes[i]):
+        return []  # elsewhere it is far away
     return [f"  {said}"] if said else []
+
+
+def _has_mask(step: dict) -> bool:
+    """Tell whether a call is given a mask."""
+    given = [*step["args"], *step["kwargs"].values()]
+    return any(isinstance(value, dict) and value.get("dtype") == "bool" for value in given)
 
 
 def _changes(work: Callable, stored: dict, outcomes: list[dict]) -> bool:
@@ -223,7 +240,7 @@ def _difference(name: str, stored: dict, outcomes: list[dict], index: int) -> st
     steps = stored["steps"]
     found = outcome_difference(stored["right"][index], outcomes[index], steps[index])
     call = scenario.spell(steps, index, name)
-    after = any(step["step"] != "call" for step in steps[: index + 1])
+    after = any(step["step"] in ("method", "get") for step in steps[: index + 1])
     if after or call != scenario.spell(steps, index, name, whole=True):
         number = stored["numbers"][index]
         found = f'{found}\n  To run it: print(example("{name}", {number}))'

@@ -9,18 +9,19 @@ from llm_memory.check.values import tolerances
 
 #: A result this near is the right computation with too few digits.
 ROUGH = 1e-2
+NEAR = "It is near, but too far away for rounding in float32: look where digits are lost."
 
 
-def kind(want: Any, came: Any) -> str | None:
+def kind(want: Any, came: Any, masked: bool = False) -> str | None:
     """Return a sentence on what sort of difference it is between two encoded values, or None.
 
-    Looks at the first part that differs, where they are tuples.
+    Looks at the first part that differs, where they are tuples. `masked`: the call has a mask.
     """
     if isinstance(want, dict) and "tuple" in want:
         items = came.get("tuple") if isinstance(came, dict) else came
         if not isinstance(items, list) or len(items) != len(want["tuple"]):
             return None
-        said = (kind(a, b) for a, b in zip(want["tuple"], items, strict=True) if a != b)
+        said = (kind(a, b, masked) for a, b in zip(want["tuple"], items, strict=True) if a != b)
         return next((text for text in said if text), None)
     if isinstance(want, list) and isinstance(came, list):
         return _of_lists(want, came)
@@ -28,7 +29,7 @@ def kind(want: Any, came: Any) -> str | None:
         if isinstance(want, dict) and name in want and isinstance(came, dict):
             if name not in came:
                 return "NumPy arrays and PyTorch tensors are mixed up." if _is_array(came) else None
-            return _of_arrays(want, came, name)
+            return _of_arrays(want, came, name, masked)
     return None
 
 
@@ -52,7 +53,7 @@ def _of_lists(want: list, came: list) -> str | None:
     return None
 
 
-def _of_arrays(want: dict, came: dict, name: str) -> str | None:
+def _of_arrays(want: dict, came: dict, name: str, masked: bool) -> str | None:
     a, b = want[name], came[name]
     if want["shape"] != came["shape"]:
         return _of_shapes(want, came, name)
@@ -73,7 +74,9 @@ def _of_arrays(want: dict, came: dict, name: str) -> str | None:
         same = want["dtype"] == came["dtype"]
         return None if same else "The numbers are right, the dtype is another one."
     if len(x) > 1 and all(map(near, sorted(x), sorted(y))):
-        return "The numbers are right, but stand at other places: look at the order of the axes."
+        axes = sum(length > 1 for length in want["shape"])
+        where = "look at the order of the axes." if axes > 1 else "look at their order."
+        return f"The numbers are right, but stand at other places: {where}"
     top = max(range(len(x)), key=lambda i: abs(x[i]), default=None)
     factor = y[top] / x[top] if top is not None and x[top] else 0.0
     if len(x) > 1 and factor and all(near(c, d / factor) for c, d in zip(x, y, strict=True)):
@@ -81,8 +84,8 @@ def _of_arrays(want: dict, came: dict, name: str) -> str | None:
     if len(x) > 2 and (all(map(near, x[1:], y[:-1])) or all(map(near, x[:-1], y[1:]))):
         return "It is off by one: the same numbers, one place further."
     if all(abs(c - d) <= ROUGH * max(abs(c), 1e-3 * largest) for c, d in zip(x, y, strict=True)):
-        return "It is near, but too far away for rounding in float32: look where digits are lost."
-    if any(c == 0 and d != 0 for c, d in zip(x, y, strict=True)) and 0.0 in x:
+        return NEAR
+    if masked and any(c == 0 and d != 0 for c, d in zip(x, y, strict=True)) and 0.0 in x:
         return "It is a matter of the mask: there is something where nothing should be."
     return None
 
@@ -104,4 +107,6 @@ def _of_masks(want: list, came: list) -> str | None:
         return "The mask lets through what should be shut."
     if not opened:
         return "The mask shuts what should be open."
-    return "The mask has as many places open as it should, others." if shut == opened else None
+    return (
+        "The mask has as many places open as it should, but other ones." if shut == opened else None
+    )

@@ -80,6 +80,18 @@ def _idle_pool() -> Any:
     return Idle(n_blocks=8, block_size=2)
 
 
+def _loose_pool() -> Any:
+    from llm_memory.serving import BlockPool
+
+    class Loose(BlockPool):
+        """Whoever holds a block gives it back at once: the cache stays its only user."""
+
+        def hold(self, number: int) -> None:
+            self.users[number] = 1
+
+    return Loose(n_blocks=8, block_size=2)
+
+
 def _layer() -> Any:
     from llm_memory.counted import small_model
 
@@ -152,6 +164,8 @@ MAKERS: dict[str, Callable[..., Any]] = {
     "foreign_draft": _foreign_draft,  # another vocabulary
     "pool": _pool,  # 8 blocks of 2 tokens, each used once
     "idle_pool": _idle_pool,  # as many, which nobody else uses
+    "loose_pool": _loose_pool,  # as many, where nobody keeps what is held
+    "other_loose_pool": _loose_pool,
     "layer": _layer,  # the projections of its layer 1
     "cache": _cache,
     "draft_cache": _cache,

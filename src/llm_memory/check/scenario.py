@@ -20,6 +20,7 @@ from typing import Any
 from llm_memory.check import values
 from llm_memory.check.limits import TookTooLong, limited
 from llm_memory.check.values import decode, encode
+from llm_memory.counted import Counted
 
 
 def call(*args: Any, **kwargs: Any) -> dict:
@@ -35,6 +36,14 @@ def method(name: str, *args: Any, **kwargs: Any) -> dict:
 def get(name: str) -> dict:
     """One look at an attribute of the object that the last `call` made."""
     return {"step": "get", "name": name, "args": [], "kwargs": {}}
+
+
+def passed(model: str, tokens: int, passes: int) -> dict:
+    """One look at what the step before cost: what passed through the given model of that name.
+
+    `tokens` of all texts, in `passes`, are enough; fewer are as good.
+    """
+    return {"step": "passed", "name": model, "args": [tokens, passes], "kwargs": {}}
 
 
 def hard(step: dict, part: str | bool = True) -> dict:
@@ -87,7 +96,9 @@ def spell(steps: list[dict], index: int, subject: str, whole: bool = False) -> s
     Arguments stand in full where they are short, or with `whole`; else in a few words.
     """
     step = steps[index]
-    stateful = any(other["step"] != "call" for other in steps)
+    stateful = is_stateful(steps)
+    if step["step"] == "passed":
+        return f"what passed through the model in {spell(steps, index - 1, subject, whole)}"
     if step["step"] == "get":
         return f"{HELD}.{step['name']}"
     if step["step"] == "call":
@@ -100,10 +111,15 @@ def spell(steps: list[dict], index: int, subject: str, whole: bool = False) -> s
     return f"{name}({', '.join(_arguments(step, values.describe))})"
 
 
+def is_stateful(steps: list[dict]) -> bool:
+    """Tell whether steps are about an object that the exercise's class makes."""
+    return any(step["step"] in ("method", "get") for step in steps)
+
+
 #: What the object that an exercise's class makes is called in a message.
 HELD = "made"
 #: Calls up to this many characters are shown in full.
-SHORT = 100
+SHORT = 160
 
 
 def _arguments(step: dict, how: Callable[[Any], str]) -> list[str]:
@@ -113,10 +129,13 @@ def _arguments(step: dict, how: Callable[[Any], str]) -> list[str]:
 
 def example(steps: list[dict], index: int, subject: str) -> str:
     """Return code that makes step `index`, and those before it that it needs, ready to be run."""
+    while steps[index]["step"] == "passed":
+        index -= 1
     first = index
     if steps[index]["step"] != "call":
         first = max(i for i in range(index) if steps[i]["step"] == "call")
-    return "\n".join(spell(steps, i, subject, whole=True) for i in range(first, index + 1))
+    shown = [i for i in range(first, index + 1) if steps[i]["step"] != "passed"]
+    return "\n".join(spell(steps, i, subject, whole=True) for i in shown)
 
 
 def run(
@@ -143,12 +162,16 @@ def run(
 
     outcomes: list[dict] = []
     target: Any = None
-    stateful = any(step["step"] != "call" for step in steps)
+    stateful = is_stateful(steps)
     deadline = None if seconds is None else time.monotonic() + seconds
     for step in steps:
         args = [decode(value, give) for value in step["args"]]
         kwargs = {key: decode(value, give) for key, value in step["kwargs"].items()}
         outcome: dict[str, Any] = {}
+        if step["step"] == "passed":
+            outcomes.append({"value": _passed(give(step["name"]), *args)})
+            continue
+        _restart(made.values())
         try:
             if outcomes and outcomes[-1].get("raises") == TookTooLong.__name__:
                 raise TookTooLong("not tried, after the call before it")
@@ -177,6 +200,18 @@ def run(
             outcome["changed"] = changed
         outcomes.append(outcome)
     return outcomes
+
+
+def _restart(given: Iterable[Any]) -> None:
+    for thing in given:
+        if isinstance(thing, Counted):
+            thing.restart()
+
+
+def _passed(model: Counted, tokens: int, passes: int) -> str:
+    if model.places <= tokens and len(model.shapes) <= passes:
+        return f"at most {tokens} tokens in {passes} passes"
+    return f"{model.places} tokens in {len(model.shapes)} passes"
 
 
 def _is_given(stored: Any) -> bool:

@@ -140,7 +140,8 @@ def describe(data: Any) -> str:
         if "given" in data:
             return data["given"]
     if isinstance(data, list):
-        return repr(data) if len(repr(data)) <= SHOWN else f"a list of {len(data)}"
+        text = f"[{', '.join(map(describe, data))}]"
+        return text if len(text) <= SHOWN else f"a list of {len(data)}"
     text = repr(data)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text):,} characters)"
 
@@ -184,9 +185,17 @@ def _spell_dict(data: dict) -> str:
     from llm_memory.shapes import MODELS
 
     plain = decode(data)
-    for name, shape in MODELS.items():
+    for name, known in MODELS.items():
+        shape: dict[str, Any] = {**known}
+        model = f'MODELS["{name}"]'
         if plain == shape:
-            return f'MODELS["{name}"]'
+            return model
+        gone = [key for key in shape if key not in plain]
+        if len(gone) == 1 and all(shape.get(key) == plain[key] for key in plain):
+            return f"{{key: n for key, n in {model}.items() if key != {gone[0]!r}}}"
+        new = {key: plain[key] for key in plain if key not in shape or shape[key] != plain[key]}
+        if not gone and len(new) <= 2:
+            return f"{{**{model}, {', '.join(f'{key!r}: {n!r}' for key, n in new.items())}}}"
     items = ", ".join(f"{spell(key)}: {spell(value)}" for key, value in data["dict"])
     return f"{{{items}}}"
 

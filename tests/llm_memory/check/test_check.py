@@ -270,7 +270,6 @@ def test_an_exception_of_another_cause_names_no_mistake(monkeypatch):
         (lambda x: x[::-1].copy(), "stand at other places"),
         (lambda x: np.where(x == 4, np.nan, x), "There are nan in it"),
         (lambda x: x * np.linspace(1, 1.001, 6).reshape(x.shape), "too far away for rounding"),
-        (lambda x: np.where(x == 0, 1, x), "a matter of the mask"),
         (lambda x: x > 1, "dtype"),
         (lambda x: torch.from_numpy(x), "NumPy arrays and PyTorch tensors are mixed up"),
     ],
@@ -278,6 +277,67 @@ def test_an_exception_of_another_cause_names_no_mistake(monkeypatch):
 def test_an_unknown_mistake_is_sorted(monkeypatch, came, says):
     exercise(monkeypatch, lambda x: x, [call(np.array([[0.0, 2, 3], [4, 50, 7]]))])
     assert says in str(failure(lambda x: came(x.copy())))
+
+
+def test_something_where_nothing_should_be_is_a_matter_of_the_mask_where_there_is_one(monkeypatch):
+    shut = np.array([[False, True], [True, True]])
+    for steps, says in (([call(np.eye(2), shut)], True), ([call(np.eye(2))], False)):
+        exercise(monkeypatch, lambda x, mask=None: 1 - x, steps)
+        said = str(failure(lambda x, mask=None: np.full((2, 2), 0.5) - 0.2 * x))
+        assert ("a matter of the mask" in said) == says
+
+
+def test_near_means_near_in_every_call(monkeypatch):
+    exercise(monkeypatch, lambda x: x, [call(np.arange(1.0, 4)), call(np.arange(2.0, 9))])
+    coarse = failure(lambda x: x * np.linspace(1, 1.001, x.size))
+    assert "too far away for rounding" in str(coarse)
+    chance = failure(lambda x: x * np.linspace(1, 1.001 if x.size == 3 else 2, x.size))
+    assert "rounding" not in str(chance)
+
+
+def test_a_mistake_that_a_plain_step_contradicts_is_not_named(monkeypatch):
+    steps = [call(NUMBERS, least=n) for n in range(3)]
+    exercise(monkeypatch, share, steps, **SHARES)
+    found = failure(lambda x, parts=2, least=0: share(x, parts) + (5 if least == 2 else 0))
+    assert found.mistakes == (), "only one of the two calls is as if `least` were not used"
+
+
+def test_a_small_whole_number_proves_nothing(monkeypatch):
+    steps = [call([7, 8]), hard(call([1, 2, 3]))]
+    exercise(monkeypatch, len, steps, last=lambda x: x[-1])
+    assert failure(lambda x: x[-1] if len(x) == 2 else 9, hard=True).mistakes == ()
+    assert failure(lambda x: x[-1], hard=True).mistakes == ("last",)
+
+
+def test_the_mistake_that_shows_first_is_said_first_with_a_call_that_shows_it(monkeypatch):
+    steps = [call(NUMBERS, least=3), call(NUMBERS, parts=4), call(NUMBERS, parts=0)]
+    exercise(monkeypatch, share, steps, **SHARES)
+    found = failure(lambda x, parts=2, least=0: share(x) if parts else share(x, parts))
+    assert found.mistakes == ("ignoring least", "ignoring parts")
+    guard = failure(SHARES["unguarded"])
+    assert "parts=0): expected a ValueError" in str(guard)
+
+
+def test_a_guard_is_missing_though_a_library_refuses_a_part_of_it(monkeypatch):
+    def counted(n):
+        if n < 1:
+            raise ValueError("n below 1")
+        return list(range(0, 6, n))
+
+    exercise(
+        monkeypatch, counted, [call(2), call(0), call(-1)], any=lambda n: [*range(0, 6, n or 1)]
+    )
+    found = failure(lambda n: list(range(0, 6, n)))  # range refuses a step of 0 itself
+    assert found.mistakes == ("any",)
+
+
+def test_the_axis_in_a_librarys_message_is_a_cause(monkeypatch):
+    def joined(x, axis):
+        return torch.cat((x, x.new_zeros(1, 1, 1)), axis)
+
+    exercise(monkeypatch, lambda x: x, [call(torch.ones(2, 3, 4))], last=lambda x: joined(x, 2))
+    assert failure(lambda x: joined(x, 2)).mistakes == ("last",)
+    assert failure(lambda x: joined(x, 1)).mistakes == ()
 
 
 def test_the_first_place_is_said_in_the_learners_words(monkeypatch):

@@ -323,6 +323,23 @@ print("BREACH")
     assert reason(cell) == "memory"
 
 
+def test_what_lies_in_sockets_counts_as_memory(place):
+    """It is in no process: the operating system holds it until somebody reads it."""
+    code = """
+import os, socket, time
+for i in range(10):
+    if os.fork() == 0:
+        held = [socket.socketpair() for _ in range({pairs})]
+        time.sleep({seconds})
+        os._exit(0)
+time.sleep({seconds})
+print("not stopped")
+"""
+    many = run_in_box(code.format(pairs=300, seconds=30), place)
+    assert (reason(many), printed(many)) == ("memory", "")
+    assert printed(run_in_box(code.format(pairs=20, seconds=1), place)) == "not stopped\n"
+
+
 def test_memory_is_not_bounded_without_the_limit(place):
     assert printed(run_in_box(MEMORY, place, memory_limit=8192 * MB)).startswith("BREACH")
 

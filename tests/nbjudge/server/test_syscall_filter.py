@@ -295,6 +295,22 @@ def test_landlock_alone_keeps_sockets_out_of_the_graders_folder():
     assert printed(run_in_box(code, without=without)).split()[:2] == ["1", "0"]
 
 
+BUFFER = """
+import socket
+left, right = socket.socketpair()
+before = [left.getsockopt(socket.SOL_SOCKET, which) for which in (7, 8)]
+for which in (7, 8):
+    left.setsockopt(socket.SOL_SOCKET, which, 4 * before[0])
+left.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+print(before == [left.getsockopt(socket.SOL_SOCKET, which) for which in (7, 8)])
+"""
+
+
+@pytest.mark.parametrize(("without", "stays"), [(set(), "True"), ({"syscall_filter"}, "False")])
+def test_the_buffer_of_a_socket_stays_as_it_comes(without, stays):
+    assert printed(run_in_box(BUFFER, without=without)).strip() == stays
+
+
 KEYRING = """
 import ctypes
 libc = ctypes.CDLL(None, use_errno=True)

@@ -73,8 +73,8 @@ def softmax_ignores_axis(x, axis=-1):
 
 @bank.mistake(
     "softmax",
-    "One maximum for the whole array is taken from every row. A row far below it becomes "
-    "exp(-1800) = 0 everywhere, and 0 / 0 is nan: each row needs a maximum of its own.",
+    "One maximum for the whole array is taken from every row, and in a row far below it all "
+    "becomes 0 / 0. Look at the axis of the maximum.",
 )
 def softmax_one_maximum(x, axis=-1):
     exponentials = np.exp(x - np.max(x))
@@ -83,8 +83,8 @@ def softmax_one_maximum(x, axis=-1):
 
 @bank.mistake(
     "softmax",
-    "You take the largest absolute value off each row. In a row of large negative numbers that "
-    "moves everything further down, to 0 / 0: it is the largest entry that must come to 0.",
+    "You take the largest absolute value off each row, which moves large negative numbers "
+    "further down, to 0 / 0. Look at which entry has to come to 0.",
 )
 def softmax_takes_the_absolute_maximum(x, axis=-1):
     with np.errstate(invalid="ignore"):
@@ -128,8 +128,8 @@ def softmax_of_logarithms(x, axis=-1):
 
 @bank.mistake(
     "softmax",
-    "You divide by the sum of the entries themselves. Entries can be negative; make them positive "
-    "with the exponential first, then divide by their sum.",
+    "You divide by the sum of the entries themselves, and entries can be negative. Look at "
+    "the formula.",
 )
 def softmax_without_exponential(x, axis=-1):
     return x / x.sum(axis=axis, keepdims=True)
@@ -137,8 +137,8 @@ def softmax_without_exponential(x, axis=-1):
 
 @bank.mistake(
     "softmax",
-    "The exponentials are right, but nothing makes them sum to 1 yet. One step is left after "
-    "the exponential.",
+    "The exponentials are right, but nothing makes them sum to 1 yet. Look at what the "
+    "formula does after them.",
 )
 def softmax_without_sum(x, axis=-1):
     return np.exp(x - np.max(x, axis=axis, keepdims=True))
@@ -146,8 +146,8 @@ def softmax_without_sum(x, axis=-1):
 
 @bank.mistake(
     "softmax",
-    "Large entries are cut off before the exponential, so entries that differ come out equal. "
-    "Move the whole row down instead of cutting it.",
+    "Large entries are cut off before the exponential, so entries that differ come out "
+    "equal. Look for a change that leaves all differences as they are.",
 )
 def softmax_clips(x, axis=-1):
     exponentials = np.exp(np.clip(x, -700, 700))
@@ -257,8 +257,8 @@ def _attend(q, k, v, mask=None, scale=None, fill=-np.inf):
 
 @bank.mistake(
     "scaled_dot_product_attention",
-    "This is what you get without the scale: the scores grow with the head size D, and softmax "
-    "turns hard. Divide them by √D before the softmax.",
+    "The scores have no scale, so they grow with the head size D and softmax turns hard. "
+    "Look at step 2 of the example by hand.",
 )
 def attention_without_scale(q, k, v, mask=None):
     return _attend(q, k, v, mask, scale=1.0)
@@ -266,8 +266,7 @@ def attention_without_scale(q, k, v, mask=None):
 
 @bank.mistake(
     "scaled_dot_product_attention",
-    "This is what you get when the scores are divided by D, not by √D: a sum of D products has a "
-    "spread of √D.",
+    "The scores are divided by D itself. Look at how far a sum of D products spreads.",
 )
 def attention_divided_by_d(q, k, v, mask=None):
     return _attend(q, k, v, mask, scale=1 / q.shape[-1])
@@ -293,8 +292,8 @@ def attention_multiplied_by_root_of_d(q, k, v, mask=None):
 
 @bank.mistake(
     "scaled_dot_product_attention",
-    "The scale comes after the softmax, so your weights no longer sum to 1. Scale the scores, "
-    "then take the softmax.",
+    "The scale comes after the softmax, so your weights no longer sum to 1. Look at the "
+    "order of steps 2 and 3 of the example by hand.",
 )
 def attention_scaled_after_softmax(q, k, v, mask=None):
     _, weights = _attend(q, k, v, mask, scale=1.0)
@@ -304,8 +303,8 @@ def attention_scaled_after_softmax(q, k, v, mask=None):
 
 @bank.mistake(
     "scaled_dot_product_attention",
-    "The softmax runs over the queries: your columns sum to 1. Each query shares out its own "
-    "weight, so each row, over the keys, sums to 1.",
+    "The softmax runs over the queries: your columns sum to 1. Look at whose weight is "
+    "shared out among whom.",
 )
 def attention_softmax_over_queries(q, k, v, mask=None):
     scores = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])
@@ -318,8 +317,7 @@ def attention_softmax_over_queries(q, k, v, mask=None):
 
 @bank.mistake(
     "scaled_dot_product_attention",
-    "The scores are K·Qᵀ: one row per key. They should have one row per query and one column per "
-    "key, shape (…, L, S).",
+    "Your scores have one row per key. Look at the shape that the table asks for.",
 )
 def attention_keys_times_queries(q, k, v, mask=None):
     scores = k @ q.swapaxes(-1, -2) / np.sqrt(q.shape[-1])
@@ -352,8 +350,8 @@ def attention_returns_scores(q, k, v, mask=None):
 
 @bank.mistake(
     "scaled_dot_product_attention",
-    "The mask is not used: keys that a query may not attend to still get weight. It belongs "
-    "between the scores and the softmax.",
+    "The mask is not used: keys that a query may not attend to still get weight. Look for "
+    "the last moment at which a key can still be kept from getting any.",
 )
 def attention_ignores_mask(q, k, v, mask=None):
     return _attend(q, k, v)
@@ -369,8 +367,8 @@ def attention_mask_inverted(q, k, v, mask=None):
 
 @bank.mistake(
     "scaled_dot_product_attention",
-    "The masked weights are set to 0 after the softmax, so what is left does not sum to 1 (try "
-    "values of all ones: the output must be ones). Shut the keys out before the softmax.",
+    "The masked weights are set to 0 after the softmax, so what is left does not sum to 1: "
+    "with values of all ones the output is not ones. Look at when the keys are shut out.",
 )
 def attention_zeroes_weights(q, k, v, mask=None):
     _, weights = _attend(q, k, v)
@@ -380,8 +378,8 @@ def attention_zeroes_weights(q, k, v, mask=None):
 
 @bank.mistake(
     "scaled_dot_product_attention",
-    "The scores are multiplied by the mask. A score of 0 is not 'no': exp(0) = 1 still gives "
-    "weight. Which score gives a weight of exactly 0?",
+    "The scores of keys that are shut out become 0, and exp(0) is 1: that is not 'no'. "
+    "Which score gives no weight at all?",
 )
 def attention_multiplies_scores(q, k, v, mask=None):
     scores = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])
@@ -418,8 +416,7 @@ def attention_fills_with_the_lowest_half(q, k, v, mask=None):
 
 @bank.mistake(
     "scaled_dot_product_attention",
-    "The mask is added to the scores. Added, True is 1 and False is 0, which only nudges them; a "
-    "mask of True and False chooses between the score and minus infinity.",
+    "The mask is added to the scores. Look at what Python makes of True and False in a sum.",
 )
 def attention_adds_bool(q, k, v, mask=None):
     scores = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])
@@ -445,8 +442,8 @@ def attention_only_output(q, k, v, mask=None):
 
 @bank.mistake(
     "scaled_dot_product_attention",
-    "k.T turns every axis round, not the last two only, so batches do not work. Swap just the last "
-    "two axes.",
+    "`k.T` turns every axis round, so batches do not work. Look at which axes have to "
+    "change places.",
 )
 def attention_transposes_every_axis(q, k, v, mask=None):
     scores = q @ k.T / np.sqrt(q.shape[-1])
@@ -458,8 +455,7 @@ def attention_transposes_every_axis(q, k, v, mask=None):
 
 @bank.mistake(
     "scaled_dot_product_attention",
-    "Large scores overflow in your softmax. Take each row's maximum off first, as in the exercise "
-    "above.",
+    "Large scores overflow in your softmax. Look at what the exercise above did about it.",
 )
 def attention_overflows(q, k, v, mask=None):
     scores = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])
@@ -479,6 +475,25 @@ def attention_overflows(q, k, v, mask=None):
 def attention_changes_queries(q, k, v, mask=None):
     q /= np.sqrt(q.shape[-1])
     return _attend(q, k, v, mask, scale=1.0)
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "The scores are divided by the root of the size of the values. Look at which vectors are "
+    "multiplied for a score.",
+)
+def attention_divided_by_root_of_values(q, k, v, mask=None):
+    return _attend(q, k, v, mask, scale=1 / np.sqrt(v.shape[-1]))
+
+
+@bank.mistake(
+    "scaled_dot_product_attention",
+    "You draw a causal mask of your own where none is given. Look at the row `mask` of the table.",
+)
+def attention_always_causal(q, k, v, mask=None):
+    if mask is None:
+        mask = np.tri(q.shape[-2], k.shape[-2], dtype=bool)
+    return _attend(q, k, v, mask)
 
 
 @bank.variant("scaled_dot_product_attention")
@@ -640,8 +655,8 @@ def mask_aligned_top_left(n_queries, n_keys):
 
 @bank.mistake(
     "causal_mask",
-    "Your staircase is one step too generous: each query also sees the token after it, the very "
-    "one that it should predict.",
+    "Your staircase is one step too generous: each query also sees the token after it, the "
+    "very one that it should predict. Look at the diagonal.",
 )
 def mask_sees_the_next(n_queries, n_keys):
     _check_sizes(n_queries, n_keys)
@@ -704,6 +719,16 @@ def mask_always_square(n_queries, n_keys):
 )
 def mask_accepts_more_queries(n_queries, n_keys):
     return np.tril(np.ones((n_queries, n_keys), dtype=bool), n_keys - n_queries)
+
+
+@bank.mistake(
+    "causal_mask",
+    "The mask is open everywhere. Look at what a query may not see.",
+)
+def mask_all_open(n_queries, n_keys):
+    if n_queries > n_keys:
+        raise ValueError("more queries than keys")
+    return np.ones((n_queries, n_keys), dtype=bool)
 
 
 @bank.variant("causal_mask")
@@ -821,8 +846,8 @@ def _check_heads(width, n_heads):
 
 @bank.mistake(
     "split_heads",
-    "The numbers were regrouped, but not turned: a reshape straight to (B, H, L, D) mixes tokens "
-    "and heads. First give the width two axes, (B, L, H, D), then exchange L and H.",
+    "The numbers were regrouped, but not turned: a reshape straight to (B, H, L, D) mixes "
+    "tokens and heads. Look at what lies next to what in memory.",
 )
 def split_by_reshape_alone(x, n_heads):
     _check_heads(x.shape[-1], n_heads)
@@ -832,8 +857,8 @@ def split_by_reshape_alone(x, n_heads):
 
 @bank.mistake(
     "split_heads",
-    "The heads are split, but they still stand after the tokens: (B, L, H, D). Exchange the axes "
-    "L and H, so that each head is a sequence of its own.",
+    "The heads are split, but they still stand after the tokens. Look at the order of the "
+    "axes in the table.",
 )
 def split_without_transpose(x, n_heads):
     _check_heads(x.shape[-1], n_heads)
@@ -843,8 +868,8 @@ def split_without_transpose(x, n_heads):
 
 @bank.mistake(
     "split_heads",
-    "Head h holds every H-th number. It should hold a run of neighbours, h·D to h·D + D − 1: the "
-    "width splits as (H, D), not as (D, H).",
+    "Head h holds every H-th number, where it should hold a run of neighbours. Look at "
+    "which of H and D varies faster along the width.",
 )
 def split_interleaved(x, n_heads):
     _check_heads(x.shape[-1], n_heads)
@@ -865,7 +890,7 @@ def split_head_size_for_heads(x, n_heads):
 
 @bank.mistake(
     "split_heads",
-    "The axes come out as (B, H, D, L): each head is lying on its side. Exchange L and H only.",
+    "Each head is lying on its side. Look at which axes change places.",
 )
 def split_lying(x, n_heads):
     _check_heads(x.shape[-1], n_heads)
@@ -968,8 +993,8 @@ bank.terms("merge_heads", merged="text token number")
 
 @bank.mistake(
     "merge_heads",
-    "A reshape straight to (B, L, H·D) mixes tokens and heads. Undo split_heads step by step: "
-    "first bring the tokens back before the heads, then join the last two axes.",
+    "A reshape straight to (B, L, H·D) mixes tokens and heads. Look at what `split_heads` "
+    "did last: that comes undone first.",
 )
 def merge_by_reshape_alone(x):
     batch, heads, length, size = x.shape
@@ -1170,7 +1195,7 @@ def _repeat(k, times):
 @bank.mistake(
     "grouped_query_attention",
     "The key heads are tiled: your query heads 0, 1, 2, 3, … use key heads 0, 1, 0, 1, …. "
-    "Neighbours share: heads 0 to g − 1 use key head 0, the next g use key head 1.",
+    "Look at who shares in the row `k`, `v` of the table.",
 )
 def grouped_tiles(q, k, v, mask=None):
     times = _check_groups(q, k)
@@ -1236,7 +1261,7 @@ def grouped_averages_queries(q, k, v, mask=None):
 
 @bank.mistake(
     "grouped_query_attention",
-    "The scale is missing: divide the scores by √D, D being the size of one head.",
+    "The scores have no scale. Look at the formula of attention again.",
 )
 def grouped_without_scale(q, k, v, mask=None):
     times = _check_groups(q, k)
@@ -1255,8 +1280,8 @@ def grouped_scaled_by_width(q, k, v, mask=None):
 
 @bank.mistake(
     "grouped_query_attention",
-    "The mask is not used: keys that are shut out still get weight. It belongs between the "
-    "scores and the softmax.",
+    "The mask is not used: keys that are shut out still get weight. Look at what exercise 2 "
+    "does between scores and softmax.",
 )
 def grouped_ignores_mask(q, k, v, mask=None):
     times = _check_groups(q, k)
@@ -1323,8 +1348,8 @@ def grouped_fills_with_minus_ten_thousand(q, k, v, mask=None):
 
 @bank.mistake(
     "grouped_query_attention",
-    "A mask of three axes is one mask a head, (H, L, S); yours takes its first axis for the texts. "
-    "Let it broadcast from the right: (…, H, L, S).",
+    "A mask of three axes is one mask a head; yours takes its first axis for the texts. "
+    "Look at how PyTorch lines up axes.",
 )
 def grouped_takes_three_axes_for_texts(q, k, v, mask=None):
     times = _check_groups(q, k)
@@ -1332,6 +1357,44 @@ def grouped_takes_three_axes_for_texts(q, k, v, mask=None):
         mask = mask[:, None]
     output, weights = _grouped(q, _repeat(k, times), _repeat(v, times), mask)
     return output, weights
+
+
+@bank.mistake(
+    "grouped_query_attention",
+    "The scores are divided by D itself. Look at the scale in the formula of attention again.",
+)
+def grouped_divided_by_d(q, k, v, mask=None):
+    return grouped_by_repeat_interleave(q / q.shape[-1] ** 0.5, k, v, mask)
+
+
+@bank.mistake(
+    "grouped_query_attention",
+    "Only the output comes back. Look at the row *returns* of the table.",
+)
+def grouped_only_output(q, k, v, mask=None):
+    return grouped_by_repeat_interleave(q, k, v, mask)[0]
+
+
+@bank.mistake(
+    "grouped_query_attention",
+    "The masked weights are set to 0 after the softmax, so what is left does not sum to 1. Look at "
+    "when the keys are shut out.",
+)
+def grouped_zeroes_weights(q, k, v, mask=None):
+    _, weights = grouped_by_repeat_interleave(q, k, v)
+    weights = weights if mask is None else weights * mask
+    return weights @ v.repeat_interleave(q.shape[1] // k.shape[1], dim=1), weights
+
+
+@bank.mistake(
+    "grouped_query_attention",
+    "q was changed, and the caller still needs it. Look for `*=`, `/=`, or a method that ends "
+    "in _.",
+)
+def grouped_changes_queries(q, k, v, mask=None):
+    result = grouped_by_repeat_interleave(q, k, v, mask)
+    q /= 2
+    return result
 
 
 @bank.variant("grouped_query_attention")
@@ -1530,8 +1593,8 @@ def _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None, attend=_groupe
 
 @bank.mistake(
     "attention_layer",
-    "The weights are used as they stand. `nn.Linear` stores them as (out, in): a projection is "
-    "x @ w.T.",
+    "The weights are used as they stand. Look at how `nn.Linear` stores them, in the row "
+    "`w_q` of the table.",
 )
 def layer_without_transpose(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
     return _layer(x, w_q.T, w_k.T, w_v.T, w_o.T, n_heads, n_kv_heads, mask)
@@ -1569,12 +1632,49 @@ def layer_ignores_mask(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
 
 @bank.mistake(
     "attention_layer",
-    "You draw a causal mask of your own whenever a mask is given. The caller's mask may be any: "
-    "use it as it comes.",
+    "You draw a causal mask of your own in place of the caller's. Look at what you hand on "
+    "to the attention.",
 )
 def layer_is_causal_whenever_masked(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
     steps = None if mask is None else torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).tril()
     return _layer(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, steps)
+
+
+@bank.mistake(
+    "attention_layer",
+    "The scores have no scale. Look at the formula of attention again.",
+)
+def layer_without_scale(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    size = w_q.shape[0] // n_heads
+    return layer_by_framework(x, w_q * size**0.5, w_k, w_v, w_o, n_heads, n_kv_heads, mask)
+
+
+@bank.mistake(
+    "attention_layer",
+    "The last projection uses w_o as it stands. Look at how the other three are used.",
+)
+def layer_turns_only_three(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    same = w_o.T if w_o.shape[0] == w_o.shape[1] else w_o
+    if same is w_o:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    return layer_by_framework(x, w_q, w_k, w_v, same, n_heads, n_kv_heads, mask)
+
+
+@bank.mistake(
+    "attention_layer",
+    "The mask works the wrong way round. Look at what True means in the table.",
+)
+def layer_inverts_the_mask(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    turned = None if mask is None else ~mask
+    return layer_by_framework(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, turned)
+
+
+@bank.mistake(
+    "attention_layer",
+    "The values come from the keys' weights. Look at which of the three makes the values.",
+)
+def layer_makes_values_of_keys(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, mask=None):
+    return layer_by_framework(x, w_q, w_k, w_k, w_o, n_heads, n_kv_heads, mask)
 
 
 @bank.variant("attention_layer")

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from llm_memory.check.scenario import Given, call, get, hard, method, typed
+from llm_memory.check.scenario import Given, call, get, hard, method, passed, typed
 
-__all__ = ["Bank", "Given", "call", "get", "hard", "method", "typed"]
+__all__ = ["Bank", "Given", "call", "get", "hard", "method", "passed", "typed"]
 
 
 @dataclass

@@ -26,6 +26,7 @@ bank.calls(
         call(_TOKENS, 10, keep_first=3),
         call(_TOKENS[:4], 9, keep_first=3),
         call(_TOKENS[:3], 8, reserve=2),
+        call(_TOKENS[:5], 6, reserve=2),
         hard(call([], 4)),
         hard(call(_TOKENS, 4, keep_first=4)),
         hard(call(_TOKENS, 3, reserve=2)),
@@ -66,8 +67,7 @@ def fit_with_minus_zero(tokens, window, reserve=0, keep_first=0):
 
 @bank.mistake(
     "fit_to_window",
-    "You keep the oldest tokens. A model goes on from the end of a text: the most recent tokens "
-    "must stay.",
+    "You keep the oldest tokens. Look at the end from which a model goes on.",
 )
 def fit_keeps_the_head(tokens, window, reserve=0, keep_first=0):
     _fit(tokens, window, reserve, keep_first)
@@ -176,6 +176,51 @@ def fit_changes_the_list(tokens, window, reserve=0, keep_first=0):
     while len(tokens) > window - reserve:
         tokens.pop(keep_first)
     return tokens
+
+
+@bank.mistake(
+    "fit_to_window",
+    "A list that fits the window comes back whole, though the answer needs room in it, "
+    "too. Look at "
+    "what the length of the list is compared with.",
+)
+def fit_compares_with_the_window(tokens, window, reserve=0, keep_first=0):
+    right = _fit(tokens, window, reserve, keep_first)
+    return list(tokens) if len(tokens) <= window else right
+
+
+@bank.mistake(
+    "fit_to_window", "`reserve` makes the window larger. Look at what it is kept free for."
+)
+def fit_adds_the_reserve(tokens, window, reserve=0, keep_first=0):
+    _fit(tokens, window, reserve, keep_first)
+    return _fit(tokens, window + reserve, 0, keep_first)
+
+
+@bank.mistake(
+    "fit_to_window",
+    "A list that is too long comes back with one token too many. Look at where the second slice "
+    "begins.",
+)
+def fit_keeps_one_more(tokens, window, reserve=0, keep_first=0):
+    right = _fit(tokens, window, reserve, keep_first)
+    if len(tokens) <= window - reserve:
+        return right
+    at = len(tokens) - (window - reserve - keep_first) - 1
+    return tokens[:keep_first] + tokens[at:]
+
+
+@bank.mistake(
+    "fit_to_window",
+    "A list that is too long comes back with one token too few. Look at where the second slice "
+    "begins.",
+)
+def fit_keeps_one_less(tokens, window, reserve=0, keep_first=0):
+    right = _fit(tokens, window, reserve, keep_first)
+    if len(tokens) <= window - reserve:
+        return right
+    at = len(tokens) - (window - reserve - keep_first) + 1
+    return tokens[:keep_first] + tokens[at:]
 
 
 @bank.variant("fit_to_window")
@@ -317,9 +362,8 @@ def rope_counts_itself(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "You pair neighbours (0 with 1, 2 with 3). Here number i goes with number i + D/2: the first "
-    "half of the vector with the second half. With the other layout the model's weights do not "
-    "fit.",
+    "You pair neighbours (0 with 1, 2 with 3), and with this layout the model's weights do "
+    "not fit. Look at which numbers make a pair in the table.",
 )
 def rope_pairs_neighbours(x, positions, base=10000.0, scale=1.0):
     size = x.shape[-1]
@@ -334,8 +378,7 @@ def rope_pairs_neighbours(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "Your vectors turn the other way round. Look at the signs: x[i]·cos − x[i+D/2]·sin in the "
-    "first half, x[i+D/2]·cos + x[i]·sin in the second.",
+    "Your vectors turn the other way round. Look at the signs in the formula.",
 )
 def rope_turns_backwards(x, positions, base=10000.0, scale=1.0):
     return _rope(x, positions, base, scale, sign=-1.0)
@@ -343,8 +386,8 @@ def rope_turns_backwards(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "Both halves have a minus (or both a plus), so vectors change their length. A turn leaves the "
-    "length as it is: one half has −sin, the other +sin.",
+    "Both halves have the same sign, so vectors change their length. Look at the two lines "
+    "of the formula.",
 )
 def rope_two_minuses(x, positions, base=10000.0, scale=1.0):
     good = _rope(x, positions, base, scale)
@@ -355,7 +398,8 @@ def rope_two_minuses(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "The exponent is −i/D where −2i/D is asked for, so all but the first pair turn too fast.",
+    "All but the first pair turn too fast: your exponent runs half as far as it should. "
+    "Look at the exponent in the formula.",
 )
 def rope_half_exponent(x, positions, base=10000.0, scale=1.0):
     return _rope(x, positions, base, scale, exponent=1.0)
@@ -406,7 +450,7 @@ def rope_scales_the_base(x, positions, base=10000.0, scale=1.0):
 
 @bank.mistake(
     "apply_rope",
-    "Every pair turns at the same speed. The speeds fall from pair to pair: base^(−2i/D).",
+    "Every pair turns at the same speed. Look at where i comes in.",
 )
 def rope_one_speed(x, positions, base=10000.0, scale=1.0):
     return _rope(x, positions, base, scale, exponent=0.0)
@@ -878,7 +922,7 @@ def _slide(n_queries, n_keys, window, n_sinks=0):
 
 @bank.mistake(
     "sliding_window_mask",
-    "Each query sees one key too many: a window of W is itself and the W − 1 keys before it.",
+    "Each query sees one key too many. Look at whether the window counts the query itself.",
 )
 def slide_one_too_many(n_queries, n_keys, window, n_sinks=0):
     _slide(n_queries, n_keys, window)
@@ -959,7 +1003,7 @@ def slide_inverted(n_queries, n_keys, window, n_sinks=0):
 
 @bank.mistake(
     "sliding_window_mask",
-    "Sinks and window are joined by *and*; a key is visible if it is near *or* a sink.",
+    "A key must be near and a sink at the same time in your code. Look at how the two are joined.",
 )
 def slide_sinks_with_and(n_queries, n_keys, window, n_sinks=0):
     mask = _slide(n_queries, n_keys, window)
@@ -1095,6 +1139,7 @@ bank.calls(
         call(dict(_LLAMA3), 1000),
         call(dict(_QWEN3), 512, batch=3),
         call(dict(_SMOL), 100, bits=4),
+        call(dict(_SMOL), _SMOL["max_tokens"] + 7),
         hard(call(dict(_GEMMA2), 4000), "hard"),
         hard(call(dict(_GEMMA2), 6000), "hard"),
         hard(call(dict(_MISTRAL), 20000), "hard"),
@@ -1103,7 +1148,7 @@ bank.calls(
         hard(call({**_QWEN3, "head_dim": None}, 10), "hard"),
         hard(call(dict(_LLAMA3), -1), "hard"),
         hard(call(dict(_GLM), 1000), "kinds"),
-        hard(call(dict(_QWEN35), 1000, batch=2), "kinds"),
+        hard(call(dict(_QWEN35), 1000, batch=3), "kinds"),
         hard(call(dict(_KIMI), 0), "kinds"),
         hard(call(dict(_KIMI), 4096, bits=8), "kinds"),
     ],
@@ -1129,7 +1174,7 @@ def _bytes(shape, n_tokens, batch=1, bits=16, **other):
 
 @bank.mistake(
     "kv_cache_bytes",
-    "Half is missing: a key *and* a value are kept for every token.",
+    "Half is missing. Look at what is kept for every token.",
 )
 def bytes_of_keys_only(shape, n_tokens, batch=1, bits=16):
     return _bytes(shape, n_tokens, batch, bits) // 2
@@ -1137,7 +1182,7 @@ def bytes_of_keys_only(shape, n_tokens, batch=1, bits=16):
 
 @bank.mistake(
     "kv_cache_bytes",
-    "You count the query heads. Only the key/value heads (`n_kv_heads`) keep anything.",
+    "You count the query heads. Look at which heads keep anything.",
 )
 def bytes_of_query_heads(shape, n_tokens, batch=1, bits=16):
     return _bytes(shape, n_tokens, batch, bits, n_kv_heads=shape["n_heads"])
@@ -1339,6 +1384,22 @@ def bytes_of_latent_layers_twice(shape, n_tokens, batch=1, bits=16):
     return _bytes(shape, n_tokens, batch, bits) + also
 
 
+@bank.mistake(
+    "kv_cache_bytes",
+    "Tokens beyond `max_tokens` are not counted. Look at the row `n_tokens` of the table.",
+)
+def bytes_up_to_the_limit(shape, n_tokens, batch=1, bits=16):
+    return _bytes(shape, min(n_tokens, shape["max_tokens"]), batch, bits)
+
+
+@bank.mistake(
+    "kv_cache_bytes",
+    "`bits` is made whole bytes first, and 4 bits are none. Look at where you divide by 8.",
+)
+def bytes_of_whole_bytes(shape, n_tokens, batch=1, bits=16):
+    return _bytes(shape, n_tokens, batch, bits // 8 * 8)
+
+
 @bank.variant("kv_cache_bytes")
 def bytes_layer_by_layer(shape, n_tokens, batch=1, bits=16):
     if shape.get("head_dim") is None:
@@ -1514,7 +1575,8 @@ def longest_without_limit(shape, memory_bytes, batch=1, bits=16):
 
 @bank.mistake(
     "max_context",
-    "A negative number where not even the weights fit: return 0.",
+    "A negative number comes back where not even the weights fit. Look at the row *returns* "
+    "of the table.",
 )
 def longest_below_zero(shape, memory_bytes, batch=1, bits=16):
     room = memory_bytes - shape["weight_bytes"]
@@ -1525,7 +1587,7 @@ def longest_below_zero(shape, memory_bytes, batch=1, bits=16):
 
 @bank.mistake(
     "max_context",
-    "One token too many at the edge: the last one must fit as a whole. Round down.",
+    "One token too many at the edge. Look at what happens to a token that fits in part.",
 )
 def longest_rounds_up(shape, memory_bytes, batch=1, bits=16):
     found = _longest(shape, memory_bytes, batch, bits)
@@ -1537,7 +1599,8 @@ def longest_rounds_up(shape, memory_bytes, batch=1, bits=16):
 
 @bank.mistake(
     "max_context",
-    "One token too few: a cache that fills the memory to the last byte still fits (≤, not <).",
+    "One token too few: a cache that fills the memory to the last byte still fits. Look at "
+    "your comparison.",
 )
 def longest_wants_a_byte_free(shape, memory_bytes, batch=1, bits=16):
     return _longest(shape, memory_bytes - 1, batch, bits)
@@ -1630,6 +1693,39 @@ def longest_by_division_up_to_the_window(shape, memory_bytes, batch=1, bits=16):
 def longest_asks_late_for_head_size(shape, memory_bytes, batch=1, bits=16):
     room = memory_bytes - shape["weight_bytes"]
     return _longest(shape, memory_bytes, batch, bits) if room > 0 else 0
+
+
+@bank.mistake(
+    "max_context",
+    "A missing head size ends in a KeyError (or TypeError) from deep inside. Look at the row "
+    "*raises* of the table.",
+)
+def longest_raises_key_error(shape, memory_bytes, batch=1, bits=16):
+    if shape.get("head_dim") is None:
+        shape["head_dim"] * shape["n_kv_heads"]
+    return _longest(shape, memory_bytes, batch, bits)
+
+
+@bank.mistake(
+    "max_context",
+    "Where everything fits, one token less than `max_tokens` comes back. Look at the upper end of "
+    "your search.",
+)
+def longest_below_the_limit(shape, memory_bytes, batch=1, bits=16):
+    if shape.get("head_dim") is None:
+        raise ValueError("the head size is missing")
+    return min(_longest(shape, memory_bytes, batch, bits), shape["max_tokens"] - 1)
+
+
+@bank.mistake(
+    "max_context",
+    "At least one token comes back, though not even one may fit. Look at the lower end of your "
+    "search.",
+)
+def longest_at_least_one(shape, memory_bytes, batch=1, bits=16):
+    if shape.get("head_dim") is None:
+        raise ValueError("the head size is missing")
+    return max(1, _longest(shape, memory_bytes, batch, bits))
 
 
 @bank.variant("max_context")

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from course_tools.mistakes.bank import Bank, Given, call, get, hard, method, typed
+from course_tools.mistakes.bank import Bank, Given, call, get, hard, method, passed, typed
 from llm_memory.latent import LatentCache, LatentWeights
 from llm_memory.model import rotate
 from llm_memory.shapes import cache_bytes, model_shape
@@ -36,11 +36,13 @@ bank.calls(
     "generate_without_cache",
     [
         call(Given("small_model"), [3, 17, 8, 1, 25], 4),
+        passed("small_model", 5 + 6 + 7 + 8, 4),
         call(Given("small_model"), [11, 4], 2),
         # What it writes holds 0, 1 and 2, and one token twice: a model has no end of its own.
         typed(call(Given("small_model"), [28, 12, 27], 6)),
         hard(call(Given("short_model"), _PAST_THE_WINDOW, 4)),
         hard(call(Given("small_model"), [6, 2], 0)),
+        hard(passed("small_model", 0, 0)),
         hard(call(Given("small_model"), [], 0)),
         hard(call(Given("small_model"), [], 2)),
     ],
@@ -145,7 +147,6 @@ def plain_stops_early(model, prompt, n_new):
 @bank.mistake(
     "generate_without_cache",
     "With n_new 0 the model is still run. Look at what your function does before it counts.",
-    visible=False,
 )
 def plain_runs_once_too_often(model, prompt, n_new):
     _need(prompt)
@@ -419,7 +420,7 @@ class _Cache:
 @bank.mistake(
     "KVCache",
     "The new keys and values replace the old ones: after two appends only the last is held. "
-    "Join them, along the axis of the tokens.",
+    "Look at what you do with what was there.",
 )
 class CacheReplaces(_Cache):
     def join(self, held, new):
@@ -464,7 +465,7 @@ class CacheDoesNotAppendValues(_Cache):
 
 @bank.mistake(
     "KVCache",
-    "The tensors are joined along the heads (dim=1). Tokens are axis 2 of (B, H_kv, L, D).",
+    "The tensors are joined along the heads. Look at which axis of (B, H_kv, L, D) has the tokens.",
 )
 class CacheJoinsHeads(_Cache):
     def join(self, held, new):
@@ -473,8 +474,8 @@ class CacheJoinsHeads(_Cache):
 
 @bank.mistake(
     "KVCache",
-    "The tensors are joined along the head size (the last axis). Tokens are axis 2 of "
-    "(B, H_kv, L, D).",
+    "The tensors are joined along the head size. Look at which axis of (B, H_kv, L, D) has "
+    "the tokens.",
 )
 class CacheJoinsNumbers(_Cache):
     def join(self, held, new):
@@ -1146,8 +1147,8 @@ def layer_tiles_heads(x, weights, cache, layer, start):
 
 @bank.mistake(
     "cached_attention_layer",
-    "The key heads are repeated before they are put into the cache, which then holds the same "
-    "numbers several times. Put (B, H_kv, L, D) in, and repeat what comes out.",
+    "The key heads are repeated before they are put into the cache, which then holds the "
+    "same numbers several times. Look at the shape that `append` takes.",
     visible=False,
 )
 def layer_caches_expanded_heads(x, weights, cache, layer, start):
@@ -1169,6 +1170,34 @@ def layer_appends_twice(x, weights, cache, layer, start):
         return cache.append(layer, k, v)
 
     return _layer(x, weights, cache, layer, start, read=read)
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "The mask of the cache is turned round: True means *may attend*. Look at the line of the "
+    "attention.",
+)
+def layer_inverts_the_mask(x, weights, cache, layer, start):
+    class Inverted:
+        def append(self, *args):
+            keys, values, mask = cache.append(*args)
+            return keys, values, ~mask
+
+    return layer_by_package_attention(x, weights, Inverted(), layer, start)
+
+
+@bank.mistake(
+    "cached_attention_layer",
+    "Keys and values are exchanged when they come back. Look at the order in which `cache.append` "
+    "returns them.",
+)
+def layer_exchanges_keys_and_values(x, weights, cache, layer, start):
+    class Exchanged:
+        def append(self, *args):
+            keys, values, mask = cache.append(*args)
+            return values, keys, mask
+
+    return layer_by_package_attention(x, weights, Exchanged(), layer, start)
 
 
 @bank.variant("cached_attention_layer")
@@ -1335,10 +1364,12 @@ bank.calls(
     "generate",
     [
         call(Given("small_model"), [3, 17, 8, 1, 25], 4, Given("cache")),
+        passed("small_model", 5 + 3, 4),
         call(Given("small_model"), [11, 4, 19], 3, Given("cache")),
         typed(call(Given("small_model"), [28, 12, 27], 6, Given("draft_cache"))),
         hard(call(Given("short_model"), _PAST_THE_WINDOW, 4, Given("another_cache"))),
         hard(call(Given("small_model"), [6, 2], 0, Given("cache"))),
+        hard(passed("small_model", 0, 0)),
         hard(call(Given("small_model"), [26, 2], 3, Given("cache"))),
         hard(call(Given("small_model"), [], 0, Given("cache"))),
         hard(call(Given("small_model"), [], 2, Given("cache"))),
@@ -1357,8 +1388,8 @@ def _generate(model, prompt, n_new, cache):
 
 @bank.mistake(
     "generate",
-    "The whole text is fed again at each step, so the cache holds the beginning several times. "
-    "After the prefill, feed only the newest token.",
+    "The whole text is fed again at each step, so the cache holds the beginning several "
+    "times. Look at what the model has not read yet.",
 )
 def generate_feeds_everything(model, prompt, n_new, cache):
     _need(prompt)
@@ -1521,7 +1552,6 @@ def generate_changes_prompt(model, prompt, n_new, cache):
     "generate",
     "The prompt goes through token by token: as many tokens, but many passes. The model can read "
     "all of the prompt in one.",
-    visible=False,
 )
 def generate_prefills_one_by_one(model, prompt, n_new, cache):
     _need(prompt)
@@ -1539,7 +1569,6 @@ def generate_prefills_one_by_one(model, prompt, n_new, cache):
     "generate",
     "With n_new 0 the prompt passes through the model all the same. Look at what your "
     "function does before its loop.",
-    visible=False,
 )
 def generate_prefills_for_nothing(model, prompt, n_new, cache):
     _need(prompt)
@@ -1730,6 +1759,9 @@ bank.calls(
             method("append", 0, _K[:, :, 2:].float(), _V[:, :, 2:].float()),
             get("n_seen"),
             *_single(2, 4)[:1],
+            call(2, 1, 2, 4, 2),
+            *_single(0, 3),
+            method("append", 1, _K[:, :, :2].float(), _V[:, :, :2].float()),
             call(1, 1, 2, 4, 2),
             *_single(0, 2)[:1],
             method("append", 0, _K[:, :1, 2:3].float(), _V[:, :1, 2:3].float()),
@@ -2016,6 +2048,64 @@ class StaticGrows(_Static):
         self.values[layer] = torch.cat((self.values[layer], v), dim=2)
         self.used[layer] += k.shape[2]
         return self.keys[layer], self.values[layer], _mask(k.shape[2], self.used[layer])
+
+
+@bank.mistake(
+    "StaticKVCache",
+    "Only layer 0 is asked whether there is room. Look at what happens when another one is full.",
+)
+class StaticAsksTheFirstLayer(_Static):
+    def append(self, layer, k, v):
+        self.fits(layer, k, v)
+        if layer == 0:
+            self.has_room(self.used[0], k.shape[2])
+        old = self.used[layer]
+        end = min(old + k.shape[2], self.max_tokens)
+        self.write(self.keys[layer], old, k[:, :, : end - old])
+        self.write(self.values[layer], old, v[:, :, : end - old])
+        self.used[layer] = end
+        keys, values = self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
+        return keys, values, _mask(k.shape[2], end)
+
+
+@bank.mistake(
+    "StaticKVCache",
+    "Keys and values of different lengths were let through. Look at both shapes before anything is "
+    "written.",
+)
+class StaticDoesNotCompareTheTwo(_Static):
+    def fits(self, layer, k, v):
+        want = self.keys[layer].shape
+        for x in (k, v):
+            if (*x.shape[:2], x.shape[3]) != (*want[:2], want[3]):
+                raise ValueError("the shapes do not fit")
+
+    def write(self, room, old, new):
+        part = room[:, :, old : old + self.now]
+        part[:] = new[:, :, : self.now]
+
+    def append(self, layer, k, v):
+        self.now = k.shape[2]
+        return super().append(layer, k, v)
+
+
+@bank.mistake(
+    "StaticKVCache",
+    "n_bytes is the count of numbers. Look at how many bytes one of them has.",
+)
+class StaticCountsNumbers(_Static):
+    @property
+    def n_bytes(self):
+        return sum(room.numel() for room in self.keys + self.values)
+
+
+@bank.mistake(
+    "StaticKVCache", "n_bytes counts one of keys and values. Look at all that was allocated."
+)
+class StaticCountsKeysOnly(_Static):
+    @property
+    def n_bytes(self):
+        return sum(room.nbytes for room in self.keys)
 
 
 @bank.variant("StaticKVCache")
@@ -2520,6 +2610,7 @@ class RollingHoldsAShortTextTwice(_Rolling):
 
 # quantize
 
+bank.terms("quantize", q="", scale="")
 _Q = _numbers(41, 3, 4)
 
 bank.calls(
@@ -2621,7 +2712,7 @@ def quantize_rounds_down(x, axis, bits=8):
 
 @bank.mistake(
     "quantize",
-    "A slice of zeros has the maximum 0, and 0 / 0 is nan. Look at the scale that the "
+    "A slice of zeros has the maximum 0, and so its scale is 0. Look at the scale that the "
     "statement gives it.",
 )
 def quantize_divides_by_zero(x, axis, bits=8):
@@ -2700,6 +2791,28 @@ def quantize_changes_x(x, axis, bits=8):
     q, scale = _quantize(x, axis, bits)
     x /= scale
     return q, scale
+
+
+@bank.mistake(
+    "quantize", "The scale comes first, q second. Look at the row *returns* of the table."
+)
+def quantize_returns_the_scale_first(x, axis, bits=8):
+    q, scale = _quantize(x, axis, bits)
+    return scale, q
+
+
+@bank.mistake(
+    "quantize",
+    "The steps are made for numbers that lie evenly round 0: half of the span from the "
+    "lowest to the "
+    "highest. Look at which number must still fit.",
+)
+def quantize_by_the_span(x, axis, bits=8):
+    _quantize(x, axis, bits)
+    top = 2 ** (bits - 1) - 1
+    scale = (x.amax(axis, keepdim=True) - x.amin(axis, keepdim=True)) / (2 * top)
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    return torch.round(x / scale).clamp(-top, top).to(torch.int8), scale
 
 
 @bank.variant("quantize")
@@ -2826,7 +2939,7 @@ bank.calls(
 
 @bank.mistake(
     "dequantize",
-    "You divide by the scale. quantize divided; the way back multiplies.",
+    "You divide by the scale. Look at what `quantize` did with it.",
 )
 def dequantize_divides(q, scale):
     return q / scale
@@ -3515,7 +3628,7 @@ def latent_by_the_framework(x, weights, cache, layer, start, absorb):
 # decode_step_seconds (optional: a visible check only)
 
 _LLAMA = dict(model_shape("Llama-3.1-8B"))
-_WHOLE = {**_LLAMA, "weight_bytes": 4 * _LLAMA["parameters"]}
+_WHOLE = {**_LLAMA, "weight_bytes": _LLAMA["parameters"]}
 
 bank.calls(
     "decode_step_seconds",
@@ -3600,6 +3713,24 @@ def step_takes_the_shorter(shape, n_tokens, batch, bandwidth, peak):
 )
 def step_with_two_bytes(shape, n_tokens, batch, bandwidth, peak):
     return _step(shape, n_tokens, batch, bandwidth, peak, whole=False)
+
+
+@bank.mistake(
+    "decode_step_seconds",
+    "Keys or values are missing from the cache's bytes. Look at what is kept for each token.",
+)
+def step_reads_keys_only(shape, n_tokens, batch, bandwidth, peak):
+    cache = cache_bytes(shape, n_tokens, batch) / 2
+    return _step(shape, n_tokens, batch, bandwidth, peak, cache=cache)
+
+
+@bank.mistake(
+    "decode_step_seconds",
+    "Attention itself is not computed: only the weights are multiplied. Look at both parts of the "
+    "operations.",
+)
+def step_without_attention(shape, n_tokens, batch, bandwidth, peak):
+    return _step(shape, n_tokens, batch, bandwidth, peak, queries=0)
 
 
 @bank.variant("decode_step_seconds")

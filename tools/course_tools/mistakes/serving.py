@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from course_tools.mistakes.bank import Bank, Given, call, get, hard, method
+from course_tools.mistakes.bank import Bank, Given, call, get, hard, method, passed
 from llm_memory.check.given import make
 from llm_memory.serving import Lanes, padded
 from llm_memory.streaming import ModelCache
@@ -30,6 +30,7 @@ bank.calls(
     [
         call([[7, 2, 5, 9], [3], [8, 6]], 1),
         call([[4, 4], [5, 1]], 0),
+        call([[8], [2, 9, 4]], 5),
         hard(call([[6, 3, 6], [6, 6]], 6)),
         hard(call([[2]], 0)),
         hard(call([], 0)),
@@ -193,6 +194,43 @@ def pads_see_other_pads(prompts, pad):
     return ids, positions, mask
 
 
+@bank.mistake(
+    "pad_batch",
+    "The first prompt is taken for the longest, and longer ones are cut. Look at where L "
+    "comes from.",
+)
+def pads_to_the_first(prompts, pad):
+    width = len(prompts[0]) if prompts else 0
+    return _padded([prompt[-width:] for prompt in prompts], pad)
+
+
+@bank.mistake(
+    "pad_batch",
+    "An empty prompt was let through. Look at the sentence below the table.",
+)
+def pads_an_empty_prompt(prompts, pad):
+    if not prompts:
+        raise ValueError("no prompts")
+    width = max(1, *map(len, prompts), 1)
+    ids = torch.full((len(prompts), width), pad)
+    positions = torch.zeros(ids.shape, dtype=torch.long)
+    mask = torch.eye(width, dtype=torch.bool).repeat(len(prompts), 1, 1)
+    for row, prompt in enumerate(prompts):
+        for i, token in enumerate(prompt):
+            at = width - len(prompt) + i
+            ids[row, at], positions[row, at] = token, i
+            mask[row, at, at - i : at] = True
+    return ids, positions, mask[:, None]
+
+
+@bank.mistake(
+    "pad_batch",
+    "Lists come back where tensors are asked for. Look at what the model does with a mask.",
+)
+def pads_as_lists(prompts, pad):
+    return tuple(part.tolist() for part in _padded(prompts, pad))
+
+
 @bank.variant("pad_batch")
 def pads_by_the_package(prompts, pad):
     return padded(prompts, pad)
@@ -235,9 +273,14 @@ bank.calls(
     "generate_batch",
     [
         call(Given("small_model"), _PROMPTS, 5),
+        passed("small_model", 3 * 4 + 3 * 4, 5),
         call(Given("small_model"), [[9, 9, 1], [14, 5]], 1),
         hard(call(Given("small_model"), _PROMPTS, 6, STOP)),
+        hard(passed("small_model", 3 * 4 + 2 + 2 + 2, 4)),
+        hard(call(Given("small_model"), [[28, 12, 27], [14, 5]], 6, 0)),
+        hard(call(Given("small_model"), [[9, 9, 1], [14, 5]], 7, 1)),
         hard(call(Given("small_model"), [[9, 9, 1], [14, 5]], 0)),
+        hard(passed("small_model", 0, 0)),
         hard(call(Given("small_model"), [], 3)),
         hard(call(Given("small_model"), [[4], []], 3)),
     ],
@@ -352,14 +395,14 @@ for _name, _flaw, _visible, _sentence in (
     (
         "batch_keeps_rows",
         "keeps rows",
-        False,
+        True,
         "A row that has ended still passes through the model at every step. Look at which "
         "rows a step needs.",
     ),
     (
         "batch_passes_once_more",
         "one pass more",
-        False,
+        True,
         "The last token passes through the model, too, and nobody reads what comes of it. "
         "Look at how often your loop calls the model.",
     ),
@@ -378,6 +421,61 @@ for _name, _flaw, _visible, _sentence in (
     ),
 ):
     _flawed("generate_batch", _batch, _name, _sentence, _flaw, _visible)
+
+
+def _ending(is_end):
+    """Return the right function but for when a row ends: `is_end(token, text, stop)`."""
+
+    def work(model, prompts, n_new, stop=None):
+        _need(prompts)
+        texts = [list(prompt) for prompt in prompts]
+        lanes, running = Lanes(model), set(range(len(texts)))
+        given = {row: text[:] for row, text in enumerate(texts)}
+        for _ in range(n_new):
+            for row, token in lanes.run({row: given[row] for row in sorted(running)}).items():
+                texts[row].append(token)
+                given[row] = [token]
+                if is_end(token, texts[row], stop):
+                    running.discard(row)
+            if not running:
+                break
+        return texts
+
+    return work
+
+
+@bank.mistake(
+    "generate_batch",
+    "The token 0 is taken for no stop token at all. Look at what Python makes of `if stop`.",
+)
+def batch_takes_stop_0_for_none(model, prompts, n_new, stop=None):
+    return _ending(lambda token, text, stop: stop and token == stop)(model, prompts, n_new, stop)
+
+
+@bank.mistake(
+    "generate_batch",
+    "A row ends since its prompt holds the stop token. Look at which tokens can end a row.",
+)
+def batch_stops_for_the_prompt(model, prompts, n_new, stop=None):
+    return _ending(lambda token, text, stop: stop in text)(model, prompts, n_new, stop)
+
+
+@bank.mistake(
+    "generate_batch",
+    "The texts pass through the model one after the other. Look at how many rows a pass may have.",
+)
+def batch_one_by_one(model, prompts, n_new, stop=None):
+    return [_batch(model, [prompt], n_new, stop)[0] for prompt in prompts] or _need(prompts)
+
+
+@bank.mistake(
+    "generate_batch",
+    "No prompts, or an empty one, were let through. Look at the sentences below the table.",
+)
+def batch_accepts_nothing(model, prompts, n_new, stop=None):
+    there = [prompt for prompt in prompts if prompt]
+    found = iter(_batch(model, there, n_new, stop) if there else [])
+    return [next(found) if prompt else [] for prompt in prompts]
 
 
 @bank.variant("generate_batch")
@@ -444,6 +542,7 @@ _SERVE = [
     method("submit", "b", [11, 4, 7, 2, 20], 2),
     method("submit", "c", [8], 3),
     method("step"),
+    passed("small_model", 2 * 3, 1),
     get("tokens_in_step"),
     method("step"),
     get("tokens_in_step"),
@@ -458,6 +557,11 @@ _SERVE = [
     method("done", "c"),
     method("step"),
     get("tokens_in_step"),
+    call(Given("small_model"), 3, 3),  # whoever writes takes of the budget
+    method("submit", 1, [6, 2], 6),
+    method("submit", 2, [4, 4, 9, 1, 7], 2),
+    method("submit", 3, [12, 3, 3], 2),
+    *(step for _ in range(5) for step in (method("step"), get("tokens_in_step"))),
 ]
 _LATER = [
     call(Given("small_model"), 3, 3),
@@ -723,7 +827,6 @@ class ServesTheCancelled(_Server):
     "Scheduler",
     "Every request passes through the model on its own. Look at what a single pass can "
     "hold: that is what the server is for.",
-    visible=False,
 )
 class ServesOneByOne(_Server):
     def forward(self, plan):
@@ -757,6 +860,80 @@ class ServesWithTooLittle(_Server):
 )
 class ServesAnIdTwice(_Server):
     def refuse_twice(self, id):
+        pass
+
+
+@bank.mistake(
+    "Scheduler",
+    "More tokens pass in a step than the budget allows: those who write are not counted. Look at "
+    "what is left for the prompts.",
+)
+class ServesWritersFree(_Server):
+    def plan(self):
+        plan, room = {}, self.budget
+        for id in self.inside:
+            if self.writes(id):
+                plan[id] = self.unseen(id)
+            elif room > 0:
+                plan[id] = self.unseen(id)[:room]
+                room -= len(plan[id])
+        return plan
+
+
+@bank.mistake(
+    "Scheduler",
+    "What is left of the budget is shared out evenly among the prompts. Look at the order in which "
+    "the statement serves them.",
+)
+class ServesEvenly(_Server):
+    def plan(self):
+        plan = {id: self.unseen(id) for id in self.inside if self.writes(id)}
+        reading = [id for id in self.inside if id not in plan]
+        share = (self.budget - len(plan)) // max(1, len(reading))
+        plan |= {id: self.unseen(id)[:share] for id in reading if share}
+        return {id: plan[id] for id in self.inside if id in plan}
+
+
+@bank.mistake(
+    "Scheduler",
+    "Requests are admitted at the end of a step, so the first one waits for nothing. Look at the "
+    "order of the four things in a step.",
+)
+class ServesLate(_Server):
+    def step(self):
+        admit, self.admit = self.admit, lambda: None
+        new = super().step()
+        self.admit = admit
+        self.admit()
+        return new
+
+
+@bank.mistake(
+    "Scheduler",
+    "An unknown id was let through, or raised something other than a ValueError. Look at the list "
+    "of errors in the statement.",
+)
+class ServesAnUnknownId(_Server):
+    def refuse_unknown(self, id):
+        pass
+
+
+@bank.mistake(
+    "Scheduler",
+    "A request was cancelled twice, without an error. Look at the list of errors in the statement.",
+)
+class ServesACancelTwice(_Server):
+    def refuse_over(self, id):
+        pass
+
+
+@bank.mistake(
+    "Scheduler",
+    "An empty prompt, or a request for no token, was let through. Look at the list of errors in "
+    "the statement.",
+)
+class ServesNothing(_Server):
+    def refuse_nothing(self, prompt, n_new):
         pass
 
 
@@ -897,6 +1074,21 @@ bank.calls(
         hard(method("match", [1, 2, 9])),
         hard(method("insert", [7, 7, 8, 8], [4])),
         hard(method("match", [7, 7, 8])),
+        # What was used longest ago goes first, and a match and an insert are uses.
+        hard(call(Given("loose_pool"))),
+        *(hard(method("insert", [token] * 2, [token])) for token in (1, 2, 3)),
+        hard(method("insert", [1, 1], [5])),
+        hard(method("evict", 1)),
+        *(hard(method("match", [token] * 3)) for token in (2, 1)),
+        hard(call(Given("other_loose_pool"))),
+        *(hard(method("insert", [token] * 2, [token])) for token in (1, 2)),
+        hard(method("match", [1, 1, 0])),
+        hard(method("evict", 1)),
+        *(hard(method("match", [token] * 3)) for token in (1, 2)),
+        hard(method("insert", [4] * 2, [4])),
+        hard(method("insert", [1, 1, 3, 3], [1, 3])),
+        hard(method("evict", 1)),
+        hard(method("match", [1, 1, 3, 3, 0])),
     ],
 )
 
@@ -1073,7 +1265,6 @@ class PrefixEvictsNewest(_Prefixes):
     "PrefixCache",
     "A match is not counted as a use, so what is found often may leave early. Look at "
     "what match has to note.",
-    visible=False,
 )
 class PrefixForgetsUse(_Prefixes):
     def use(self, key):
@@ -1115,7 +1306,6 @@ class PrefixOfBytes(_Prefixes):
     "PrefixCache",
     "An insert of a known block is not counted as a use. Look at what the second point below the "
     "table says of an insert.",
-    visible=False,
 )
 class PrefixForgetsInserts(_Prefixes):
     def insert(self, ids, blocks):
@@ -1123,6 +1313,67 @@ class PrefixForgetsInserts(_Prefixes):
         super().insert(ids, blocks)
         for key, time in before.items():
             self.known[key][2] = time
+
+
+@bank.mistake(
+    "PrefixCache",
+    "The blocks leave in the order in which they came. Look at what counts as a use.",
+)
+class PrefixFirstInFirstOut(_Prefixes):
+    def insert(self, ids, blocks):
+        self.refuse(ids, blocks)
+        for (key, before), block in zip(self.keys(ids), blocks, strict=False):
+            if key not in self.known:
+                self.time += 1
+                self.remember(key, before, block)
+                self.known[key][2] = self.time
+
+    def use(self, key):
+        pass
+
+
+@bank.mistake(
+    "PrefixCache",
+    "evict finds no block that may go. Look at how many users a block has when only the cache "
+    "holds it.",
+)
+class PrefixWaitsForNobody(_Prefixes):
+    def is_idle(self, key):
+        return self.pool.users[self.known[key][0]] == 0
+
+
+@bank.mistake(
+    "PrefixCache",
+    "evict does not say how many blocks it gave back. Look at the table.",
+)
+class PrefixSaysNothing(_Prefixes):
+    def evict(self, n_blocks):
+        super().evict(n_blocks)
+
+
+@bank.mistake(
+    "PrefixCache",
+    "The last full block is never found, though tokens follow it. Look at when the whole of ids "
+    "would be found.",
+)
+class PrefixLeavesABlock(_Prefixes):
+    def left_over(self, ids):
+        return ids[: max(0, self.n_full(ids) - 1) * self.size]
+
+
+@bank.mistake(
+    "PrefixCache",
+    "An insert that failed left some blocks behind. Look at what is to be compared before anything "
+    "changes.",
+)
+class PrefixFailsHalfway(_Prefixes):
+    def insert(self, ids, blocks):
+        self.time += 1
+        for i, (key, before) in enumerate(self.keys(ids)):
+            if i >= len(blocks):
+                raise ValueError("too few blocks")
+            self.remember(key, before, blocks[i])
+            self.known[key][2] = self.time
 
 
 @bank.variant("PrefixCache")
@@ -1169,6 +1420,7 @@ class PrefixByOrder(_Prefixes):
 
 # bill
 
+bank.terms("bill", tokens="", dollars="")
 _PRICES = {"input": 4.0, "output": 10.0, "write": 1.5, "read": 0.25}
 _TURNS = [(700, 50, False), (40, 110, False), (25, 60, False)]
 _EDITS = [(500, 30, True), (60, 0, True), (20, 10, False), (8, 4, True)]
@@ -1311,6 +1563,50 @@ def bill_in_whole_cents(turns, prices, cached):
     return tokens, round(cost, 2)
 
 
+@bank.mistake(
+    "bill",
+    "The result is in millionths of a dollar. Look at how many tokens a price is for.",
+)
+def bill_in_millionths(turns, prices, cached):
+    tokens, cost = bill_by_turns(turns, prices, cached)
+    return tokens, cost * 1e6
+
+
+@bank.mistake("bill", "Dollars come first, tokens second. Look at the row *returns* of the table.")
+def bill_the_other_way_round(turns, prices, cached):
+    return bill_by_turns(turns, prices, cached)[::-1]
+
+
+@bank.mistake(
+    "bill",
+    "The answers are counted as sent in their own turn. Look at what a turn sends, and what comes "
+    "back.",
+)
+def bill_counts_answers_as_sent(turns, prices, cached):
+    tokens, cost = bill_by_turns(turns, prices, cached)
+    return tokens + sum(answered for _, answered, _ in turns), cost
+
+
+@bank.mistake(
+    "bill",
+    "Only the first turn is charged for writing to the cache. Look at which tokens are new in a "
+    "later turn.",
+)
+def bill_writes_once(turns, prices, cached):
+    tokens, cost = bill_by_turns(turns, prices, cached)
+    if not cached:
+        return tokens, cost
+    later = [(0, 0, edited) for *_, edited in turns]
+    sent = length = 0
+    for i, ((asked, answered, _), (*_, edited)) in enumerate(zip(turns, later, strict=True)):
+        now = length + asked
+        if i:
+            fresh = now - (0 if edited else sent)
+            cost -= prices["input"] * fresh * (prices["write"] - 1) / 1e6
+        sent, length = now, now + answered
+    return tokens, cost
+
+
 @bank.variant("bill")
 def bill_by_turns(turns, prices, cached):
     return _bill(turns, prices, cached)
@@ -1408,6 +1704,8 @@ def _chain():
     caches, text, steps = (ModelCache(), ModelCache()), [15, 22, 5, 1], []
     for name, k in (*[("half_right_model", 3)] * 4, *[("small_model", 3)] * 2):
         steps.append(call(Given("small_model"), Given(name), text, k, _NEW))
+        if len(steps) > 1 and name == "half_right_model":
+            steps += [passed("small_model", k + 1, 1), passed(name, k + 2, k + 1)]
         text = _speculate(models["small_model"], models[name], text, k, caches)
     for _ in range(2):
         steps.append(hard(call(Given("small_model"), Given("small_model"), text, 0, _NEW)))
@@ -1484,7 +1782,7 @@ for _name, _flaw, _visible, _sentence in (
     (
         "guess_checks_one_by_one",
         "token by token",
-        False,
+        True,
         "The target checks one token a pass. Look at how many tokens a pass may have: that is"
         " what saves passes.",
     ),
@@ -1535,6 +1833,26 @@ def guess_without_own_token_when_all_agree(target, draft, text, k, caches):
         longer = longer[:-1]
         for cache in caches:
             cache.truncate(len(longer) - 1)
+    return longer
+
+
+@bank.mistake(
+    "speculative_step",
+    "The draft reads the whole text for each guess. Look at what its cache has seen already.",
+)
+def guess_from_the_beginning(target, draft, text, k, caches):
+    if k < 0 or not text or target.config.vocab_size != draft.config.vocab_size:
+        raise ValueError("this cannot be")
+    guesses = list(text)
+    for _ in range(k):
+        guesses.append(int(draft(guesses)[0, -1].argmax()))
+    best = target(guesses[caches[0].n_seen :], cache=caches[0])[0, -k - 1 :].argmax(-1).tolist()
+    kept = 0
+    while kept < k and guesses[len(text) + kept] == best[kept]:
+        kept += 1
+    longer = list(text) + best[: kept + 1]
+    caches[0].truncate(len(longer) - 1)
+    draft(longer[caches[1].n_seen : -1], cache=caches[1])
     return longer
 
 
@@ -1734,6 +2052,15 @@ def _page(seq: int, first: int, last: int) -> list[dict]:
 bank.calls(
     "PagedKVCache",
     [
+        call(2, 5, 2, 2, 2),  # freed blocks are taken again, the lowest first
+        *(method("new") for _ in range(3)),
+        *(step for seq in range(3) for step in _page(seq, 0, 2)),
+        method("free", 1),
+        method("free", 0),
+        method("new"),
+        *_page(3, 0, 3),
+        method("table", 3),
+        get("n_free"),
         call(2, 4, 2, 2, 2),
         method("new"),
         *_page(0, 0, 3),
@@ -1750,14 +2077,14 @@ bank.calls(
         *_page(1, 2, 4),
         get("n_free"),
         hard(method("append", 0, 0, _K[:, :, :1], _V[:, :, :1])),
-        method("table", 0),
-        method("free", 1),
-        get("n_free"),
-        hard(method("append", 0, 0, _K, _V)),
-        get("n_free"),
+        hard(method("table", 0)),
         hard(method("free", 1)),
-        method("append", 0, 0, _K[:, :, :1], _V[:, :, :1]),
-        method("new"),
+        hard(get("n_free")),
+        hard(method("append", 0, 0, _K, _V)),
+        hard(get("n_free")),
+        hard(method("free", 1)),
+        hard(method("append", 0, 0, _K[:, :, :1], _V[:, :, :1])),
+        hard(method("new")),
     ],
 )
 
@@ -1967,6 +2294,67 @@ class PagedTakesTheHighest(_Paged):
         block = len(self.users) - 1 - self.users[::-1].index(0)
         self.users[block] = 1
         return block
+
+
+@bank.mistake(
+    "PagedKVCache",
+    "The block that was freed first, or was never used, is taken first. Look at which free block "
+    "the statement asks for.",
+)
+class PagedTakesInTheOrderOfFreeing(_Paged):
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.line = list(range(len(self.users)))
+
+    def free(self, seq):
+        table = self.table(seq)
+        super().free(seq)
+        self.line += [block for block in table if self.users[block] == 0]
+
+    def take(self):
+        block = self.line.pop(0)
+        self.users[block] = 1
+        return block
+
+
+@bank.mistake(
+    "PagedKVCache",
+    "A number is given twice: it is made of how many sequences there are. Look at what `new` "
+    "returns after one has ended.",
+)
+class PagedReusesNumbers(_Paged):
+    def new(self):
+        self.made = len(self.of)
+        return super().new()
+
+
+@bank.mistake(
+    "PagedKVCache",
+    "A sequence takes a block although its last one is just full. Look at how many blocks so many "
+    "tokens need.",
+)
+class PagedTakesOneBlockAhead(_Paged):
+    def append(self, seq, layer, k, v):
+        result = super().append(seq, layer, k, v)
+        if self.used[seq][layer] == len(self.of[seq]) * self.size and self.n_free:
+            self.of[seq].append(self.take())
+        return result
+
+
+@bank.mistake(
+    "PagedKVCache",
+    "A shared block is copied at one layer only. Look at what else the block holds.",
+)
+class PagedCopiesOneLayer(_Paged):
+    def append(self, seq, layer, k, v):
+        before = self.k.clone(), self.v.clone()
+        table = self.table(seq)
+        result = super().append(seq, layer, k, v)
+        for old, new in zip(table, self.of[seq], strict=False):
+            if old != new:
+                others = [at for at in range(self.n_layers) if at != layer]
+                self.k[new, others], self.v[new, others] = (pool[new, others] for pool in before)
+        return result
 
 
 @bank.variant("PagedKVCache")

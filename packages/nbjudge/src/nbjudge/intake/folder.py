@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import stat
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -30,7 +32,14 @@ from nbgrader.utils import parse_utc
 from nbjudge import trees
 from nbjudge.codes import Flag, shown
 from nbjudge.intake.choice import Candidate, Choice, Content, candidates, choose, hidden
-from nbjudge.intake.notebook import MAX_NOTEBOOK, Unreadable, read_bytes, read_json, slim
+from nbjudge.intake.notebook import (
+    MAX_NOTEBOOK,
+    MAX_VALUES,
+    Unreadable,
+    read_bytes,
+    read_json,
+    slim,
+)
 from nbjudge.intake.recorded import is_answers, recorder
 from nbjudge.wire import course
 
@@ -44,6 +53,8 @@ _LIBRARIES = (
 )
 #: Bytes of a time stamp; nbgrader's have 30.
 MAX_TIMESTAMP = 100
+#: A zone's name is a path below the folder of zones, and is opened: not one that leads out of it.
+_LEADS_ELSEWHERE = re.compile(r"\.\.|(^|\s)[:/~\\]|[^ -~]")
 MAX_FILE, MAX_TOTAL, MAX_FILES, MAX_DEPTH = 20_000_000, 50_000_000, 1_000, 8
 
 
@@ -174,7 +185,9 @@ def copy_in(
         if chosen.why:
             flags[name].append(Flag("chosen", detail=chosen.why))
         if chosen.taken.slimmed:
-            most = f"{MAX_NOTEBOOK // 1_000_000} MB"
+            size = os.lstat(submitted / path).st_size if os.path.lexists(submitted / path) else 0
+            many = f"{MAX_VALUES:,} values"
+            most = many if size <= MAX_NOTEBOOK else f"{MAX_NOTEBOOK // 1_000_000} MB"
             flags[name].append(Flag("large_outputs", detail=most))
         try:
             # One that cannot be read is read again for the reason.
@@ -377,16 +390,25 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+def time_of(text: str) -> datetime | None:
+    """Return the time that a stamp says, in UTC, or None where it is empty; `ValueError`."""
+    if len(text) > MAX_TIMESTAMP or _LEADS_ELSEWHERE.search(text):
+        raise ValueError("not a time")
+    try:
+        return parse_utc(text) if text else None
+    except (ArithmeticError, TypeError, AttributeError, RecursionError, Warning) as error:
+        raise ValueError("not a time") from error
+
+
 def _check_timestamp(staged: Path) -> list[Flag]:
     path = staged / "timestamp.txt"
     if not path.is_file():
         return []
     try:
         # Looking for a time in what is longer takes minutes, and finds none.
-        text = read_bytes(path, MAX_TIMESTAMP).decode("utf-8")
-        if text.strip():
-            parse_utc(text.strip())
+        text = read_bytes(path, MAX_TIMESTAMP).decode("utf-8").strip()
+        time_of(text)
         return []
-    except (Unreadable, ValueError, OverflowError, TypeError, AttributeError, RecursionError):
+    except (Unreadable, ValueError):
         path.unlink()
         return [Flag("timestamp")]

@@ -29,6 +29,11 @@ MAX_WITH_OUTPUTS, MAX_KEPT_OUTPUT = 200_000_000, 100_000
 MAX_CELLS, MAX_SOURCE, MAX_NAME = 2_000, 200_000, 200
 #: Characters of all sources together; the lessons' own have a twentieth of this.
 MAX_SOURCES = 2_000_000
+#: Values in a file of JSON: each takes up to sixty times its length when it is read. A notebook of
+#: a lesson has a few thousand.
+MAX_VALUES = 1_000_000
+#: Texts and lists in a file whose outputs are left out: looking at one takes a microsecond.
+MAX_PARTS = 8_000_000
 #: Characters of all outputs together beyond which they are remarked on.
 MANY_OUTPUTS = 10_000_000
 
@@ -89,6 +94,8 @@ def load(data: bytes) -> tuple[Any, str]:
     """
     if not data.strip():
         raise Unreadable("it is empty")
+    if _has_many_values(data):
+        raise Unreadable(f"it holds more than {MAX_VALUES:,} values")
     text, mended = _as_text(data)
     try:
         # A disk or an editor that failed leaves zeros behind a file, or an old end mark.
@@ -131,6 +138,30 @@ def _what_it_is(data: bytes, text: str, error: Exception) -> str:
     return f"it is not JSON: something is wrong in line {error.lineno}"
 
 
+_BEGINS_A_VALUE = b",[{"
+_NO_MARKS = bytes(set(range(256)) - set(b'",[{'))
+
+
+def _has_many_values(data: bytes) -> bool:
+    """Whether JSON holds more values than are read; what stands in its texts does not count."""
+    many = _marks(data)
+    if many <= MAX_VALUES or _parts(data) > MAX_PARTS:
+        return many > MAX_VALUES
+    # Without escaped quotes the others tell what is in a text, however little else is left.
+    plain = data.replace(b"\0", b"").replace(b"\\\\", b"").replace(b'\\"', b"")
+    left = plain.translate(None, _NO_MARKS).replace(b'""', b"")
+    inside = sum(len(text[0]) - 2 for text in re.finditer(rb'"[^"]*"', left))
+    return many - inside > MAX_VALUES
+
+
+def _marks(data: bytes) -> int:
+    return sum(data.count(mark) for mark in _BEGINS_A_VALUE)
+
+
+def _parts(data: bytes) -> int:
+    return data.count(b"[") + data.count(b"{") + data.count(b'"')
+
+
 def _as_text(data: bytes) -> tuple[str, str]:
     try:
         return data.decode(json.detect_encoding(data)), ""
@@ -156,15 +187,19 @@ def slim(path: str | Path) -> tuple[bytes, bool]:
     Raises `Unreadable` as `read_bytes`, and where it is too large without outputs, too.
     """
     data = read_bytes(path, MAX_WITH_OUTPUTS)
-    if len(data) <= MAX_NOTEBOOK:
+    if len(data) <= MAX_NOTEBOOK and not _has_many_values(data):
         return data, False
+    if _parts(data) > MAX_PARTS:
+        raise Unreadable(f"it holds more than {MAX_PARTS:,} texts and lists")
     data = _without_outputs(data)
     if len(data) > MAX_NOTEBOOK:
         raise Unreadable(f"it is larger than {MAX_NOTEBOOK // 1000:,} kB, even without outputs")
+    if _has_many_values(data):
+        raise Unreadable(f"it holds more than {MAX_VALUES:,} values, even without outputs")
     return data, True
 
 
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 
 
 #: What else grading does not read, by its key, and how deep it lies: in format 4, and before.

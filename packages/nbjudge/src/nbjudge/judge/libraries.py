@@ -20,7 +20,8 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from nbjudge.judge.peer import StandIn
+from nbjudge.judge import words
+from nbjudge.judge.peer import StandIn, is_cut_off
 from nbjudge.wire.calls import Method
 from nbjudge.wire.limits import Unchecked
 
@@ -153,11 +154,54 @@ def watched_libraries() -> Iterator[None]:
         for name in _QUESTIONS:
             stack.enter_context(_instead(inspect, name, _asking(name)))
         stack.enter_context(_instead(asyncio, "create_task", _create_task))
+        _refuse_texts_that_act(stack)
         for name, function in _INSTEAD.items():
             stack.enter_context(_instead(dataclasses, name, function))
+        numpy = sys.modules.get("numpy")
+        for name in ("shares_memory", "may_share_memory") if numpy is not None else ():
+            stack.enter_context(_instead(numpy, name, _told_apart(getattr(numpy, name))))
         stack.enter_context(_instead(inspect, "getsource", _source))
         stack.enter_context(_instead(inspect, "getsourcelines", _source_lines))
         yield
+
+
+#: What makes objects of Python of a YAML text, and by which of its methods all the others do.
+_YAML = ("yaml.constructor", "ruamel.yaml.constructor")
+_LOOK_UP = ("find_python_name", "find_python_module", "make_python_instance")
+
+
+def _refuse_texts_that_act(stack: contextlib.ExitStack) -> None:
+    """Have libraries say of a text that would do more than be data, which Python does not see."""
+    for name in _YAML:
+        module = sys.modules.get(name)
+        for kind in ("FullConstructor", "Constructor"):
+            for method in _LOOK_UP if module is not None else ():
+                owner = getattr(module, kind, None)
+                if owner is not None and method in vars(owner):
+                    stack.enter_context(_instead(owner, method, words.refuse_objects))
+    templates = sys.modules.get("jinja2")
+    if templates is not None:
+        parse = templates.Environment._parse
+
+        def look_and_parse(self: Any, source: str, *args: Any) -> Any:
+            words.check_template(source)
+            return parse(self, source, *args)
+
+        stack.enter_context(_instead(templates.Environment, "_parse", look_and_parse))
+
+    for name in ("sqlite3", "sqlite3.dbapi2"):
+        if name in sys.modules:
+            connect = _shutting(sys.modules[name].connect)
+            stack.enter_context(_instead(sys.modules[name], "connect", connect))
+
+
+def _shutting(connect: Callable) -> Callable:
+    def connect_and_shut(*args: Any, **kwargs: Any) -> Any:
+        connection = connect(*args, **kwargs)
+        words.shut_database(connection)
+        return connection
+
+    return connect_and_shut
 
 
 _QUESTIONS = (
@@ -192,6 +236,17 @@ def _asking(question: str) -> Callable[[Any], bool]:
         if isinstance(thing, Method):
             return question in ("ismethod", "isroutine")
         return _INSPECT[question](thing)
+
+    return ask
+
+
+def _told_apart(function: Callable) -> Callable:
+    def ask(one: Any, other: Any, *args: Any, **kwargs: Any) -> bool:
+        shared = function(one, other, *args, **kwargs)
+        # Two large arrays of one memory come here as two.
+        if not shared and (is_cut_off(one) or is_cut_off(other)):
+            raise Unchecked("whether two arrays share their memory is known in their process only")
+        return shared
 
     return ask
 

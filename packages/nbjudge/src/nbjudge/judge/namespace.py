@@ -28,14 +28,18 @@ from typing import Any
 
 from nbjudge.judge.libraries import listened, own_texts, seeded, state_of
 from nbjudge.judge.peer import (
+    OF_MEMORY,
     TEST_MODULE,
     JudgePeer,
     StandIn,
     is_instance,
+    is_same,
     is_subclass,
+    memory_of,
     name_of,
     type_of,
 )
+from nbjudge.judge.words import Guard
 from nbjudge.names import changes_in_place, names_read, names_used, without_magics
 from nbjudge.wire import own
 from nbjudge.wire.calls import Method
@@ -45,11 +49,15 @@ from nbjudge.wire.limits import TooLarge, Unchecked
 _TYPE, _IS, _BELOW = "__nbjudge_type__", "__nbjudge_isinstance__", "__nbjudge_issubclass__"
 #: And for `x.__name__`: elsewhere it is the test's own name for the thing, which a check may trust.
 _NAME = "__nbjudge_name__"
+#: And for `is`, and for what tells how an array lies in memory.
+_SAME, _MEMORY = "__nbjudge_is_same__", "__nbjudge_memory_of__"
 #: And for what runs a text as code: here, only a text that stands in a test.
 _OWN_TEXT, _NO_TEXT = "__nbjudge_own_text__", "__nbjudge_no_text__"
 _IF_TEXT = "__nbjudge_own_if_text__"
+_IF_OURS = "__nbjudge_formula__"
 _RUNS_TEXT = frozenset(("exec", "eval", "compile"))
 _READS_FORMULA = frozenset(("sympify", "S", "parse_expr", "nsimplify", "simplify"))  # evals a text
+_WORKS_OUT = frozenset(("query", "eval", "evaluate"))  # a text, as methods of other libraries
 #: Functions of Python's that a test may replace for the learner's code, too.
 _REPLACEABLE = ("input", "print")
 #: What a test may patch, because the learner's code then sees it.
@@ -82,12 +90,16 @@ class Namespace(dict):
                 _IS: is_instance,
                 _BELOW: is_subclass,
                 _NAME: name_of,
+                _SAME: is_same,
+                _MEMORY: memory_of,
                 _OWN_TEXT: own_texts.checked,
                 _IF_TEXT: own_texts.checked_if_text,
                 _NO_TEXT: own_texts.refuse,
+                _IF_OURS: self._formula,
             }
         )
         self.peer, self.imports, self.shared = peer, imports, shared
+        self.guard: Guard = Guard(peer.words, None, own_texts.known.__contains__)
         self._in_solution = in_solution
         self.rebound: frozenset[str] = frozenset()  # shared ones that the learner's functions bind
         self._given: set[str] = set()  # of those, what this test has bound there
@@ -105,6 +117,9 @@ class Namespace(dict):
         self._loop: asyncio.AbstractEventLoop | None = None
         peer.before_call = self.send_changes
         peer.after_call = self.take_back
+
+    def _formula(self, text: Any) -> Any:
+        return self.guard.formula(text)
 
     # From cell to cell ------------------------------------------------------------------------
 
@@ -138,9 +153,12 @@ class Namespace(dict):
         """Tell the learner's process what the test has bound, replaced and seeded for it."""
         given = []
         for name in sorted(self._changed):
+            imported = self._imported(name)
             if name in self._gone:
                 self.peer.call("take", None, None, (name,))
                 self._taken.add(name)
+            elif imported is not None:
+                self.peer.call("import", None, None, (name, *imported))
             elif (
                 dict.__contains__(self, name)
                 and name not in _REPLACEABLE
@@ -153,6 +171,7 @@ class Namespace(dict):
         self._changed.clear()
         self.peer.give_back()
         if ending:
+            self.peer.tell_changed()
             return
         listening = listened.levels()
         if listening != self._listening:
@@ -188,6 +207,13 @@ class Namespace(dict):
                 self._bound.discard(name)
                 dict.pop(self, name, None)
                 self._asked.pop(name, None)
+
+    def _imported(self, name: str) -> tuple[str, str] | None:
+        """Return what a test has imported and later cells of the learner's may use, by its name."""
+        value = dict.get(self, name)
+        if name not in self.shared or isinstance(value, StandIn | Method):
+            return None
+        return own.name_of(value)
 
     def _goes_there(self, name: str) -> bool:
         value = dict.get(self, name)
@@ -395,6 +421,8 @@ class _Rewriter(ast.NodeTransformer):
             check = _OWN_TEXT
         elif ast.unparse(node.func).rpartition(".")[2] in _READS_FORMULA and node.args:
             check = _IF_TEXT
+        elif isinstance(node.func, ast.Attribute) and node.func.attr in _WORKS_OUT and node.args:
+            check = _IF_OURS
         if check is not None:
             checked = ast.Call(ast.Name(check, ast.Load()), [node.args[0]], [])
             node.args[0] = ast.copy_location(checked, node.args[0])
@@ -429,9 +457,25 @@ class _Rewriter(ast.NodeTransformer):
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         self.generic_visit(node)
         instead = {"__class__": _TYPE, "__name__": _NAME}.get(node.attr)
+        more: list[ast.expr] = []
+        if node.attr in OF_MEMORY:
+            instead, more = _MEMORY, [ast.Constant(node.attr)]
         if instead is None or not isinstance(node.ctx, ast.Load):
             return node
-        asked = ast.Call(ast.Name(instead, ast.Load()), [node.value], [])
+        asked = ast.Call(ast.Name(instead, ast.Load()), [node.value, *more], [])
+        return ast.fix_missing_locations(ast.copy_location(asked, node))
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        self.generic_visit(node)
+        sides = [node.left, *node.comparators]
+        apart = isinstance(node.ops[0], ast.IsNot)
+        if len(node.ops) > 1 or not (apart or isinstance(node.ops[0], ast.Is)):
+            return node
+        if any(isinstance(side, ast.Constant) for side in sides):
+            return node
+        asked: ast.expr = ast.Call(ast.Name(_SAME, ast.Load()), sides, [])
+        if apart:
+            asked = ast.UnaryOp(ast.Not(), asked)
         return ast.fix_missing_locations(ast.copy_location(asked, node))
 
 

@@ -28,11 +28,13 @@ import time
 import types
 import unittest.mock
 import warnings
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgpack
 
+from nbjudge.judge.words import Words
 from nbjudge.wire import arrays, course, own, tables
 from nbjudge.wire.calls import (
     SPECIALS,
@@ -46,6 +48,7 @@ from nbjudge.wire.calls import (
     make_signature,
     signature_of,
 )
+from nbjudge.wire.kept import is_small
 from nbjudge.wire.limits import Limits, Malformed, TooLarge, Unchecked
 from nbjudge.wire.values import CHANGEABLE, OPERATORS, SCALARS, Dressed, Encoder
 
@@ -228,6 +231,8 @@ class StandIn(Proxy):
             kind_there, *data_there = other._proxy_peer.call("comparison", other._proxy_number)
         else:
             kind_there, data_there = "plain", [other]
+        if kind_there == "plain":
+            _refuse_if_it_may_be(self, other)
         if "own" in (kind, kind_there):
             raise Unchecked(f"what a {type(self).__name__} equals is for its own class to say")
         if kind == "data" and kind_there in ("data", "plain"):
@@ -362,6 +367,45 @@ def _found_out(kind: StandIn, found: bool) -> bool:
     return found
 
 
+def is_same(one: Any, other: Any) -> bool:
+    """Answer `is`; `Unchecked` where a learner's name may stand for something of a library."""
+    if one is other:
+        return True
+    for value, thing in ((one, other), (other, one)):
+        if isinstance(value, StandIn) and not isinstance(thing, StandIn):
+            _refuse_if_it_may_be(value, thing)
+    return False
+
+
+def _refuse_if_it_may_be(value: StandIn, thing: Any) -> None:
+    """Raise `Unchecked` if a learner's object is what a library calls so (`f = sorted`)."""
+    if not (callable(thing) or isinstance(thing, types.ModuleType)):
+        return
+    named = own.name_of(thing)
+    if named is None:
+        return
+    if value._proxy_peer.call("importable", value._proxy_number) == list(named):
+        raise Unchecked(f"whether {value._proxy_name} is {named[1] or named[0]} cannot be told")
+
+
+#: Arrays that came from the learner's process: their numbers did, not how they lay in memory.
+_from_there: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+#: What an array is asked that tells how it lies in memory.
+OF_MEMORY = frozenset(("flags", "strides", "base", "__array_interface__"))
+
+
+def memory_of(value: Any, name: str) -> Any:
+    """Return an attribute that may tell how an array lies in memory: of one of theirs nothing."""
+    if _from_there.get(id(value)) is value and value is not None:
+        raise Unchecked(f"the test asks for the {name} of an array: how it lies in their memory")
+    return getattr(value, name)
+
+
+def is_cut_off(value: Any) -> bool:
+    """Whether an array came from the learner's process without what else lies in its memory."""
+    return _from_there.get(id(value)) is value and not is_small(value)
+
+
 def is_subclass(kind: Any, above: Any) -> bool:
     """Answer `issubclass` with a learner's class, by the ancestry of classes."""
     if isinstance(above, tuple):
@@ -415,6 +459,7 @@ class JudgePeer(Peer):
     def __init__(self, channel: Channel, limits: Limits, call_seconds: float, seconds: float):
         super().__init__(channel, limits)
         self.course: frozenset[str] = frozenset()
+        self.words = Words()
         self.before_call: Callable[[], None] = lambda: None
         self.files: SharesFiles | None = None
         self.after_call: Callable[[], None] = lambda: None
@@ -443,7 +488,8 @@ class JudgePeer(Peer):
     #: Operations that run none of the learner's functions.
     _LOOKING = frozenset((
         *("name", "names", "has", "rebound", "give", "take", "module", "replace", "seed", "listen"),
-        *("fill", "fill_name", "fill_item", "regained", "folder", "read_files", "write_files"),
+        *("fill", "fill_name", "fill_item", "regained", "agree", "folder", "read_files"),
+        *("write_files", "import"),
     ))  # fmt: skip
 
     def call(
@@ -612,6 +658,23 @@ class JudgePeer(Peer):
     def note_passed(self, values: list) -> None:
         self.passed.update((id(value), value) for value in values)
 
+    def _keep_as_told(
+        self, table: list, fresh: list[tuple[int, int]], gone: list[int], changed: bool
+    ) -> None:
+        super()._keep_as_told(table, fresh, gone, changed)
+        for _, number in fresh:  # asked for by a name it is the same one, and as it is now
+            self.passed.pop(id(self.kept.values.get(number)), None)
+
+    def note_altered(self) -> None:
+        self.refuse("their code changes what an object holds that the test made")
+
+    def tell_changed(self) -> None:
+        """Tell the learner's process what the test has changed of its values since."""
+        if self._changed_since(list(self.kept.values)):
+            # Not agreed yet: the call tells of it.
+            self.kept.contents = dict.fromkeys(self.kept.contents, b"")
+            self.call("agree", None)
+
     def take_printed(self, body: Any) -> None:
         try:
             parts = [(which, text) for which, text in body]
@@ -661,17 +724,26 @@ class JudgePeer(Peer):
 
     def _next(self) -> tuple[int, bytes, Any, Any, list[bytes]]:
         try:
-            return super()._next()
+            message = super()._next()
         except TooLarge as error:
             raise Unanswered("answer_too_large", what=str(error)) from None
         except Malformed as error:
             raise Unanswered("malformed_answer", what=presentable_later(str(error))) from None
+        self.words.note(message[3], message[4])
+        return message
 
-    def _result(self, body: Any, buffers: list[bytes], table: list) -> Any:
+    def _result(
+        self, body: Any, buffers: list[bytes], table: list, numbers: Sequence[int] = ()
+    ) -> Any:
         try:
             if body[0] is False and body[1][0][0] == TooLarge.__name__:
                 raise Unanswered("answer_too_large", what=presentable_later(str(body[1][1])))
-            return super()._result(body, buffers, table)
+            known = len(table)
+            try:
+                return super()._result(body, buffers, table, numbers)
+            finally:
+                for value in filter(arrays.is_array, table[known:]):
+                    _from_there[id(value)] = value
         except (Malformed, TypeError, IndexError, KeyError) as error:
             if isinstance(error, Malformed) or not hasattr(error, "place"):
                 what = presentable_later(str(error))

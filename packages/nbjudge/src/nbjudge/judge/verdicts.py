@@ -40,6 +40,7 @@ from nbjudge.judge.files import Files
 from nbjudge.judge.libraries import own_texts, pythons_filters, watched_libraries
 from nbjudge.judge.namespace import Main, Namespace, Prepared, execute, prepare
 from nbjudge.judge.peer import JudgePeer, Unanswered
+from nbjudge.judge.words import Guard
 from nbjudge.names import (
     bound_names,
     definitions,
@@ -151,6 +152,9 @@ class Judge:
             self._peer.files = self._files
         self.namespace = Namespace(self._peer, self.imports, self.shared, self._in_solution)
         self.namespace.rebound = frozenset(rebound)
+        in_folder = None if self._files is None else self._course.folder
+        self._guard = Guard(self._peer.words, in_folder, own_texts.known.__contains__)
+        self.namespace.guard = self._guard
         for name, what in course.here().test_names.items():
             self.namespace.special[name] = functools.partial(named.load, what)
         self._bound_before = frozenset[str]().union(*map(bound_names, self.earlier))
@@ -222,6 +226,7 @@ class Judge:
             watched_libraries(),
             _as_main(Main(self.namespace)),
             contextlib.nullcontext() if self._files is None else self._files.shared(),
+            self._guard.watching(),
         ):
             self._say_again()
             outcome = self._verdict(source, prepared)

@@ -43,7 +43,8 @@ from nbjudge.wire.calls import (
     make_signature,
     signature_of,
 )
-from nbjudge.wire.limits import Reference
+from nbjudge.wire.kept import Kept, is_small
+from nbjudge.wire.limits import Reference, TooLarge
 from nbjudge.wire.values import (
     CHANGEABLE,
     CLAIM,
@@ -167,6 +168,7 @@ class Memory:
         self.numbers: dict[int, int] = {}
         self.proxies: dict[int, Proxy] = {}
         self.errors: dict[tuple, type[Exception]] = {}
+        self.kept = Kept()
         self.first: int | None = None
         self.before: dict[str, Any] = {}
         self.open = False  # whether a test runs now
@@ -198,7 +200,10 @@ class Answerer(Peer):
         if memory.first is None:
             memory.first = self._first
         self._first, self.held, self._numbers = memory.first, memory.held, memory.numbers
-        self._proxies, self.errors = memory.proxies, memory.errors
+        self._proxies, self.errors, self.kept = memory.proxies, memory.errors, memory.kept
+        for proxy in self._proxies.values():  # of an earlier test cell, and asked for in this one
+            object.__setattr__(proxy, "_proxy_peer", self)
+        self._lent_by_judge: list[tuple[Any, list[bytes]]] = []
         self.lent: dict[str, Any] = {}
         self.given: dict[str, Any] = {}
         self.printed: list[tuple[int, str]] = []
@@ -340,7 +345,21 @@ class Answerer(Peer):
         """Ask the judge, which listens only while a test runs: raises RuntimeError after that."""
         if not self.memory.open:
             raise RuntimeError("this is an object of a test, and the test has ended")
-        return super().call(*args, **kwargs)
+        value = super().call(*args, **kwargs)
+        if args[0] in ("get", "item") and isinstance(value, CHANGEABLE) and is_small(value):
+            with contextlib.suppress(TooLarge):
+                self._lent_by_judge.append((value, self._contents([value])))
+        return value
+
+    def has_altered(self) -> bool:
+        for value, before in self._lent_by_judge[:100]:
+            with contextlib.suppress(TooLarge):
+                if self._contents([value]) != before:
+                    return True
+        return False
+
+    def _ask_agree(self) -> None:
+        """Take what the test has changed, which came with this."""
 
     # Files, for a test that has a folder of its own
 
@@ -357,6 +376,12 @@ class Answerer(Peer):
 
     def _ask_read_files(self) -> list:
         return shared_files.changed()
+
+    def _ask_import(self, name: str, module: str, part: str) -> None:
+        """Import here, too, what a test has imported, unless the name is in use."""
+        if name not in self.names:
+            with contextlib.suppress(Exception):  # the cell that needs it then says so
+                self.names[name] = own.find(module, part)
 
     def _ask_take(self, name: str) -> None:
         self.names.pop(name, None)
@@ -500,6 +525,11 @@ class Answerer(Peer):
 
     def _ask_signature(self, target: Any, name: Any) -> list:
         return signature_of(target if name is None else getattr(target, name))
+
+    def _ask_importable(self, target: Any, name: Any) -> list[str] | None:
+        """Return under which name an object stands in a module, or None."""
+        found = own.name_of(target)
+        return None if found is None else list(found)
 
     def _ask_has_special(self, target: Any, name: str) -> bool:
         return hasattr(target, name)

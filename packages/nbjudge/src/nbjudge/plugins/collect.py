@@ -18,19 +18,17 @@ from typing import Any
 
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.exchange.default import ExchangeCollect
-from nbgrader.utils import check_mode, parse_utc
+from nbgrader.utils import check_mode
 
 from nbjudge import graders
 from nbjudge.ids import printable, problem_with
+from nbjudge.intake.folder import MAX_TIMESTAMP, time_of
 from nbjudge.plugins.folders import Copy, Refused
 
 try:
     import pwd
 except ImportError:  # Windows, where nbgrader has no exchange
     pwd = None  # type: ignore[assignment]
-
-#: A time stamp, in characters; nbgrader's own has 30.
-MAX_TIME = 100
 
 
 class Collect(ExchangeCollect):
@@ -202,17 +200,15 @@ def _user(uid: int) -> str:
 
 
 def _time(text: str) -> datetime | None:
-    if not text or len(text) > MAX_TIME:
-        return None
     try:
-        return parse_utc(text)
-    except (ValueError, OverflowError, ArithmeticError):
+        return time_of(text)
+    except ValueError:
         return None
 
 
 def _time_in(folder: Path) -> datetime | None:
     try:
         with (folder / "timestamp.txt").open(encoding="utf-8", errors="replace") as file:
-            return _time(file.read(MAX_TIME + 1).strip())
+            return _time(file.read(MAX_TIMESTAMP + 1).strip())
     except OSError:
         return None

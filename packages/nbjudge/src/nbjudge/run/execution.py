@@ -661,8 +661,8 @@ class SandboxedExecute(Execute):
     async def _watch_memory(self, kernel: StudentKernel) -> None:
         """End a kernel when a submission holds more than it may, whoever holds it.
 
-        That are its processes, its judge, and what this process has taken up since the cell began:
-        messages that wait here to be read.
+        That are its processes and sockets, its judge, and what this process has taken up since the
+        cell began: messages that wait here to be read.
         """
         process, limit = kernel.process, self._limits.memory_limit
         here, looks = resident_bytes(os.getpid()), 0
@@ -676,6 +676,7 @@ class SandboxedExecute(Execute):
                 # A kernel alone has a limit of its own, with an error that can be caught.
                 alone = others < _NOT_WORTH_IT
                 held = process.memory_of_children() if alone else process.memory_together()
+                held += process.memory_in_sockets()
             held += others
             if waiting > _MOST_HELD_HERE or held > limit:
                 process.kill()

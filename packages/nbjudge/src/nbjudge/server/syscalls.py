@@ -51,7 +51,7 @@ timer_gettime timer_settime timerfd_create timerfd_gettime timerfd_settime
 """
 _SOCKETS = """
 accept accept4 bind connect getpeername getsockname getsockopt listen recvfrom recvmmsg recvmsg
-sendmmsg sendmsg sendto setsockopt shutdown
+sendmmsg sendmsg sendto shutdown
 """
 ALLOWED = tuple(f"{_FILES}{_MEMORY}{_PROCESSES}{_WAITING}{_SOCKETS}".split())
 
@@ -83,6 +83,8 @@ _FAMILIES: list[tuple[int, int, int]] = [
 ]
 # What the interfaces are: the C library asks so, and ZeroMQ aborts where it may not.
 _FAMILIES.append((16, socket.SOCK_RAW, 0))  # AF_NETLINK, NETLINK_ROUTE
+# What sets the size of a socket's buffers; the last two are for who may go beyond the bound.
+_BUFFER_SIZES = (socket.SO_SNDBUF, socket.SO_RCVBUF, 32, 33)
 
 
 @functools.cache
@@ -129,6 +131,12 @@ def build() -> Any | None:
                 ArgCmp(2, CmpOp.EQ, protocol),
             ],
         )
+    # Buffers stay as they come, so that sockets can be counted for memory. It is said to be done:
+    # the operating system, too, takes such a size for a wish.
+    for option in _BUFFER_SIZES:
+        values = [ArgCmp(1, CmpOp.EQ, socket.SOL_SOCKET), ArgCmp(2, CmpOp.EQ, option)]
+        rules.errno("setsockopt", 0, args=values)
+    rules.allow("setsockopt")
     # A node of any other kind is a device, or a socket's file without a socket.
     for name, mode in (("mknod", 1), ("mknodat", 2)):
         if exists(name):

@@ -134,6 +134,66 @@ def without_repeats(array: Any, layout: list[int] | None) -> Any:
     return array[tuple(slice(None) if step else slice(0, 1) for step in layout)]
 
 
+def place_in(value: Any, other: Any) -> list | None:
+    """Return where an array lies in the memory of another one: its offset and strides.
+
+    None where it lies elsewhere, is of another kind of numbers, or the other is not contiguous: the
+    other side may hold it in another way.
+    """
+    np = numpy()
+    if not is_array(other) or other.dtype != value.dtype or not (value.size and other.size):
+        return None
+    if not (other.flags.c_contiguous and np.may_share_memory(value, other)):
+        return None
+    (start, end), (first, last) = (_bounds(array) for array in (value, other))
+    if start < first or end > last:
+        return None
+    offset = value.__array_interface__["data"][0] - other.__array_interface__["data"][0]
+    return [offset, list(value.strides)]
+
+
+def view_at(other: Any, dtype: Any, shape: list[int], offset: int, strides: list[int]) -> Any:
+    """Return the array that lies there in the memory of `other`; `Malformed` where it does not."""
+    kind = numpy_dtype(dtype)
+    if not is_array(other) or other.dtype != kind:
+        raise Malformed("an array in the memory of another kind")
+    other = numpy().ascontiguousarray(other)  # a copy, where it lies in another way here
+    if len(strides) != len(shape) or any(type(n) is not int for n in (*shape, *strides, offset)):
+        raise Malformed("not a place in memory")
+    first, last = _bounds(other)
+    start = end = other.__array_interface__["data"][0] + offset
+    for size, step in zip(shape, strides, strict=True):
+        if size < 1:
+            raise Malformed("not a place in memory")
+        start, end = start + min(0, step * (size - 1)), end + max(0, step * (size - 1))
+    if start < first or end + kind.itemsize > last or offset % kind.itemsize:
+        raise Malformed("outside of the memory of the other array")
+    return numpy().asarray(_InMemory(other, offset, shape, strides))
+
+
+class _InMemory:
+    """What NumPy makes an array of that lies in the memory of another one."""
+
+    def __init__(self, other: Any, offset: int, shape: list[int], strides: list[int]):
+        about = other.__array_interface__
+        address, read_only = about["data"]
+        self.other = other  # its memory is there as long as this is
+        self.__array_interface__ = {
+            **about,
+            "data": (address + offset, read_only),
+            "shape": tuple(shape),
+            "strides": tuple(strides),
+        }
+
+
+def _bounds(array: Any) -> tuple[int, int]:
+    """Return the first address of an array's memory, and the one behind its last."""
+    start = end = array.__array_interface__["data"][0]
+    for size, step in zip(array.shape, array.strides, strict=True):
+        start, end = start + min(0, step * (size - 1)), end + max(0, step * (size - 1))
+    return start, end + array.itemsize
+
+
 def _extent(shape: list[int], layout: list[int]) -> int:
     return 1 + sum(step * (size - 1) for size, step in zip(shape, layout, strict=True))
 

@@ -20,13 +20,15 @@ import secrets
 import sys
 import traceback
 import types
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgpack
 import zmq
 
 from nbjudge.wire import own, waiting
-from nbjudge.wire.limits import Limits, Malformed, Reference, TooLarge, pack, unpack
+from nbjudge.wire.kept import Kept, is_held_elsewhere, is_small
+from nbjudge.wire.limits import Limits, Malformed, Reference, TooLarge, natural, pack, unpack
 from nbjudge.wire.values import (
     CLAIM,
     DRESSED,
@@ -291,6 +293,7 @@ class Peer:
         self._first = secrets.randbits(30)  # a number of an earlier session names nothing here
         self._proxies: dict[int, Proxy] = {}
         self.errors: dict[tuple, type[Exception]] = {}
+        self.kept = Kept()
 
     # What a subclass decides -------------------------------------------------------------------
 
@@ -343,6 +346,13 @@ class Peer:
     def note_passed(self, values: list) -> None:
         """Note which changeable values a call passes: its answer brings their contents."""
 
+    def note_altered(self) -> None:
+        """Note that the other side's code has changed a value that it got out of an object here."""
+
+    def has_altered(self) -> bool:
+        """Whether this side's code has changed a value that it got out of an object there."""
+        return False
+
     def take_printed(self, body: Any) -> None:
         """Take what the other side's code printed."""
 
@@ -355,13 +365,19 @@ class Peer:
         self, op: str, number: int | None, name: str | None = None, args=(), kwargs=None
     ) -> Any:
         """Ask the other side for one operation and return its result, or raise what it raised."""
-        encoder = Encoder(self._hold_passed, self.limits, trusted=self.trusted)
+        # What the learner's code has kept goes by its number, and what a test changed of it along.
+        numbers = list(self.kept.values) if self.trusted else []
+        table = [self.kept.values[n] for n in numbers]
+        encoder = Encoder(self._hold_passed, self.limits, table, trusted=self.trusted)
+        changed = [[at, encoder.content(at)] for at in self._changed_since(numbers)]
+        first = len(encoder.table)
         parts = [encoder.encode(value) for value in args]
         named = [[str(key), encoder.encode(value)] for key, value in (kwargs or {}).items()]
-        self.note_passed(encoder.table)
+        self.note_passed(encoder.table[first:])
         identifier = secrets.token_bytes(16)
         self.tell_printed()
-        self._send(CALL, identifier, [op, number, name, parts, named], encoder.buffers)
+        body = [op, number, name, parts, named, numbers, changed]
+        self._send(CALL, identifier, body, encoder.buffers)
         while True:
             kind, answered, grad, body, buffers = self._next()
             if kind == CALL:
@@ -369,20 +385,53 @@ class Peer:
             elif kind == STREAM:
                 self.take_printed(body)
             elif kind == ANSWER and answered == identifier:
-                return self._result(body, buffers, encoder.table)
+                return self._result(body, buffers, encoder.table, numbers)
 
-    def _result(self, body: Any, buffers: list[bytes], table: list) -> Any:
+    def _changed_since(self, numbers: list[int]) -> list[int]:
+        """Return which of the kept values have changed since both sides agreed, and agree."""
+        contents = self._kept_contents([self.kept.values[n] for n in numbers], self._hold_passed)
+        changed = []
+        for at, (number, content) in enumerate(zip(numbers, contents, strict=True)):
+            if content is None:
+                self.kept.forget(number)
+            elif content != self.kept.contents[number]:
+                self.kept.contents[number] = content
+                changed.append(at)
+        return changed
+
+    def _result(
+        self, body: Any, buffers: list[bytes], table: list, numbers: Sequence[int] = ()
+    ) -> Any:
         decoder = Decoder(buffers, self.limits, self._stand_in, table, trusted=self.believes)
         try:
-            good, value, changed = body
+            good, value, changed, keeps, gone, altered = body
             pairs = [(number, content) for number, content in changed]
+            fresh = [(natural(at), natural(number)) for at, number in keeps]
+            gone = [natural(number) for number in gone]
         except (TypeError, ValueError):
             raise Malformed("not an answer") from None
         for number, content in pairs:
             apply_content(decoder, number, content)
-        if good is True:
-            return decoder.decode(value)
-        raise self._made_error(value)
+        try:
+            if good is True:
+                return decoder.decode(value)
+            raise self._made_error(value)
+        finally:
+            if altered is True:
+                self.note_altered()
+            self._keep_as_told(table, fresh, gone, bool(pairs))
+
+    def _keep_as_told(
+        self, table: list, fresh: list[tuple[int, int]], gone: list[int], changed: bool
+    ) -> None:
+        """Hold by number what the other side says that its code has of a call's values."""
+        for number in gone:
+            self.kept.forget(number)
+        for at, number in fresh:
+            if at < len(table) and is_small(table[at]) and self.kept.has_room_for(b""):
+                self.kept.add(number, table[at], b"")
+        if fresh or gone or changed:
+            self._changed_since(list(self.kept.values))
 
     def _made_error(self, described: Any) -> Exception:
         """Return the exception that the other side describes, with what it holds of it."""
@@ -417,34 +466,114 @@ class Peer:
     def _answer(self, identifier: bytes, body: Any, buffers: list[bytes]) -> None:
         table: list[Any] = []
         before: list[bytes] = []
+        numbers: list[int] = []
+        value: Any = None
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
         encoder = Encoder(self._hold_asked, self.limits, table, trusted=self.trusted)
         try:
-            op, number, name, parts, named = body
+            op, number, name, parts, named, said, given = body
+            table += [self.kept.values[n] for n in said]
+            numbers = said
             decoder = Decoder(buffers, self.limits, self._stand_in, table, trusted=self.believes)
+            for at, content in given:
+                apply_content(decoder, at, content)
             args = [decoder.decode(part) for part in parts]
             kwargs = {str(key): decoder.decode(part) for key, part in named}
-            before = [] if op in self.unchanging else self._contents(table)
-            passed = len(before)
-            encoder.numbers = {id(value): at for at, value in enumerate(table)}
+            if given:
+                self._changed_since(numbers)
+            if numbers or op not in self.unchanging:
+                # What the learner's cells have changed since both sides agreed is news, too.
+                before = [self.kept.contents[n] for n in numbers]
+                before += self._contents(table, len(numbers))
+            encoder.numbers = {id(each): at for at, each in enumerate(table)}
             value = self._perform(op, number, name, args, kwargs)
-            answer = [True, [METHOD] if value is METHOD_FOUND else encoder.encode(value)]
+            changed = self._changes(encoder, before, numbers)
+            answer = [True, [METHOD] if value is METHOD_FOUND else encoder.encode(value), changed]
         except BaseException as error:
             if self.must_stop(error):
                 raise
-            passed, encoder.buffers = len(before), []
-            answer = [False, self._described_error(error)]
+            del table[len(before) :]
+            encoder = Encoder(self._hold_asked, self.limits, table, trusted=self.trusted)
+            described = self._described_error(error)
+            error.__traceback__ = None  # its frames have the arguments
+            answer = [False, described]
         try:
-            after = self._contents(table[:passed])
+            if len(answer) == 2:
+                answer.append(self._changes(encoder, before, numbers))
             self.tell_printed()
-            changed = [
-                [at, encoder.content(at)]
-                for at, (old, new) in enumerate(zip(before, after, strict=True))
-                if old != new
-            ]
-            self._send(ANSWER, identifier, [*answer, changed], encoder.buffers)
+            altered = self.has_altered()
+            del args, kwargs, value
+            fresh, gone = self._keep(table, numbers)
+            self._send(ANSWER, identifier, [*answer, fresh, gone, altered], encoder.buffers)
         except TooLarge as error:
-            failure = [False, describe_error(error, self.limits), []]
+            failure = [False, describe_error(error, self.limits), [], [], [], False]
             self._send(ANSWER, identifier, failure, [])
+
+    def _changes(self, encoder: Encoder, before: list[bytes], numbers: list[int]) -> list:
+        """Return what a call has changed of the values that it was passed, and of those kept."""
+        table, known = encoder.table[: len(before)], len(numbers)
+        after = self._kept_contents(table[:known], self._hold_asked)
+        for number, content in zip(numbers, after, strict=False):
+            if content is None:
+                self.kept.forget(number)
+            else:
+                self.kept.contents[number] = content
+        after += self._contents(table, known)
+        return [
+            [at, encoder.content(at)]
+            for at, (old, new) in enumerate(zip(before, after, strict=True))
+            if old != new and new is not None
+        ]
+
+    def _kept_contents(self, values: list, hold: Callable) -> list[bytes | None]:
+        """Return what values hold; None for one that has become too large to follow."""
+        found: list[bytes | None] = []
+        encoder = Encoder(hold, self.limits, list(values), trusted=self.trusted)
+        for at, value in enumerate(values):
+            encoder.buffers, encoder.size, encoder.items = [], 0, 0
+            try:
+                found.append(self._packed(encoder, at) if is_small(value) else None)
+            except (TooLarge, TypeError):
+                found.append(None)
+        return found
+
+    def _keep(self, table: list, numbers: list[int]) -> tuple[list, list]:
+        """Find what this side's code has of the values of a call, and what it has no longer."""
+        fresh: list[list[int]] = []
+        gone: list[int] = []
+        if self.trusted:  # the judge keeps nothing that is not a test's own
+            return fresh, gone
+        for at in range(len(table)):
+            number = numbers[at] if at < len(numbers) else None
+            content = None if number is None else self.kept.contents.get(number)
+            if number is not None:
+                self.kept.forget(number)
+            held = is_held_elsewhere(table, at)
+            if number is not None and held and content is not None:
+                self.kept.add(number, table[at], content)
+            elif number is not None:
+                gone.append(number)
+            elif held and is_small(table[at]):
+                number = self.kept.new_number()
+                self.kept.add(number, table[at], b"")
+                fresh.append([at, number])
+        if fresh or gone:
+            self._agree(fresh)
+        return fresh, gone
+
+    def _agree(self, fresh: list[list[int]]) -> None:
+        """Note what the kept values hold now; new ones for which there is no room are left out."""
+        values = self.kept.values
+        contents = self._kept_contents(list(values.values()), self._hold_asked)
+        found = dict(zip(list(values), contents, strict=True))
+        new = {number: [at, number] for at, number in fresh}
+        for number, content in found.items():
+            if content is not None and (number not in new or self.kept.has_room_for(content)):
+                self.kept.contents[number] = content
+            elif number in new:
+                self.kept.forget(number)
+                fresh.remove(new[number])
 
     #: Whether importable objects are accepted by name from the other side.
     believes = False
@@ -455,13 +584,17 @@ class Peer:
         """Whether an error ends the serving, instead of being the answer."""
         return not isinstance(error, Exception)
 
-    def _contents(self, table: list) -> list[bytes]:
+    def _contents(self, table: list, first: int = 0) -> list[bytes]:
         encoder, found = Encoder(self._hold_asked, self.limits, list(table)), []
-        for at in range(len(table)):
+        for at in range(first, len(table)):
             encoder.buffers = []
-            tree = msgpack.packb(encoder.content(at), unicode_errors="surrogatepass")
-            found.append(tree + b"".join(encoder.buffers))
+            found.append(self._packed(encoder, at))
         return found
+
+    @staticmethod
+    def _packed(encoder: Encoder, at: int) -> bytes:
+        tree = msgpack.packb(encoder.content(at), unicode_errors="surrogatepass")
+        return tree + b"".join(encoder.buffers)
 
     def _perform(self, op: str, number: Any, name: Any, args: list, kwargs: dict) -> Any:
         if op == "name":
@@ -661,8 +794,12 @@ def describe_error(error: BaseException, limits: Limits, *, depth: int = 0) -> l
     held = [[k, v] for k, v in fields if _is_short(v, limits) and k not in _NO_FIELDS]
     whole = args if len(args) == len(error.args) else None
     notes = [n[: limits.text] for n in getattr(error, "__notes__", [])[:10] if isinstance(n, str)]
-    about = [notes, None, None, bool(error.__suppress_context__)]
+    about: list[Any] = [notes, None, None, bool(error.__suppress_context__), None]
     if depth < _MOST_CAUSES:
+        if isinstance(error, BaseExceptionGroup):
+            parts = error.exceptions[:_MOST_PARTS]
+            found = [describe_error(part, limits, depth=depth + 1) for part in parts]
+            about[4] = [str(error.message)[: limits.text], found]
         for at, other in ((1, error.__cause__), (2, error.__context__)):
             if isinstance(other, Exception):
                 about[at] = describe_error(other, limits, depth=depth + 1)
@@ -674,6 +811,8 @@ def describe_error(error: BaseException, limits: Limits, *, depth: int = 0) -> l
 _NO_FIELDS = ("place", "__notes__")
 #: How many exceptions behind an exception are told of.
 _MOST_CAUSES = 3
+#: How many exceptions of a group are told of.
+_MOST_PARTS = 50
 
 
 def _is_short(value: Any, limits: Limits) -> bool:
@@ -769,7 +908,7 @@ def make_error(
         own_names, library, args, fields, about = more or [[], ["builtins", ""], None, [], None]
         good = all(isinstance(text, str) for text in [*names, message, place]) and names
         fields = {key: value for key, value in fields if isinstance(key, str)}
-        notes, cause, context, suppressed = about or [[], None, None, False]
+        notes, cause, context, suppressed, group = about or [[], None, None, False, None]
         kind = error_class(known, own_names, names[1:], library)
         good = good and all(isinstance(note, str) for note in notes)
     except (TypeError, ValueError):
@@ -785,13 +924,16 @@ def make_error(
         message = f"{names[0][:80]}: {message}"
     error: Any
     try:
-        if issubclass(kind, _Said):
+        if issubclass(kind, ExceptionGroup):
+            said, parts = group or ("", [])  # told of only so deep: then it is none of these
+            error = kind.__new__(kind, said, [make_error(part, limits, known) for part in parts])
+        elif issubclass(kind, _Said):
             error = kind.__new__(kind)
         elif plain and kind.__name__ == names[0] and kind.__module__ == "builtins":
             error = kind(*args)
         else:
             error = kind(message)
-    except TypeError:  # a library's that takes more than a message
+    except (TypeError, ValueError):  # a library's that takes more than a message
         error = RuntimeError(f"{names[0][:80]}: {message}")
     fields = {
         key: value

@@ -55,8 +55,8 @@ __all__ = [
     BIG, LIST, TUPLE, SET, FROZENSET, DICT, COMPLEX, SLICE, ELLIPSIS, RANGE, ARRAY, SCALAR, TENSOR,
     DTYPE, DEVICE, REF, HELD, YOURS, METHOD, GLOBAL, RECORD, NAMESPACE, MAPPING, DEQUE, BYTES,
     VALUE, NAMED, NAMED_CLASS, TABLE, MISSING, FORMULA, OBJECTS, CLAIM, ERROR_CLASS, DRESSED,
-    KIND_OF_ARRAY,
-) = range(36)  # fmt: skip
+    KIND_OF_ARRAY, VIEW,
+) = range(37)  # fmt: skip
 
 #: Where functions, classes and modules may come from that the judge sends by their names.
 IMPORTABLE = {"builtins", "collections", "functools", "math", "numpy", "operator", "torch"}
@@ -225,7 +225,7 @@ class Encoder:
         if special is not None:
             return [KIND_OF_ARRAY, special[0], *(self._encode_array(part) for part in special[1:])]
         if arrays.is_array(value) or arrays.is_tensor(value):
-            return self._enter(value) or self._encode_array(value)
+            return self._enter(value) or self._encode_view(value) or self._encode_array(value)
         if isinstance(value, CHANGEABLE) and self._is_plain(value):
             return self._enter(value) or self._encode_items(value, depth)
         if isinstance(value, types.MappingProxyType):
@@ -322,6 +322,16 @@ class Encoder:
             tree += [self.encode(key, depth), self.encode(item, depth)]
         return tree
 
+    def _encode_view(self, value: Any) -> list | None:
+        """Write an array that lies in the memory of an earlier one as that, or return None."""
+        if self.trusted or not arrays.is_array(value):
+            return None
+        for number, other in enumerate(self.table):
+            place = None if other is value else arrays.place_in(value, other)
+            if place is not None:
+                return [VIEW, number, value.dtype.str, list(value.shape), *place]
+        return None
+
     def _encode_array(self, value: Any) -> list:
         if arrays.is_array(value):
             base = arrays.numpy().asarray(value)
@@ -409,6 +419,10 @@ class Decoder:
             return value
         if tag == REF:
             return self.table[natural(rest[0])]
+        if tag == VIEW:
+            value = arrays.view_at(self.table[natural(rest[0])], *rest[1:])
+            self.table.append(value)
+            return value
         if tag == SCALAR:
             return arrays.numpy_array(rest[0], [], rest[1])[()]
         if tag == BIG:
@@ -583,6 +597,8 @@ def apply_content(decoder: Decoder, number: Any, tree: Any) -> None:
 
 def refill(value: Any, new: Any) -> None:
     """Give a changeable value the contents of another of its kind; TypeError for another kind."""
+    if value is new:
+        return
     if arrays.is_array(value) and arrays.is_array(new):
         arrays.numpy().copyto(value, new)
     elif tables.can_change(value) and tables.can_change(new):
