@@ -52,6 +52,11 @@ def more(text):
     return lambda path: path.write_text(path.read_text() + text)
 
 
+def more_in(folder):
+    folder.mkdir()
+    (folder / f"{LESSON}-checkpoint.ipynb").write_text("{}")
+
+
 def give_points(path):
     with contextlib.closing(sqlite3.connect(path)) as gradebook, gradebook:
         assert gradebook.execute("UPDATE grade SET manual_score = 1").rowcount
@@ -59,6 +64,9 @@ def give_points(path):
 
 CHANGES = {
     "a hand-in": (f"submitted/ada/{LESSON}/{LESSON}.ipynb", more(" ")),
+    "a notebook in a folder that nbgrader passes over": (
+        f"submitted/ada/{LESSON}", lambda path: more_in(path / ".ipynb_checkpoints")
+    ),
     "one hand-in more": ("submitted", lambda path: shutil.copytree(path / "ada", path / "eve")),
     "one hand-in less": ("submitted", lambda path: shutil.rmtree(path / "ada")),
     "the lesson": (f"source/{LESSON}/{LESSON}.ipynb", more(" ")),
