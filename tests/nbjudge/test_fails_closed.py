@@ -51,6 +51,14 @@ BROKEN = {
         "the order",
     ),
     "steps that are no list": (WHOLE + "\nc.Autograde.autograde_preprocessors = 5\n", "5"),
+    "a setting that is not there": (
+        WHOLE + "\nc.NbJudge.preloads = ['numpy']\n",
+        "c.NbJudge.preloads, which is no setting (did you mean preload?)",
+    ),
+    "a step's setting that is not there": (
+        WHOLE + "\nc.JudgedExecute.cell_secondz = 5\n",
+        "c.JudgedExecute.cell_secondz, which is no setting",
+    ),
     "a setting that does not fit": (WHOLE + "\nc.CourseDirectory.root = 3 / 0\n", "division"),
 }
 

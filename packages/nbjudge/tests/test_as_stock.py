@@ -352,8 +352,18 @@ def test_a_course_without_its_source(broken):
 
 def test_a_course_that_never_had_a_source(broken):
     shutil.rmtree(broken.folder / "source")
-    said = refused(broken, "ps3")
-    assert f"no folder {broken.folder / 'source'}" in said
+    words = f"no folder {broken.folder / 'source'}"
+    assert words in refused(broken, "ps3")
+    assert words in broken.run("generate_assignment", "ps3", code=1)
+
+
+def test_a_notebook_that_is_none_is_named_and_the_release_stays(broken):
+    notebook = broken.folder / "source" / "ps1" / "a.ipynb"
+    notebook.write_text('{"cells": [')
+    before = (broken.folder / "release" / "ps1" / "a.ipynb").read_bytes()
+    said = broken.run("generate_assignment", "ps1", "--force", code=1)
+    assert "a.ipynb is no notebook that can be used" in said and "Traceback" not in said
+    assert (broken.folder / "release" / "ps1" / "a.ipynb").read_bytes() == before
 
 
 def test_an_assignment_that_is_not_there(broken):

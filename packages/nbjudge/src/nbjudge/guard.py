@@ -10,6 +10,7 @@ from what nbgrader would run, ends the command.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import os
 from collections.abc import Iterator
@@ -127,6 +128,8 @@ def refusal(course: CourseDirectory, config: Config, converter: str = "Autograde
                 "it nbgrader would run submissions unprotected. Mend the file, then run the same "
                 "command again."
             )
+        if unknown := _unknown_setting(loaded):
+            return f"{path} sets {unknown}: nothing was done. Mend it, then run the command again."
         wanted = wanted or not missing_parts(loaded, converter)
     missing = missing_parts(config, converter) if wanted else []
     if not missing:
@@ -160,6 +163,21 @@ def missing_parts(config: Config, converter: str = "Autograde") -> list[str]:
             if (off := _switched_off(config, name))
         ]
     return missing
+
+
+def _unknown_setting(config: Config) -> str | None:
+    """Return the first setting of the engine's that there is none of, with what it may be."""
+    names = {name for traits in PARTS.values() for held in traits.values() for name in held}
+    for name in sorted({*names, "nbjudge.settings.NbJudge"}):
+        section = name.rpartition(".")[2]
+        if section not in config:
+            continue
+        known = import_item(name).class_trait_names(config=True)
+        for unknown in sorted(set(config[section]) - set(known)):
+            close = difflib.get_close_matches(unknown, known, 1)
+            meant = f" (did you mean {close[0]}?)" if close else ""
+            return f"c.{section}.{unknown}, which is no setting{meant}"
+    return None
 
 
 def _switched_off(config: Config, name: str) -> str | None:

@@ -336,14 +336,7 @@ def nowhere(course: CourseDirectory, assignment: str) -> str:
             f"{assignment} was never built. Run `make build`, then `nbgrader "
             f"generate_assignment {assignment}`."
         )
-    if not folder.parent.is_dir():
-        return (
-            f"There is no folder {folder.parent}, in which nbgrader keeps a course's "
-            f"assignments. Put it back with {assignment} in it, or run the command in the "
-            "folder of the course."
-        )
-    there = sorted({path.parent.name for path in folder.parent.glob("*/*.ipynb")})
-    return f"There is no assignment {assignment!r}. There are: {', '.join(there) or 'none'}."
+    return release.absent(folder, assignment)
 
 
 def _notebooks_of(gradebook: Gradebook, assignment: str) -> list[str]:

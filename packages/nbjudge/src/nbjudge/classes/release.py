@@ -17,6 +17,7 @@ from logging import Logger
 from pathlib import Path
 from typing import Any
 
+import nbformat.reader
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.converters import GenerateAssignment
 from nbgrader.converters.base import NbGraderException
@@ -88,8 +89,7 @@ class Release(GenerateAssignment):
         """List the notebooks of the assignment, whatever characters the course's path has."""
         folder = Path(os.path.normpath(self._format_source(self.coursedir.assignment_id, ".")))
         if not folder.is_dir():
-            super().init_notebooks()  # which says what there is instead
-            return
+            self._fail(absent(folder, self.coursedir.assignment_id))
         found = sorted(
             # Joined as nbgrader does, which takes the path apart again.
             os.path.join(self._format_source(self.coursedir.assignment_id, "."), path.name)
@@ -98,6 +98,9 @@ class Release(GenerateAssignment):
         )
         if not found:
             self._fail(f"No notebook in {folder} matches {self.coursedir.notebook_id!r}.")
+        for path in found:
+            if problem := _unreadable(path):
+                self._fail(f"{path} is no notebook that can be used ({problem}): mend it.")
         self.assignments = {self._format_source(self.coursedir.assignment_id, "."): found}
 
     def init_destination(self, assignment_id: str, student_id: str) -> bool:
@@ -163,6 +166,30 @@ class Release(GenerateAssignment):
     def _fail(self, message: str) -> None:
         self.log.error(message)
         raise NbGraderException(message)
+
+
+def absent(folder: Path, assignment: str) -> str:
+    """Say what there is where the folder of an assignment's source is missing."""
+    if not folder.parent.is_dir():
+        return (
+            f"There is no folder {folder.parent}, in which nbgrader keeps a course's "
+            f"assignments. Put it back with {assignment} in it, or run the command in the "
+            "folder of the course."
+        )
+    there = sorted({path.parent.name for path in folder.parent.glob("*/*.ipynb")})
+    return f"There is no assignment {assignment!r}. There are: {', '.join(there) or 'none'}."
+
+
+def _unreadable(path: str) -> str:
+    """Return why a file is no notebook at all, or ""; nbgrader says what else is wrong with one."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            nbformat.reader.read(file)
+    except OSError as error:
+        return error.strerror or str(error)
+    except Exception as error:
+        return str(error).strip().partition("\n")[0] or type(error).__name__
+    return ""
 
 
 def is_known(course: CourseDirectory, assignment: str) -> bool:
