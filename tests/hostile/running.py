@@ -295,6 +295,12 @@ def warns_beside_correct_code(hand: Hand) -> None:
     )
 
 
+@case()
+def allows_itself_three_files(hand: Hand) -> None:
+    """Not flagged: it is refused, and so the tests behind it are answered."""
+    _before_all(hand, "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))")
+
+
 @case(flags={"thread_goes_on"}, says="ended with your notebook")
 def threads_that_go_on(hand: Hand) -> None:
     _append(

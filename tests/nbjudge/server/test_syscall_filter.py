@@ -80,6 +80,8 @@ NUMBERED = {
     "removing a module": ("delete_module", "b'none', 0", "EPERM"),
     "a file by its handle": ("open_by_handle_at", "-1, None, 0", "EPERM"),
     "personality": ("personality", "0xffffffff", "EPERM"),
+    "a limit of few files": ("prlimit64", "0, 7, (ctypes.c_ulong * 2)(500, 1024), None", "EPERM"),
+    "the older way to it": ("setrlimit", "7, (ctypes.c_ulong * 2)(500, 1024)", "EPERM"),
     "another filter": ("seccomp", "2, 0, ctypes.byref(ctypes.c_uint32(0x7fff0000))", "EPERM"),
     "memory by a descriptor": ("memfd_create", "b'x', 0", "EPERM"),
     "secret memory": ("memfd_secret", "0", "EPERM"),
@@ -98,6 +100,7 @@ NUMBERED = {
 OPEN_WITHOUT = {
     *("unshare user", "reading a key", "adding a key", "personality", "memory by a descriptor"),
     *("a shared segment", "a message queue", "semaphores", "another filter"),
+    *("a limit of few files", "the older way to it"),
 }
 ACTIONS = {
     "AF_VSOCK": "socket.socket(40, socket.SOCK_STREAM)",
@@ -242,6 +245,11 @@ socket.socket(socket.AF_INET).close()
 left, right = socket.socketpair()
 left.send(b"x")
 assert right.recv(1) == b"x"
+""",
+    "limits": """
+import resource
+assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 500
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 """,
     "files": """
 import os, pathlib, shutil, tempfile
