@@ -257,6 +257,7 @@ def test_whatever_the_course_lies_in_and_whoever_runs_it(tmp_path):
         name: {"test_double": 2, "test_square": 0} for name in ("ada", "Łukasz")
     }
     semester.run("generate_feedback", "small", **place)
+    assert [path.name for path in (folder / "small/feedback/ada").iterdir()] == ["small.html"]
     page = (folder / "small/feedback/Łukasz/small.html").read_text()
     assert page.index("2 of 2") < page.index("What stood out")
     assert page.index("0 of 2") < page.index("&lt;b&gt;") < page.index("What stood out")

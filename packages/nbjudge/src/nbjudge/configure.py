@@ -15,8 +15,9 @@ __all__ = ["configure"]
 def configure(c: Config) -> None:
     """Set all that grading needs in nbgrader's configuration; for `nbgrader_config.py`.
 
-    Everything is a setting of nbgrader's but five, which have their names in nbgrader's code and
-    are replaced there: the converter that it runs (`nbjudge.classes.converter`), what makes a
+    Everything is a setting of nbgrader's but six, which have their names in nbgrader's code and
+    are replaced there: the converter that it runs and what passes over files
+    (`nbjudge.classes.converter`), what makes a
     gradebook's database engine (`nbjudge.classes.engines`), the converter for feedback
     (`nbjudge.plugins.feedback`), what fills Formgrader's pages (`nbjudge.plugins.formgrader`), and
     the end of `zip_collect` (`nbjudge.plugins.platforms`).

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from fnmatch import fnmatch
 from glob import escape, glob
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import nbgrader.apps.api
 import nbgrader.apps.autogradeapp
+import nbgrader.utils
 from nbgrader.api import Assignment, Gradebook, MissingEntry, SubmittedAssignment
 from nbgrader.converters import Autograde
 from nbgrader.converters.base import NbGraderException
@@ -48,8 +50,19 @@ def install() -> None:
     """Let `nbgrader autograde` and Formgrader use `ClassAutograde`, and one engine a gradebook."""
     engines.install()
     generate.install()
+    nbgrader.utils.is_ignored = is_ignored
     nbgrader.apps.autogradeapp.Autograde = ClassAutograde
     nbgrader.apps.api.Autograde = ClassAutograde
+
+
+def is_ignored(filename: str, ignore_globs: Iterable[str] | None = None) -> bool:
+    """Return whether a file's own name matches a pattern, whatever its folder is called.
+
+    nbgrader's takes brackets in the folder for a pattern, too, finds nothing, and passes over
+    nothing: graded notebooks, hidden tests and all, then lie beside the feedback.
+    """
+    folder = escape(os.path.dirname(filename))
+    return any(filename in glob(os.path.join(folder, name)) for name in ignore_globs or ())
 
 
 GRADEBOOK_TROUBLE = (
