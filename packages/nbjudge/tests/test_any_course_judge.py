@@ -241,6 +241,10 @@ GOOD = {
                             "#T\nxs = [1]\ns = S(xs)\ns.push(2)\nassert xs == [1, 2] and s.xs is xs",
                             "#T\nxs.append(3)\nassert s.xs == [1, 2, 3]",
                             "#T\ns.push(5)\nassert xs[-1] == 5 and s.xs is xs"],
+    "kept over a call back": [
+        "class S:\n def __init__(s, xs): s.xs = xs\n def each(s, g):\n  for x in list(s.xs): s.xs.append(g(x))",
+        "#T\nxs = [1]\ns = S(xs)\ns.each(lambda x: 10 * x)\nassert xs == [1, 10] and s.xs is xs\n"
+        "s.each(lambda x: x)\nassert xs == [1, 10, 1, 10]"],
     "a row of a grid": ["def f(g):\n g[0][0] = 1\n return g[0]",
                         "#T\ng = [[0, 0], [0, 0]]\nr = f(g)\nassert r is g[0] and g == [[1, 0], [0, 0]]"],
     "put into what was passed": ["def f(xs):\n r = [1]\n xs.append(r)\n return r",
@@ -461,6 +465,16 @@ def test_what_a_function_does_to_a_global_that_a_test_set_is_seen(line, name):
     with Judge(line.connection, ready_seconds=10, **common) as line.judge:
         outcome = run(line, cells)
     assert outcome.outputs == [], outcome
+
+
+def test_what_no_test_has_any_longer_is_not_followed(line):
+    cells = [
+        "class S:\n log = []\n def f(s, xs): s.log.append(xs)",
+        "#T\ns = S()\nfor n in range(30): s.f([n])",
+    ]
+    assert run(line, cells).outputs == []
+    assert len(line.judge._peer.kept.values) < 5
+    assert run(line, ["#T\nxs = [1]\ns.f(xs)\ns.f([2])\nassert s.log[30] is xs"]).outputs == []
 
 
 #: A test imports what a later cell of the course's own uses: (cells).

@@ -27,7 +27,7 @@ import msgpack
 import zmq
 
 from nbjudge.wire import own, waiting
-from nbjudge.wire.kept import Kept, is_held_elsewhere, is_small
+from nbjudge.wire.kept import Kept, bytes_of, is_held_elsewhere, is_small
 from nbjudge.wire.limits import Limits, Malformed, Reference, TooLarge, natural, pack, unpack
 from nbjudge.wire.values import (
     CLAIM,
@@ -366,6 +366,8 @@ class Peer:
     ) -> Any:
         """Ask the other side for one operation and return its result, or raise what it raised."""
         # What the learner's code has kept goes by its number, and what a test changed of it along.
+        if self.trusted:
+            self.kept.keep_held()
         numbers = list(self.kept.values) if self.trusted else []
         table = [self.kept.values[n] for n in numbers]
         encoder = Encoder(self._hold_passed, self.limits, table, trusted=self.trusted)
@@ -475,6 +477,8 @@ class Peer:
             op, number, name, parts, named, said, given = body
             table += [self.kept.values[n] for n in said]
             numbers = said
+            if not self.trusted:
+                self.kept.keep_only(numbers)
             decoder = Decoder(buffers, self.limits, self._stand_in, table, trusted=self.believes)
             for at, content in given:
                 apply_content(decoder, at, content)
@@ -517,7 +521,7 @@ class Peer:
         for number, content in zip(numbers, after, strict=False):
             if content is None:
                 self.kept.forget(number)
-            else:
+            elif number in self.kept.values:
                 self.kept.contents[number] = content
         after += self._contents(table, known)
         return [
@@ -533,7 +537,10 @@ class Peer:
         for at, value in enumerate(values):
             encoder.buffers, encoder.size, encoder.items = [], 0, 0
             try:
-                found.append(self._packed(encoder, at) if is_small(value) else None)
+                content = bytes_of(value) if is_small(value) else None
+                if content is None and is_small(value):
+                    content = self._packed(encoder, at)
+                found.append(content)
             except (TooLarge, TypeError):
                 found.append(None)
         return found

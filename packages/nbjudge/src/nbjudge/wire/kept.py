@@ -5,7 +5,8 @@ numbers in one process, and a test that asks for a copy fails. So each side hold
 number. A call and its answer begin with what was changed since, and a value that is known is
 written as its number: it stays the same object, too.
 
-Large values are left out: they are written anew each time, as if nobody had kept them.
+A value counts for as long as both the learner's code and the test have it. Large values, and more
+than a few, are left out: they are written anew each time, as if nobody had kept them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from nbjudge.wire import arrays
 
 #: Bytes that one value may have, and all together; and how many of them there are at most.
-_MOST_OF_ONE, _MOST_BYTES, _MOST_VALUES = 500_000, 1_000_000, 500
+_MOST_OF_ONE, _MOST_BYTES, _MOST_VALUES = 500_000, 1_000_000, 64
 #: Items of a container, or cells of a table: to write them takes longer than an array's bytes.
 _MOST_ITEMS = 4000
 
@@ -45,6 +46,21 @@ class Kept:
         """Hold a value by a number from now on."""
         self.values[number], self.contents[number] = value, content
 
+    def keep_held(self) -> None:
+        """Forget what nothing else of this side has any longer."""
+        numbers, table = list(self.values), list(self.values.values())
+        self.values.clear()
+        for at, number in enumerate(numbers):
+            if is_held_elsewhere(table, at):
+                self.values[number] = table[at]
+            else:
+                self.contents.pop(number, None)
+
+    def keep_only(self, numbers: list[int]) -> None:
+        """Forget what the other side does not name."""
+        for number in self.values.keys() - set(numbers):
+            self.forget(number)
+
     def forget(self, number: int) -> None:
         """Hold a value no longer."""
         self.values.pop(number, None)
@@ -59,6 +75,15 @@ def is_small(value: Any) -> bool:
         return bool(value.numel() * value.element_size() <= _MOST_OF_ONE)
     size = getattr(value, "size", None)  # of a table: its cells
     return (size if isinstance(size, int) else len(value)) <= _MOST_ITEMS
+
+
+def bytes_of(value: Any) -> bytes | None:
+    """Return what an array or a tensor holds, to compare it with itself; None for another value."""
+    if arrays.is_array(value):
+        return bytes(value.tobytes())
+    if arrays.is_tensor(value) and value.device.type == "cpu" and not value.is_conj():
+        return bytes(value.detach().contiguous().view(-1).view(sys.modules["torch"].uint8).numpy())
+    return None
 
 
 def is_held_elsewhere(table: list, at: int) -> bool:
