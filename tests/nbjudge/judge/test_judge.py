@@ -13,6 +13,7 @@ import torch
 from nbjudge.judge.verdicts import Judge
 from nbjudge.names import free_names
 from nbjudge.wire.values import (
+    VIEW,
     Decoder,
     Encoder,
     Limits,
@@ -200,6 +201,31 @@ def test_what_is_no_value_is_refused(tree):
             unpack(pack(tree, Limits()), Limits())
         )
         pytest.fail(f"{value!r}")
+
+
+@pytest.mark.parametrize(
+    ("shape", "offset", "strides"),
+    [
+        ([4], 0, [8]), ([2], -8, [8]), ([1], 24, [8]), ([2], 0, [-8]), ([3], 0, [2**62]),
+        ([1], 4, [8]), ([0], 0, [8]), ([2], 0, []), ([2.0], 0, [8]), ([1], 0.0, [8]),
+        ([10**11], 0, [0]), ([1] * 100, 0, [8] * 100),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_view_that_leaves_the_memory_of_its_array_is_refused(shape, offset, strides):
+    decoder = Decoder([bytes(24)], Limits(), lambda tree: None)
+    decoder.decode([10, "<f8", [3], 0, None])
+    assert decoder.decode([VIEW, 0, "<f8", [2], 8, [8]]).base is not None
+    with pytest.raises(Malformed):
+        decoder.decode([VIEW, 0, "<f8", shape, offset, strides])
+
+
+def test_an_array_that_repeats_the_numbers_of_another_is_bounded_as_any():
+    encoder = Encoder(lambda item: [16, 0, "", ""], Limits())
+    one = np.zeros(1)
+    encoder.encode(one)
+    with pytest.raises(TooLarge):
+        pack(encoder.encode(np.broadcast_to(one, (10**11,))), Limits())
 
 
 @pytest.mark.parametrize(

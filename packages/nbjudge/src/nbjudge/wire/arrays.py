@@ -138,10 +138,11 @@ def place_in(value: Any, other: Any) -> list | None:
     """Return where an array lies in the memory of another one: its offset and strides.
 
     None where it lies elsewhere, is of another kind of numbers, or the other is not contiguous: the
-    other side may hold it in another way.
+    other side may hold it in another way. None, too, where it has more numbers than the other, by
+    repeating them: what is sent is bounded by what it takes up.
     """
     np = numpy()
-    if not is_array(other) or other.dtype != value.dtype or not (value.size and other.size):
+    if not is_array(other) or other.dtype != value.dtype or not 0 < value.size <= other.size:
         return None
     if not (other.flags.c_contiguous and np.may_share_memory(value, other)):
         return None
@@ -168,6 +169,8 @@ def view_at(other: Any, dtype: Any, shape: list[int], offset: int, strides: list
         start, end = start + min(0, step * (size - 1)), end + max(0, step * (size - 1))
     if start < first or end + kind.itemsize > last or offset % kind.itemsize:
         raise Malformed("outside of the memory of the other array")
+    if math.prod(shape) > other.size:
+        raise Malformed("more numbers than there are in memory")
     return numpy().asarray(_InMemory(other, offset, shape, strides))
 
 
