@@ -304,7 +304,9 @@ def _array_difference(
     want: dict, came: Any, kind: str, where: str, axes: list, dtype: bool
 ) -> str | None:
     if not isinstance(came, dict) or kind not in came:
-        return f"{where}expected {describe(want)}, came {describe(came)}"
+        # A short list is written as a short array is: its kind is what is wrong.
+        got = f"a list of {len(came)}" if isinstance(came, list) else describe(came)
+        return f"{where}expected {describe(want)}, came {got}"
     if want["shape"] != came["shape"]:
         return f"{where}expected shape {tuple(want['shape'])}, came {tuple(came['shape'])}"
     kinds = [_kind(data["dtype"]) for data in (want, came)]

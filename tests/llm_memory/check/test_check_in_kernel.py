@@ -101,7 +101,7 @@ SAID = {
         DEFINED + "x -= x.max(axis=axis, keepdims=True); return right(x, axis)",
         "changes the array that it was given",
     ),
-    "a random number": (DEFINED + "return x * random.random()", "is a random number in it?"),
+    "a random number": (DEFINED + "return x * random.random()", "is there a random number"),
     "an exception of one's own": (
         "class Oops(Exception): pass\n" + DEFINED + "raise Oops('not like this')",
         "Oops: not like this (your code, softmax, line 3: raise Oops('not like this'))",

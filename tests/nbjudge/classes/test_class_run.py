@@ -90,7 +90,7 @@ def test_after_trouble_the_same_scores_and_comments_as_nbgrader_autograde(tmp_pa
     assert "Traceback" not in printed
 
     printed = grade(other, trouble="full-disk", code=1)
-    assert "The disk is full: 0 of 4 submissions are done" in printed
+    assert "The disk is full. 0 of 4 submissions are done" in printed
     assert finished(other) == {}
 
     printed = grade(other, trouble="worker-dies")
